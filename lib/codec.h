@@ -1,0 +1,35 @@
+/*
+ * codec.h - the envelope: a writer of its own and a scanner of its own; one pass each.
+ * Keys in this order: node local seq eventId type version timestamp ttl source correlationId attrs
+ * data|dataBase64. Written on the publisher's thread, read on the loop.
+ */
+#ifndef EVB_CODEC_H
+#define EVB_CODEC_H
+#include "buf.h"
+#include "event.h"
+
+#define EVB_SEQ_WIDTH 16 /* digits, padded with spaces: JSON knows no leading zeros */
+
+/* Appends the envelope of a frozen event; the seq slot is left blank (all spaces but a 0 at its end),
+ * *seq_at is its offset in `out`. `local`: its node has delivered it to its own subscribers. */
+void evb_codec_write(struct evb_buf *out, evbus_event *event, bool local, size_t *seq_at);
+void evb_codec_write_seq(char *slot, uint64_t seq);
+size_t evb_codec_size(const evbus_event *event); /* upper guess of what evb_codec_write() appends */
+
+/* Is this an envelope that `node` (EVB_NODE_LENGTH bytes) wrote and delivered itself? Looks at the first
+ * bytes only. 1 and its seq, or 0. */
+int evb_codec_is_echo(const char *text, size_t length, const char *node, uint64_t *seq);
+
+enum { EVB_READ_CHECK = 1 /* check data's JSON */, EVB_READ_TYPE = 2 /* the type stands inside */ };
+
+/*
+ * Reads what came on a channel. `type` is the channel's, which decides whatever the body says
+ * (EVB_READ_TYPE: NULL, and the body's counts). *out is a frozen event (EVBUS_ORIGIN_REDIS).
+ * What is no JSON object becomes bytes. A JSON object without data, metadata or payload is itself the
+ * data. EVBUS_EPARSE (broken JSON object, duplicate or wrongly typed envelope key), EVBUS_ETOOBIG (data
+ * above max_data) or EVBUS_ENOMEM, with *why a static text.
+ */
+int evb_codec_read(const char *text, size_t length, const char *type, size_t type_length,
+                   size_t max_data, unsigned flags, evbus_event **out, const char **why);
+
+#endif

@@ -1,0 +1,39 @@
+/*
+ * option.h - option strings: "size=100 full=drop-oldest name='it''s'", checked against a table.
+ * Pure; any thread. Durations "500ms 2s 1h", sizes "64KiB 1MiB" are read here for settings too.
+ */
+#ifndef EVB_OPTION_H
+#define EVB_OPTION_H
+#include <stddef.h>
+#include <stdint.h>
+
+enum evb_value_kind {
+    EVB_VALUE_TEXT,     /* out: char *, owned by the caller, NULL if never given */
+    EVB_VALUE_INT,      /* int64_t */
+    EVB_VALUE_SIZE,     /* int64_t bytes: B KiB MiB GiB kB MB GB, bare number: bytes */
+    EVB_VALUE_DURATION, /* int64_t milliseconds: ms s m h d; bare number: see evb_value_duration() */
+    EVB_VALUE_BOOL,     /* int64_t 0 or 1: yes no on off true false 1 0 */
+    EVB_VALUE_CHOICE    /* int64_t index into choices */
+};
+
+struct evb_option { /* one row; a table ends with a NULL name */
+    const char *name;
+    enum evb_value_kind kind;
+    const char *choices; /* "both|local|redis" */
+    int64_t min, max;    /* INT, SIZE, DURATION; both 0: no bound */
+    void *out;
+};
+
+/* Reads `text` (NULL: nothing given) into the rows' outs; an out not named keeps its value. 0, or
+ * EVBUS_EINVAL / EVBUS_ENOMEM with a sentence that names option, value and what would be right; then
+ * no out has changed. `what` begins the sentence: "subscription option". */
+int evb_option_parse(const char *what, const char *text, const struct evb_option *table);
+
+/* One value by its kind. 0, or EVBUS_EINVAL; the sentence is the caller's. */
+int evb_value_read(enum evb_value_kind kind, const char *choices, const char *text, int64_t *out);
+/* A bare number counts `bare_ms` milliseconds each (0: a unit is needed, except for 0). */
+int evb_value_duration(const char *text, int64_t bare_ms, int64_t *out_ms);
+/* The one of `names` nearest to `text` (edit distance at most 3), or NULL. */
+const char *evb_nearest(const char *text, const char *const *names, size_t count);
+
+#endif
