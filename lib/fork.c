@@ -1,0 +1,21 @@
+/* fork.c - the count of forks, kept by pthread_atfork. Set up when the library is loaded. */
+#include "fork.h"
+#include <pthread.h>
+
+/* Written in a child before it has a second thread. */
+static unsigned generation;
+
+static void count_fork(void)
+{
+    generation++;
+}
+
+__attribute__((constructor)) static void fork_start(void)
+{
+    pthread_atfork(NULL, NULL, count_fork);
+}
+
+unsigned evb_fork_generation(void)
+{
+    return generation;
+}

@@ -1,0 +1,153 @@
+/* map.c - a chained hash table with keys of its own. One owner. */
+#include "map.h"
+#include "alloc.h"
+#include "err.h"
+#include "rand.h"
+#include <evbus.h>
+#include <pthread.h>
+#include <string.h>
+
+struct evb_map_slot {
+    struct evb_map_slot *next;
+    void *value;
+    uint64_t hash;
+    size_t length;
+    char key[];
+};
+
+static pthread_once_t seed_once = PTHREAD_ONCE_INIT;
+static uint64_t seed;
+
+static void seed_draw(void)
+{
+    evb_rand_bytes(&seed, sizeof seed);
+}
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+    a = (a ^ b) * UINT64_C(0x9fb21c651e98df25);
+    return a ^ (a >> 32);
+}
+
+/* Multiply and shift over 8-byte words, seeded: keys come from the network. */
+uint64_t evb_hash(const char *bytes, size_t length)
+{
+    pthread_once(&seed_once, seed_draw);
+    uint64_t hash = seed ^ (length * UINT64_C(0x9e3779b97f4a7c15)), word;
+    for (; length >= 8; bytes += 8, length -= 8) {
+        memcpy(&word, bytes, 8);
+        hash = mix(hash, word);
+    }
+    word = 0;
+    memcpy(&word, bytes, length);
+    return mix(mix(hash, word), seed);
+}
+
+void evb_map_init(struct evb_map *map)
+{
+    *map = (struct evb_map){0};
+}
+
+void evb_map_fini(struct evb_map *map, void (*free_value)(void *))
+{
+    for (size_t i = 0; i < map->bucket_count; i++) {
+        struct evb_map_slot *slot = map->buckets[i];
+        while (slot) {
+            struct evb_map_slot *next = slot->next;
+            if (free_value)
+                free_value(slot->value);
+            evb_free(slot);
+            slot = next;
+        }
+    }
+    evb_free(map->buckets);
+    *map = (struct evb_map){0};
+}
+
+static struct evb_map_slot **find(const struct evb_map *map, const char *key, size_t length,
+                                  uint64_t hash)
+{
+    if (!map->bucket_count)
+        return NULL;
+    struct evb_map_slot **link = &map->buckets[hash & (map->bucket_count - 1)];
+    while (*link && ((*link)->hash != hash || (*link)->length != length ||
+                     memcmp((*link)->key, key, length) != 0))
+        link = &(*link)->next;
+    return link;
+}
+
+void *evb_map_get(const struct evb_map *map, const char *key, size_t length)
+{
+    struct evb_map_slot **link = find(map, key, length, evb_hash(key, length));
+    return link && *link ? (*link)->value : NULL;
+}
+
+static int grow(struct evb_map *map)
+{
+    size_t count = map->bucket_count ? map->bucket_count * 2 : 16;
+    struct evb_map_slot **buckets = evb_calloc(count, sizeof(struct evb_map_slot *));
+    if (!buckets)
+        return evb_fail_memory();
+    for (size_t i = 0; i < map->bucket_count; i++) {
+        struct evb_map_slot *slot = map->buckets[i];
+        while (slot) {
+            struct evb_map_slot *next = slot->next;
+            slot->next = buckets[slot->hash & (count - 1)];
+            buckets[slot->hash & (count - 1)] = slot;
+            slot = next;
+        }
+    }
+    evb_free(map->buckets);
+    map->buckets = buckets;
+    map->bucket_count = count;
+    return 0;
+}
+
+int evb_map_put(struct evb_map *map, const char *key, size_t length, void *value)
+{
+    uint64_t hash = evb_hash(key, length);
+    struct evb_map_slot **link = find(map, key, length, hash);
+    if (link && *link) {
+        (*link)->value = value;
+        return 0;
+    }
+    if (map->count >= map->bucket_count && grow(map) != 0)
+        return EVBUS_ENOMEM;
+    struct evb_map_slot *slot = evb_alloc(sizeof *slot + length);
+    if (!slot)
+        return evb_fail_memory();
+    slot->hash = hash;
+    slot->length = length;
+    slot->value = value;
+    memcpy(slot->key, key, length);
+    slot->next = map->buckets[hash & (map->bucket_count - 1)];
+    map->buckets[hash & (map->bucket_count - 1)] = slot;
+    map->count++;
+    return 0;
+}
+
+void *evb_map_remove(struct evb_map *map, const char *key, size_t length)
+{
+    struct evb_map_slot **link = find(map, key, length, evb_hash(key, length));
+    if (!link || !*link)
+        return NULL;
+    struct evb_map_slot *slot = *link;
+    void *value = slot->value;
+    *link = slot->next;
+    evb_free(slot);
+    map->count--;
+    return value;
+}
+
+void evb_map_each(struct evb_map *map,
+                  void (*each)(const char *key, size_t length, void *value, void *user), void *user)
+{
+    for (size_t i = 0; i < map->bucket_count; i++) {
+        struct evb_map_slot *slot = map->buckets[i];
+        while (slot) {
+            struct evb_map_slot *next = slot->next;
+            each(slot->key, slot->length, slot->value, user);
+            slot = next;
+        }
+    }
+}
