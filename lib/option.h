@@ -20,8 +20,8 @@ struct evb_option { /* one row; a table ends with a NULL name */
     const char *name;
     enum evb_value_kind kind;
     const char *choices; /* "both|local|redis" */
-    int64_t min, max;    /* INT, SIZE, DURATION; both 0: no bound */
-    void *out;
+    int64_t min, max;    /* INT, SIZE, DURATION; TEXT: of its length in bytes. Both 0: no bound */
+    void *out;           /* a TEXT's old value is given back by evb_free() */
 };
 
 /* Reads `text` (NULL: nothing given) into the rows' outs; an out not named keeps its value. 0, or
@@ -31,9 +31,18 @@ int evb_option_parse(const char *what, const char *text, const struct evb_option
 
 /* One value by its kind. 0, or EVBUS_EINVAL; the sentence is the caller's. */
 int evb_value_read(enum evb_value_kind kind, const char *choices, const char *text, int64_t *out);
+/* The same against a row's bounds too; 0, or EVBUS_EINVAL with a sentence that begins with `label`
+ * and tells what would be right (a TEXT is not quoted in it: it may be a secret). TEXT: *out is its
+ * length. */
+int evb_value_check(const char *label, const struct evb_option *row, const char *text,
+                    int64_t *out);
 /* A bare number counts `bare_ms` milliseconds each (0: a unit is needed, except for 0). */
 int evb_value_duration(const char *text, int64_t bare_ms, int64_t *out_ms);
 /* The one of `names` nearest to `text` (edit distance at most 3), or NULL. */
 const char *evb_nearest(const char *text, const char *const *names, size_t count);
+
+enum { EVB_SHOWN = 48 };
+/* Text from outside for a sentence: shortened, without control characters. */
+void evb_shown(char out[EVB_SHOWN], const char *text, size_t length);
 
 #endif
