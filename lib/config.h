@@ -25,5 +25,31 @@ bool evb_config_wants_redis(const evbus_config *config); /* bus.mode resolved: a
 /* key.prefix stands behind channel.prefix's default: the resolved prefix of channels; caller frees */
 char *evb_config_channel_prefix(const evbus_config *config);
 evbus_config *evb_config_copy(const evbus_config *config); /* NULL: all defaults */
+/* A sentence for the index-th set key that has no effect in this library; NULL: no more. */
+const char *evb_config_ignored(const evbus_config *config, int index);
+
+/* ---- for config_load.c: where values come from ---- */
+
+enum evb_cfg_layer { /* from low to high; what a higher layer has said stays */
+    EVB_LAYER_FILE = 1,
+    EVB_LAYER_ALIAS,
+    EVB_LAYER_PREFIX,
+    EVB_LAYER_ENV,
+    EVB_LAYER_CODE
+};
+struct evb_cfg_source {
+    enum evb_cfg_layer layer;
+    const char *label;  /* begins an error's sentence */
+    const char *origin; /* for the dump */
+};
+
+/* The key's id, or EVBUS_EINVAL; `label` ("" or "file:3: ") begins the sentence. */
+int evb_config_find(const char *label, const char *key);
+const char *evb_config_aliases(enum evb_cfg id); /* separated by spaces */
+/* Reads one value into `draft`, a copy to be thrown away on an error; a value that a higher layer
+ * has already is not even looked at. */
+int evb_config_assign(evbus_config *draft, enum evb_cfg id, const struct evb_cfg_source *source,
+                      const char *text);
+void evb_config_replace(evbus_config *config, evbus_config *draft); /* frees the draft */
 
 #endif
