@@ -26,8 +26,8 @@ X(REDIS_PATH, "redis.path", TEXT, NULL, 0, 107, "", false, "",
   "Unix socket, instead of host and port")
 X(REDIS_USERNAME, "redis.username", TEXT, NULL, 0, 1024, "", false, "REDIS_USERNAME",
   "user of the access list")
-X(REDIS_PASSWORD, "redis.password", TEXT, NULL, 0, 65535, "", true,
-  "REDIS_PASSWORD REDISCLI_AUTH", "password; empty is none")
+X(REDIS_PASSWORD, "redis.password", TEXT, NULL, 0, 65535, "", true, "REDIS_PASSWORD REDISCLI_AUTH",
+  "password; empty is none")
 X(REDIS_CONNECT_TIMEOUT, "redis.connect.timeout", DURATION, NULL, 1, 3600000, "5s", false, "",
   "longest time for connecting and logging in")
 X(REDIS_PING_INTERVAL, "redis.ping.interval", DURATION, NULL, 1, 3600000, "5s", false, "",
@@ -59,8 +59,7 @@ X(EVENT_CHECK, "event.check", CHOICE, "remote|always|never", 0, 0, "remote", fal
 
 X(OUTBOX_EVENTS, "outbox.events", INT, NULL, 1, 1000000000, "100000", false, "",
   "events accepted for Redis and not yet answered")
-X(OUTBOX_BYTES, "outbox.bytes", SIZE, NULL, 1, 1099511627776, "64MiB", false, "",
-  "their bytes")
+X(OUTBOX_BYTES, "outbox.bytes", SIZE, NULL, 1, 1099511627776, "64MiB", false, "", "their bytes")
 X(OUTBOX_AGE, "outbox.age", DURATION, NULL, 1, 2592000000, "60s", false, "",
   "longest wait of an event for Redis")
 X(OUTBOX_FULL, "outbox.full", CHOICE, "drop-oldest|drop-newest|reject|off", 0, 0, "drop-oldest",

@@ -11,7 +11,8 @@ enum evb_value_kind {
     EVB_VALUE_TEXT,     /* out: char *, owned by the caller, NULL if never given */
     EVB_VALUE_INT,      /* int64_t */
     EVB_VALUE_SIZE,     /* int64_t bytes: B KiB MiB GiB kB MB GB, bare number: bytes */
-    EVB_VALUE_DURATION, /* int64_t milliseconds: ms s m h d; bare number: see evb_value_duration() */
+    EVB_VALUE_DURATION, /* int64_t milliseconds: ms s m h d; bare number: see evb_value_duration()
+                         */
     EVB_VALUE_BOOL,     /* int64_t 0 or 1: yes no on off true false 1 0 */
     EVB_VALUE_CHOICE    /* int64_t index into choices */
 };
@@ -25,8 +26,8 @@ struct evb_option { /* one row; a table ends with a NULL name */
 };
 
 /* Reads `text` (NULL: nothing given) into the rows' outs; an out not named keeps its value. 0, or
- * EVBUS_EINVAL / EVBUS_ENOMEM with a sentence that names option, value and what would be right; then
- * no out has changed. `what` begins the sentence: "subscription option". */
+ * EVBUS_EINVAL / EVBUS_ENOMEM with a sentence that names option, value and what would be right;
+ * then no out has changed. `what` begins the sentence: "subscription option". */
 int evb_option_parse(const char *what, const char *text, const struct evb_option *table);
 
 /* One value by its kind. 0, or EVBUS_EINVAL; the sentence is the caller's. */

@@ -1,6 +1,6 @@
 /*
- * url.h - a Redis URL in its parts (the IANA registrations of redis: and rediss:, RFC 3986). Pure; any
- * thread. Called by config.c.
+ * url.h - a Redis URL in its parts (the IANA registrations of redis: and rediss:, RFC 3986). Pure;
+ * any thread. Called by config.c.
  */
 #ifndef EVB_URL_H
 #define EVB_URL_H
