@@ -7,7 +7,7 @@ SRC := lib/alloc.c lib/err.c lib/clock.c lib/fork.c lib/rand.c lib/log.c lib/buf
        lib/codec_write.c lib/codec_scan.c lib/codec_read.c lib/seen.c lib/metrics.c \
        lib/thread.c lib/ring.c lib/loop.c lib/wait.c lib/sub.c lib/queue.c lib/trie.c lib/registry.c \
        lib/redis_reply.c lib/redis_link.c lib/redis_dns.c lib/redis_hello.c lib/redis_subs.c \
-       lib/redis_outbox.c lib/redis.c \
+       lib/redis_heart.c lib/redis_outbox.c lib/redis.c \
        lib/bus.c lib/waiter.c lib/interest.c lib/route.c lib/subscribe.c lib/report.c lib/close.c \
        lib/open.c
 
@@ -24,7 +24,7 @@ VERSION := $(shell awk '/define EVBUS_VERSION_NUMBER/ { h = $$3; printf "%d.%d.%
 	substr(h,3,2), substr(h,5,2), substr(h,7,2) }' include/evbus.h)
 SO := libevbus.so.0
 
-PKGS := hiredis_ssl hiredis libevent libevent_extra jansson openssl
+PKGS := hiredis_ssl hiredis libevent jansson openssl
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
 HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
