@@ -492,16 +492,15 @@ void evb_redis_fini(struct evb_redis *redis)
 {
     if (!redis->loop)
         return;
-    struct event **timers[] = {&redis->timer, &redis->deadline, &redis->pause, &redis->expiry};
+    struct event *timers[] = {redis->timer, redis->deadline, redis->pause, redis->expiry};
     evb_dns_stop(&redis->dns);
     evb_link_close(&redis->publisher);
     evb_link_close(&redis->subscriber);
     evb_subs_fini(&redis->subs);
-    for (size_t i = 0; i < EVB_COUNT(timers); i++) {
-        if (*timers[i])
-            event_free(*timers[i]);
-        *timers[i] = NULL;
-    }
+    for (size_t i = 0; i < EVB_COUNT(timers); i++)
+        if (timers[i])
+            event_free(timers[i]);
+    redis->loop = NULL;
 }
 
 void evb_redis_drop(struct evb_redis *redis)
