@@ -377,24 +377,25 @@ void evb_redis_start(struct evb_redis *redis)
     enum evb_redis_state state = state_of(redis);
     if (state != EVB_REDIS_OFF && state != EVB_REDIS_BACKOFF)
         return;
+    struct evb_address *first = &redis->addresses[0];
+    bool numeric = evb_dns_is_numeric(redis->set.host);
     event_del(redis->timer);
     atomic_store(&redis->retry_at_ms, 0);
-    memset(&redis->addresses[0], 0, sizeof redis->addresses[0]);
+    *first = (struct evb_address){.port = redis->set.port};
     redis->address_count = 1;
     redis->address_index = 0;
-    redis->addresses[0].port = redis->set.port;
     if (redis->set.path[0])
-        redis->addresses[0].path = redis->set.path;
-    else if (evb_dns_is_numeric(redis->set.host))
-        snprintf(redis->addresses[0].host, sizeof redis->addresses[0].host, "%s", redis->set.host);
-    else {
-        enter(redis, EVB_REDIS_RESOLVING, redis->set.host);
-        arm(redis->timer, redis->set.connect_timeout_ms);
-        if (evb_dns_start(&redis->dns, redis->set.host, redis->set.port) != 0)
-            lose(redis, EVBUS_ENOMEM, evbus_last_error());
+        first->path = redis->set.path;
+    else if (numeric)
+        snprintf(first->host, sizeof first->host, "%s", redis->set.host);
+    if (first->path || numeric) {
+        dial(redis);
         return;
     }
-    dial(redis);
+    enter(redis, EVB_REDIS_RESOLVING, redis->set.host);
+    arm(redis->timer, redis->set.connect_timeout_ms);
+    if (evb_dns_start(&redis->dns, redis->set.host, redis->set.port) != 0)
+        lose(redis, EVBUS_ENOMEM, evbus_last_error());
 }
 
 void evb_redis_stop(struct evb_redis *redis)
@@ -451,14 +452,6 @@ TIMER(judge)
 TIMER(on_pause)
 TIMER(on_expiry)
 
-static void on_water(bool high, void *user)
-{
-    struct evb_redis *redis = user;
-    redis->hooks->water(high, redis->user);
-}
-
-static const struct evb_outbox_hooks outbox_hooks = {.water = on_water};
-
 int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *settings,
                    struct evb_loop *loop, struct evb_log *log, struct evb_metrics *metrics,
                    const struct evb_redis_hooks *hooks, void *user)
@@ -470,7 +463,7 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
     redis->hooks = hooks;
     redis->user = user;
     atomic_init(&redis->rtt_us, -1);
-    evb_outbox_init(&redis->outbox, metrics, &outbox_hooks, redis);
+    evb_outbox_init(&redis->outbox, metrics, hooks->water, user);
     evb_link_init(&redis->publisher, loop, metrics, "publisher", settings->max_frame,
                   &publisher_hooks, redis);
     evb_link_init(&redis->subscriber, loop, metrics, "subscriber", settings->max_frame,
