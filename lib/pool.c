@@ -6,7 +6,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { CLASSES = 4, SMALLEST = 256, KEPT_BYTES = 256 << 10 /* free ones of one size and thread */ };
+static const uint16_t sizes[] = {256, 384, 512, 768, 1024, 1536, 2048, 3072};
+
+enum {
+    CLASSES = sizeof sizes / sizeof sizes[0],
+    KEPT_BYTES = 512 << 10 /* free ones of one size and thread */
+};
 
 struct pool;
 
@@ -74,14 +79,24 @@ static struct pool *adopt(void)
 static int class_of(size_t size)
 {
     int n = 0;
-    for (size_t room = SMALLEST; size > room; room *= 2)
+    while (size > sizes[n])
         n++;
     return n;
 }
 
+static bool is_pooled(size_t size)
+{
+    return size <= sizes[CLASSES - 1] && !evb_alloc_is_hooked();
+}
+
+size_t evb_pool_room(size_t size)
+{
+    return sizeof(struct block) + (is_pooled(size) ? sizes[class_of(size)] : size);
+}
+
 static int kept_most(int n)
 {
-    return KEPT_BYTES / (SMALLEST << n);
+    return KEPT_BYTES / sizes[n];
 }
 
 static void *plain(size_t size)
@@ -95,7 +110,7 @@ static void *plain(size_t size)
 
 void *evb_pool_take(size_t size)
 {
-    if (size > (size_t)SMALLEST << (CLASSES - 1) || evb_alloc_is_hooked())
+    if (!is_pooled(size))
         return plain(size);
     struct pool *pool = mine ? mine : adopt();
     if (!pool)
@@ -112,7 +127,7 @@ void *evb_pool_take(size_t size)
         pool->count[n]--;
     } else {
         pool->count[n] = 0;
-        block = evb_alloc(sizeof *block + ((size_t)SMALLEST << n));
+        block = evb_alloc(sizeof *block + sizes[n]);
         if (!block)
             return NULL;
     }

@@ -179,6 +179,12 @@ static char *append_length(char *out, size_t length)
     return append(out, "\r\n", 2);
 }
 
+/* An item, a gap for the command's head, the envelope, its end. */
+static size_t item_room(const struct evbus *bus, const evbus_event *event, size_t guess)
+{
+    return sizeof(struct evb_item) + 64 + bus->prefix_length + event->type.length + guess + 8;
+}
+
 /*
  * The PUBLISH command (redis.io/commands/publish) behind the item, in one block. The payload's
  * length is known only when it is written, so the command's head goes into a gap in front of it.
@@ -187,7 +193,7 @@ static struct evb_item *encode_in(struct evbus *bus, evbus_event *event, bool lo
 {
     char head[64 + 512], *end = head;
     size_t channel = bus->prefix_length + event->type.length, seq_at;
-    size_t gap = sizeof(struct evb_item) + 64 + channel, room = gap + guess + 8;
+    size_t room = item_room(bus, event, guess), gap = room - guess - 8;
     struct evb_item *item = evb_pool_take(room);
     struct evb_buf buf = {.data = (char *)item, .length = gap, .room = room, .fixed = true};
     if (!item)
@@ -253,11 +259,11 @@ static int reserve(struct evbus *bus, const evbus_event *event, int where, struc
 {
     struct evb_outbox *outbox = &bus->redis.outbox;
     bool up = atomic_load_explicit(&outbox->up, memory_order_relaxed);
-    out->size = sizeof(struct evb_item) + (out->report ? event->size : 0);
+    out->size = evb_pool_room(sizeof(struct evb_item)) + (out->report ? event->size : 0);
     if (!(where & EVB_FROM_REDIS))
         return reserve_report(outbox, out, WAY_REPORT, WAY_NONE);
     out->guess = evb_codec_size(event);
-    out->size += out->guess + bus->prefix_length + 128;
+    out->size = evb_pool_room(item_room(bus, event, out->guess)) + (out->report ? event->size : 0);
     switch (evb_outbox_admit(outbox, out->size)) {
     case EVB_ADMIT:
         out->way = WAY_OUTBOX;
