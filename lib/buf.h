@@ -1,4 +1,5 @@
-/* buf.h - a growing byte buffer. One owner, no lock. A failed growth sticks: check once at the end. */
+/* buf.h - a growing byte buffer. One owner, no lock. A failed growth sticks: check once at the end.
+ */
 #ifndef EVB_BUF_H
 #define EVB_BUF_H
 #include <stdbool.h>
@@ -9,6 +10,7 @@ struct evb_buf {
     size_t length;
     size_t room;
     bool failed; /* memory ran out: contents are short */
+    bool fixed;  /* data is somebody else's and does not grow */
 };
 
 void evb_buf_init(struct evb_buf *buf);

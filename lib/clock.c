@@ -1,4 +1,5 @@
-/* clock.c - the two clocks and RFC 3339. Any thread; no locale, no time zone, no libc time tables. */
+/* clock.c - the two clocks and RFC 3339. Any thread; no locale, no time zone, no libc time tables.
+ */
 #include "clock.h"
 #include <stdbool.h>
 #include <string.h>
@@ -31,14 +32,19 @@ int64_t evb_clock_mono_ms(void)
     return evb_clock_mono_us() / 1000;
 }
 
+int64_t evb_clock_rough_ms(void)
+{
+    return mono_clock ? mono_clock() / 1000 : read_us(CLOCK_MONOTONIC_COARSE) / 1000;
+}
+
 void evb_clock_set(int64_t (*wall_us)(void), int64_t (*mono_us)(void))
 {
     wall_clock = wall_us;
     mono_clock = mono_us;
 }
 
-/* Days since 1970-01-01 of a civil date, and back: Howard Hinnant, "chrono-Compatible Low-Level Date
- * Algorithms" (eras of 400 years that begin on 1 March). */
+/* Days since 1970-01-01 of a civil date, and back: Howard Hinnant, "chrono-Compatible Low-Level
+ * Date Algorithms" (eras of 400 years that begin on 1 March). */
 static int64_t days_from_civil(int64_t year, int month, int day)
 {
     year -= month <= 2;
