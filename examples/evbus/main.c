@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct cli_command *const commands[] = {&cli_pub, &cli_health};
+static const struct cli_command *const commands[] = {&cli_pub, &cli_sub, &cli_health};
 
 static const struct cli_command *find(const char *name)
 {
