@@ -5,8 +5,8 @@
  */
 #ifndef HARNESS_SERVER_H
 #define HARNESS_SERVER_H
-#include <evbus.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 struct server {
@@ -35,11 +35,5 @@ char *server_text(struct server *server, const char *format, ...);
 /* PUBLISH bytes that may hold NULs; receivers. */
 long long server_publish(struct server *server, const char *channel, const void *bytes,
                          size_t length);
-
-/* Settings that lead to this server's socket; the caller frees. More pairs of key, value; ends with
- * NULL. */
-evbus_config *server_config(struct server *server, ...);
-evbus *server_bus(struct server *server, ...); /* opened with such settings */
-evbus *bus_with(const char *key, ...);         /* pairs of key, value; ends with NULL */
 
 #endif
