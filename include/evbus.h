@@ -29,6 +29,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
 
 #define EVBUS_VERSION_NUMBER 0x000100 /* 0xMMmmpp: major, minor, patch */
 
@@ -39,59 +42,59 @@ typedef struct evbus_sub evbus_sub;       /* one subscription */
 typedef struct evbus_queue evbus_queue;   /* bounded pull queue, one pollable descriptor */
 
 enum { /* errors */
-    EVBUS_OK = 0,
-    EVBUS_ENOMEM = -1,
-    EVBUS_EINVAL = -2,
-    EVBUS_ETIMEDOUT = -3,
-    EVBUS_EAWAY = -4, /* Redis is away, and this needs it */
-    EVBUS_EFULL = -5, /* a bound was reached */
-    EVBUS_ETOOBIG = -6,
-    EVBUS_ECLOSED = -7,
-    EVBUS_ENOENT = -8,
-    EVBUS_EPARSE = -9,
-    EVBUS_ETLS = -10,
-    EVBUS_EAUTH = -11,   /* Redis refused user or password */
-    EVBUS_EDENIED = -12, /* Redis refused by its access list */
-    EVBUS_ENOTSUP = -13,
-    EVBUS_EDEADLK = -14, /* waiting here would wait for itself */
-    EVBUS_EFORK = -15,   /* the bus belongs to the parent process */
-    EVBUS_ENORESPONDER = -16,
-    EVBUS_EREMOTE = -17,
-    EVBUS_ESYS = -18 /* a system call failed */
+       EVBUS_OK = 0,
+       EVBUS_ENOMEM = -1,
+       EVBUS_EINVAL = -2,
+       EVBUS_ETIMEDOUT = -3,
+       EVBUS_EAWAY = -4, /* Redis is away, and this needs it */
+       EVBUS_EFULL = -5, /* a bound was reached */
+       EVBUS_ETOOBIG = -6,
+       EVBUS_ECLOSED = -7,
+       EVBUS_ENOENT = -8,
+       EVBUS_EPARSE = -9,
+       EVBUS_ETLS = -10,
+       EVBUS_EAUTH = -11,   /* Redis refused user or password */
+       EVBUS_EDENIED = -12, /* Redis refused by its access list */
+       EVBUS_ENOTSUP = -13,
+       EVBUS_EDEADLK = -14, /* waiting here would wait for itself */
+       EVBUS_EFORK = -15,   /* the bus belongs to the parent process */
+       EVBUS_ENORESPONDER = -16,
+       EVBUS_EREMOTE = -17,
+       EVBUS_ESYS = -18 /* a system call failed */
 };
-enum { /* where publish accepted the event: bits of its positive answer */
-    EVBUS_SENT_LOCAL = 1, /* handed to this process's subscribers */
-    EVBUS_SENT_REDIS = 2, /* accepted for Redis while the link is up */
-    EVBUS_SENT_OUTBOX = 4 /* accepted for Redis, kept until the link is back */
+enum {                       /* where publish accepted the event: bits of its positive answer */
+       EVBUS_SENT_LOCAL = 1, /* handed to this process's subscribers */
+       EVBUS_SENT_REDIS = 2, /* accepted for Redis while the link is up */
+       EVBUS_SENT_OUTBOX = 4 /* accepted for Redis, kept until the link is back */
 };
-enum { /* publish flags */
-    EVBUS_LOCAL_ONLY = 1, /* this process's subscribers only */
-    EVBUS_REDIS_ONLY = 2  /* through Redis, for this process's subscribers too */
+enum {                       /* publish flags */
+       EVBUS_LOCAL_ONLY = 1, /* this process's subscribers only */
+       EVBUS_REDIS_ONLY = 2  /* through Redis, for this process's subscribers too */
 };
 enum { /* modes of a bus */
-    EVBUS_MODE_CLOSED = 0,
-    EVBUS_MODE_LOCAL_ONLY = 1, /* has no Redis by its settings */
-    EVBUS_MODE_HYBRID = 2,     /* local and Redis, link up */
-    EVBUS_MODE_REDIS_ONLY = 3, /* everything through Redis, link up */
-    EVBUS_MODE_DEGRADED = 4    /* wants Redis, runs local until it is back */
+       EVBUS_MODE_CLOSED = 0,
+       EVBUS_MODE_LOCAL_ONLY = 1, /* has no Redis by its settings */
+       EVBUS_MODE_HYBRID = 2,     /* local and Redis, link up */
+       EVBUS_MODE_REDIS_ONLY = 3, /* everything through Redis, link up */
+       EVBUS_MODE_DEGRADED = 4    /* wants Redis, runs local until it is back */
 };
 enum { /* how an event reached its handler */
-    EVBUS_ORIGIN_LOCAL = 1,
-    EVBUS_ORIGIN_REDIS = 2
+       EVBUS_ORIGIN_LOCAL = 1,
+       EVBUS_ORIGIN_REDIS = 2
 };
-enum { /* the one final report of an event */
-    EVBUS_ACKED = 1,      /* Redis answered */
-    EVBUS_LOCAL_DONE = 2, /* needed no Redis */
-    EVBUS_EXPIRED = 3,    /* waited in the outbox longer than outbox.age or its own time to live */
-    EVBUS_EVICTED = 4,    /* dropped by the outbox's limit */
-    EVBUS_FAILED = 5,     /* refused by Redis, or the bus was freed before it was written */
-    EVBUS_UNKNOWN = 6     /* written, then the link dropped, and not sent again */
+enum {                       /* the one final report of an event */
+       EVBUS_ACKED = 1,      /* Redis answered */
+       EVBUS_LOCAL_DONE = 2, /* needed no Redis */
+       EVBUS_EXPIRED = 3, /* waited in the outbox longer than outbox.age or its own time to live */
+       EVBUS_EVICTED = 4, /* dropped by the outbox's limit */
+       EVBUS_FAILED = 5,  /* refused by Redis, or the bus was freed before it was written */
+       EVBUS_UNKNOWN = 6  /* written, then the link dropped, and not sent again */
 };
 enum { /* log levels */
-    EVBUS_LOG_ERROR = 1,
-    EVBUS_LOG_WARNING = 2,
-    EVBUS_LOG_INFO = 3,
-    EVBUS_LOG_DEBUG = 4
+       EVBUS_LOG_ERROR = 1,
+       EVBUS_LOG_WARNING = 2,
+       EVBUS_LOG_INFO = 3,
+       EVBUS_LOG_DEBUG = 4
 };
 
 /*
@@ -100,9 +103,9 @@ enum { /* log levels */
  * option names.
  */
 typedef int (*evbus_event_fn)(evbus_sub *sub, evbus_event *event, void *user);
-/* Runs on the bus's loop, once. `event` is borrowed; `outcome` is EVBUS_ACKED..EVBUS_UNKNOWN, `error`
- * the EVBUS_E* behind it or 0, `receivers` what PUBLISH answered (connections, this bus's included)
- * or -1. */
+/* Runs on the bus's loop, once. `event` is borrowed; `outcome` is EVBUS_ACKED..EVBUS_UNKNOWN,
+ * `error` the EVBUS_E* behind it or 0, `receivers` what PUBLISH answered (connections, this bus's
+ * included) or -1. */
 typedef void (*evbus_report_fn)(evbus_event *event, int outcome, int error, int64_t receivers,
                                 void *user);
 typedef void (*evbus_done_fn)(int result, void *user); /* on the loop: 0 or EVBUS_E* */
@@ -110,14 +113,14 @@ typedef void (*evbus_log_fn)(int level, const char *line, void *user); /* any th
 typedef void (*evbus_free_fn)(void *user);
 
 /* ---- library ---- */
-const char *evbus_version(void);        /* "0.1.0" */
-int evbus_version_number(void);         /* EVBUS_VERSION_NUMBER of the library that runs */
-int evbus_has(const char *feature);     /* "redis", "unix", ...: 1 or 0 */
-const char *evbus_strerror(int error);  /* "invalid argument"; static text, never NULL */
-const char *evbus_last_error(void);     /* this thread's last failure in words, "" if none */
-int evbus_last_code(void);              /* its EVBUS_E*, 0 if none */
-void evbus_string_free(char *text);     /* gives back a `char *` result; NULL is fine */
-char *evbus_quote(const char *text);    /* text as an option's value: 'it''s'; NULL: no memory */
+const char *evbus_version(void);       /* "0.1.0" */
+int evbus_version_number(void);        /* EVBUS_VERSION_NUMBER of the library that runs */
+int evbus_has(const char *feature);    /* "redis", "unix", ...: 1 or 0 */
+const char *evbus_strerror(int error); /* "invalid argument"; static text, never NULL */
+const char *evbus_last_error(void);    /* this thread's last failure in words, "" if none */
+int evbus_last_code(void);             /* its EVBUS_E*, 0 if none */
+void evbus_string_free(char *text);    /* gives back a `char *` result; NULL is fine */
+char *evbus_quote(const char *text);   /* text as an option's value: 'it''s'; NULL: no memory */
 /* The library's own allocations. Before anything else is called; NULLs restore malloc's family.
  * What hiredis, libevent and jansson allocate is set by their own hooks. */
 int evbus_set_allocator(void *(*alloc)(size_t), void *(*resize)(void *, size_t),
@@ -140,11 +143,11 @@ const char *evbus_config_default(int index);
 const char *evbus_config_help(int index);
 
 /* ---- the bus ---- */
-/* Copies the settings. NULL: local only. Redis being away is no failure: the bus is DEGRADED until it
- * is there. The bus's own thread runs the loop. */
+/* Copies the settings. NULL: local only. Redis being away is no failure: the bus is DEGRADED until
+ * it is there. The bus's own thread runs the loop. */
 evbus *evbus_open(const evbus_config *config);
-evbus *evbus_default(void); /* the process's bus, opened from the environment on the first call; closed
-                               by evbus_free() or at exit */
+evbus *evbus_default(void); /* the process's bus, opened from the environment on the first call;
+                               closed by evbus_free() or at exit */
 /* Refuses new events, waits until every report is given and every handler's queue is empty, leaves
  * Redis. 0: closed. EVBUS_ETIMEDOUT: still closing, call again or evbus_free(). */
 int evbus_close(evbus *bus, int timeout_ms);
@@ -153,17 +156,18 @@ void evbus_free(evbus *bus); /* closes at once what is not closed; waits for run
 /* All that was accepted before the call has its final report. */
 int evbus_flush(evbus *bus, int timeout_ms);
 int evbus_flush_async(evbus *bus, evbus_done_fn fn, void *user);
-int evbus_wait_connected(evbus *bus, int timeout_ms); /* link up, all subscriptions confirmed or refused */
-int evbus_reconnect(evbus *bus);                      /* try now; also after reconnect.max.retries */
-int evbus_mode(const evbus *bus);                     /* EVBUS_MODE_* */
-const char *evbus_mode_name(int mode);                /* "hybrid" */
-const char *evbus_node(const evbus *bus);             /* this bus's unique id, 16 hex digits */
+int evbus_wait_connected(evbus *bus,
+                         int timeout_ms); /* link up, all subscriptions confirmed or refused */
+int evbus_reconnect(evbus *bus);          /* try now; also after reconnect.max.retries */
+int evbus_mode(const evbus *bus);         /* EVBUS_MODE_* */
+const char *evbus_mode_name(int mode);    /* "hybrid" */
+const char *evbus_node(const evbus *bus); /* this bus's unique id, 16 hex digits */
 /* level: EVBUS_LOG_*, 0 for none, -1 for the setting log.level. bus NULL: for buses opened later.
  * fn NULL: silence. A library prints nothing by itself. */
 int evbus_set_log(evbus *bus, int level, evbus_log_fn fn, void *user);
 
 /* ---- publish: never blocks, any thread; answers EVBUS_SENT_* bits or an error ---- */
-int evbus_publish(evbus *bus, const char *type, const char *json); /* json NULL: no data */
+int evbus_publish(evbus *bus, const char *type, const char *json);  /* json NULL: no data */
 int evbus_publish_event(evbus *bus, evbus_event *event, int flags); /* freezes it; once per event */
 int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report_fn fn,
                          void *user); /* one report if accepted, none if refused */
@@ -184,20 +188,23 @@ int evbus_sub_wait(evbus_sub *sub, int timeout_ms);
 const char *evbus_sub_pattern(const evbus_sub *sub);
 /* "delivered", "failed", "dropped", "queued", "peak"; -1 for another name. */
 int64_t evbus_sub_stat(const evbus_sub *sub, const char *name);
-int evbus_unsubscribe(evbus_sub *sub); /* gives the handle back; outside handlers none runs after it */
+int evbus_unsubscribe(
+    evbus_sub *sub); /* gives the handle back; outside handlers none runs after it */
 
 /* ---- pull: many subscriptions, one bounded queue, one descriptor ---- */
 evbus_queue *evbus_queue_open(evbus *bus, const char *options); /* size= bytes= full= */
 evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const char *options,
                                  int64_t tag); /* scope= echo= */
-/* 1: *event is the caller's (evbus_event_unref); 0: none within timeout_ms; EVBUS_ECLOSED: the bus is
- * closed and the queue empty. tag may be NULL. */
+/* 1: *event is the caller's (evbus_event_unref); 0: none within timeout_ms; EVBUS_ECLOSED: the bus
+ * is closed and the queue empty. tag may be NULL. */
 int evbus_queue_next(evbus_queue *queue, int timeout_ms, evbus_event **event, int64_t *tag);
 int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **events, int64_t *tags,
-                          int max); /* how many, 0 or an error */
+                          int max);     /* how many, 0 or an error */
 int evbus_queue_fd(evbus_queue *queue); /* a socket: readable while not empty; never read it */
-int64_t evbus_queue_stat(const evbus_queue *queue, const char *name); /* "queued" "peak" "dropped" */
-void evbus_queue_free(evbus_queue *queue); /* ends its subscriptions; their handles stay to be given back */
+int64_t evbus_queue_stat(const evbus_queue *queue,
+                         const char *name); /* "queued" "peak" "dropped" */
+void evbus_queue_free(
+    evbus_queue *queue); /* ends its subscriptions; their handles stay to be given back */
 
 /* ---- events ---- */
 evbus_event *evbus_event_new(const char *type);
@@ -210,17 +217,22 @@ int evbus_event_set_id(evbus_event *event, const char *id);
 int evbus_event_set_version(evbus_event *event, const char *version); /* schema version, "1.0" */
 int evbus_event_set_source(evbus_event *event, const char *source);
 int evbus_event_set_time_us(evbus_event *event, int64_t unix_us);
-int evbus_event_set_correlation(evbus_event *event, const char *id); /* default: the event's own id */
-int evbus_event_set_cause(evbus_event *event, const evbus_event *cause); /* its correlation, trace */
+int evbus_event_set_correlation(evbus_event *event,
+                                const char *id); /* default: the event's own id */
+int evbus_event_set_cause(evbus_event *event,
+                          const evbus_event *cause); /* its correlation, trace */
 int evbus_event_set_json(evbus_event *event, const char *json, size_t length);
-int evbus_event_set_bytes(evbus_event *event, const void *bytes, size_t length); /* base64 on the wire */
+int evbus_event_set_bytes(evbus_event *event, const void *bytes,
+                          size_t length); /* base64 on the wire */
 int evbus_event_set_attr(evbus_event *event, const char *name, const char *value);
-int evbus_event_set_ttl(evbus_event *event, int64_t ttl_ms); /* longest wait in the outbox; 0: none */
+int evbus_event_set_ttl(evbus_event *event,
+                        int64_t ttl_ms); /* longest wait in the outbox; 0: none */
 const char *evbus_event_type(const evbus_event *event);
 const char *evbus_event_id(const evbus_event *event); /* UUIDv7 unless given; "" before publish */
 const char *evbus_event_version(const evbus_event *event);
 const char *evbus_event_source(const evbus_event *event);
-const char *evbus_event_node(const evbus_event *event); /* publishing bus, NULL for foreign events */
+const char *
+evbus_event_node(const evbus_event *event); /* publishing bus, NULL for foreign events */
 const char *evbus_event_correlation(const evbus_event *event);
 const char *evbus_event_attr(const evbus_event *event, const char *name); /* NULL: none */
 int evbus_event_attr_count(const evbus_event *event);
@@ -228,18 +240,22 @@ const char *evbus_event_attr_name(const evbus_event *event, int index);
 const char *evbus_event_timestamp(const evbus_event *event); /* RFC 3339, UTC, milliseconds */
 int64_t evbus_event_time_us(const evbus_event *event);
 int64_t evbus_event_ttl(const evbus_event *event);
-const char *evbus_event_data(const evbus_event *event, size_t *length); /* JSON text or bytes, NUL behind;
-                                                                           NULL: no data */
+const char *evbus_event_data(const evbus_event *event, size_t *length); /* JSON text or bytes, NUL
+                                                                           behind; NULL: no data */
 int evbus_event_is_json(const evbus_event *event);
 int evbus_event_origin(const evbus_event *event); /* EVBUS_ORIGIN_* */
 char *evbus_event_to_json(const evbus_event *event);
 
 /* ---- observation: never blocks ---- */
-int64_t evbus_stat(const evbus *bus, const char *name); /* a counter by its name in evbus_stats_json */
+int64_t evbus_stat(const evbus *bus,
+                   const char *name); /* a counter by its name in evbus_stats_json */
 char *evbus_stats_json(const evbus *bus);
 char *evbus_health_json(const evbus *bus);
 int evbus_ready(const evbus *bus); /* 1: may be given traffic (see health.require.redis) */
 
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

@@ -1,4 +1,5 @@
-/* buf.h - a growing byte buffer. One owner, no lock. A failed growth sticks: check once at the end. */
+/* buf.h - a growing byte buffer. One owner, no lock. A failed growth sticks: check once at the end.
+ */
 #ifndef EVB_BUF_H
 #define EVB_BUF_H
 #include <stdbool.h>

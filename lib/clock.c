@@ -1,4 +1,5 @@
-/* clock.c - the two clocks and RFC 3339. Any thread; no locale, no time zone, no libc time tables. */
+/* clock.c - the two clocks and RFC 3339. Any thread; no locale, no time zone, no libc time tables.
+ */
 #include "clock.h"
 #include <stdbool.h>
 #include <string.h>
@@ -37,8 +38,8 @@ void evb_clock_set(int64_t (*wall_us)(void), int64_t (*mono_us)(void))
     mono_clock = mono_us;
 }
 
-/* Days since 1970-01-01 of a civil date, and back: Howard Hinnant, "chrono-Compatible Low-Level Date
- * Algorithms" (eras of 400 years that begin on 1 March). */
+/* Days since 1970-01-01 of a civil date, and back: Howard Hinnant, "chrono-Compatible Low-Level
+ * Date Algorithms" (eras of 400 years that begin on 1 March). */
 static int64_t days_from_civil(int64_t year, int month, int day)
 {
     year -= month <= 2;

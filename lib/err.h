@@ -4,7 +4,7 @@
 
 /* Stores code and sentence for evbus_last_error(), answers code. */
 int evb_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
-int evb_fail_memory(void);           /* EVBUS_ENOMEM */
+int evb_fail_memory(void);            /* EVBUS_ENOMEM */
 int evb_fail_errno(const char *what); /* EVBUS_ESYS: "what: strerror(errno)" */
 
 #endif

@@ -12,7 +12,12 @@
 #include <stdint.h>
 
 #define EVB_NODE_LENGTH 16 /* hex digits of a bus's id */
-#define EVB_ID_TEXT 37     /* UUID text and NUL */
+#define EVB_ID_TEXT     37 /* UUID text and NUL */
+
+#define EVB_TEXT_MAX        255  /* bytes of an id, a source, a version, an attribute's name */
+#define EVB_ATTR_VALUE_MAX  4096 /* bytes */
+#define EVB_ATTR_MAX        64   /* attributes of one event */
+#define EVB_VERSION_DEFAULT "1.0"
 
 struct evb_text { /* borrowed from the event; NUL behind it; ptr NULL: none */
     const char *ptr;
@@ -26,41 +31,53 @@ struct evb_attr {
 struct evb_piece; /* what setters allocated: freed with the event */
 
 struct evbus_event {
+    /* atomic */
     atomic_int refs;
-    atomic_int text_state; /* atomic: id_text and time_text: 0 unwritten, 1 being written, 2 there */
-    atomic_int frozen;     /* atomic: 1 once published or received */
+    atomic_int text_state; /* id_text and time_text: 0 unwritten, 1 being written, 2 there */
+    atomic_int frozen;     /* 1 once published or received */
 
     /* fixed once frozen */
-    bool is_json;
-    bool has_time; /* time_us was given by the caller */
+    bool is_json;   /* of data */
+    bool has_time;  /* time_us was given or received */
     uint8_t origin; /* EVBUS_ORIGIN_* */
-    uint32_t size; /* bytes of memory that the event holds, pieces included */
-    uint64_t seq;  /* of a received event; 0: none */
+    uint32_t size;  /* bytes of memory that the event holds, pieces included */
+    uint64_t seq;   /* of a received event; 0: none */
     int64_t time_us;
     int64_t ttl_ms; /* 0: none */
     struct evb_text type, version, source, node, correlation, data;
-    struct evb_text id; /* given or received; ptr NULL: uuid */
-    uint8_t uuid[16];
+    struct evb_text
+        id; /* given or received; ptr NULL: id_text, a UUIDv7 drawn when first asked for */
     struct evb_attr *attrs; /* owned array, in a piece of its own */
     uint32_t attr_count, attr_room;
     struct evb_piece *pieces; /* owned */
+    char *spare;              /* what is left of body */
+    uint32_t spare_room;
     char node_text[EVB_NODE_LENGTH + 1];
-    char id_text[EVB_ID_TEXT];        /* under text_state */
-    char time_text[EVB_TIME_TEXT];    /* under text_state */
-    char body[];                      /* type, data: what came with the allocation */
+    char id_text[EVB_ID_TEXT];     /* under text_state */
+    char time_text[EVB_TIME_TEXT]; /* under text_state */
+    char body[];                   /* type, data: what came with the allocation, then spare */
 };
 
 /* A building event with type and data copied behind it (data NULL: none). The type must be good. */
-evbus_event *evb_event_make(const char *type, size_t type_length, const char *data, size_t data_length,
-                            bool is_json);
-/* A building event with `room` bytes of body for the codec to fill. */
+evbus_event *evb_event_make(const char *type, size_t type_length, const char *data,
+                            size_t data_length, bool is_json);
+/* A building event without a type, with `room` bytes that evb_event_keep() takes from first. */
 evbus_event *evb_event_alloc(size_t room);
-/* Memory that lives as long as the event (counted in size); NULL: none left. */
+/* A copy with a NUL behind it that lives as long as the event (counted in size); NULL, with the
+ * sentence set: none left, or above 2 GiB in all. */
 char *evb_event_keep(evbus_event *event, const char *text, size_t length);
-int evb_event_add_attr(evbus_event *event, struct evb_text name, struct evb_text value); /* borrows */
+/* Gives back what evb_event_keep() allocated, so that setting again and again does not grow the
+ * event. Nothing for bytes of the event's own allocation. */
+void evb_event_drop(evbus_event *event, const void *bytes);
+/* Borrows both texts, which live as long as the event. Takes the place of one of the same name.
+ * EVBUS_EFULL: EVB_ATTR_MAX are there. */
+int evb_event_add_attr(evbus_event *event, struct evb_text name, struct evb_text value);
+/* The correlation, or the id; no length and "" when there is neither yet. */
+struct evb_text evb_event_correlation(const evbus_event *event);
 
-/* Takes time, id, source and node for what was not given, once. EVBUS_EINVAL: published before.
- * `node` has EVB_NODE_LENGTH bytes; `source` is copied. Loses a race: EVBUS_EINVAL as well. */
+/* Takes time, source and node for what was not given, once. EVBUS_EINVAL: published before.
+ * `node` has EVB_NODE_LENGTH bytes; `source` (NULL or "": none) is copied. Loses a race:
+ * EVBUS_EINVAL as well. EVBUS_ENOMEM leaves the event as it was. */
 int evb_event_freeze(evbus_event *event, const char *node, const char *source);
 void evb_uuid_write(const uint8_t uuid[16], char out[EVB_ID_TEXT]); /* RFC 9562 section 4 */
 

@@ -9,7 +9,7 @@ struct evb_node {
 };
 
 #define evb_container(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
-#define EVB_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define EVB_COUNT(array)                  (sizeof(array) / sizeof((array)[0]))
 #define EVB_LIST_EACH(list, node)                                                                  \
     for (struct evb_node *node = (list)->next, *node##_next = node->next; node != (list);          \
          node = node##_next, node##_next = node->next)

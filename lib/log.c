@@ -48,7 +48,8 @@ void evb_log_fini(struct evb_log *log)
 int evb_log_set(struct evb_log *log, int level, evbus_log_fn fn, void *user)
 {
     if (level > EVBUS_LOG_DEBUG)
-        return evb_fail(EVBUS_EINVAL, "log level %d: 0 (none) to %d (debug)", level, EVBUS_LOG_DEBUG);
+        return evb_fail(EVBUS_EINVAL, "log level %d: 0 (none) to %d (debug)", level,
+                        EVBUS_LOG_DEBUG);
     int rc = target_push(log, fn, user);
     if (rc == 0 && level >= 0)
         atomic_store(&log->level, level);

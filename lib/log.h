@@ -16,7 +16,8 @@ struct evb_log {
     char name[32]; /* fixed after init: the bus, in front of each line */
 };
 
-void evb_log_init(struct evb_log *log, const char *name, int level); /* the process's default target */
+void evb_log_init(struct evb_log *log, const char *name,
+                  int level); /* the process's default target */
 void evb_log_fini(struct evb_log *log);
 int evb_log_set(struct evb_log *log, int level, evbus_log_fn fn, void *user);
 int evb_log_set_default(int level, evbus_log_fn fn, void *user);

@@ -22,7 +22,8 @@ static void fill_kernel(void *out, size_t length)
             continue;
         if (n <= 0) { /* kernels since 3.17 have it; without it ids are only as good as addresses */
             for (size_t i = 0; i < length; i++)
-                p[i] = (unsigned char)((uintptr_t)&pool >> (i % sizeof(uintptr_t))) ^ (unsigned char)i;
+                p[i] =
+                    (unsigned char)((uintptr_t)&pool >> (i % sizeof(uintptr_t))) ^ (unsigned char)i;
             return;
         }
         p += n;

@@ -1,0 +1,68 @@
+/*
+ * bus.h - the bus object, as floor 4 alone sees it. Its memory lives until the last subscription
+ * and queue are given back; thread, descriptors and connections end with evbus_free().
+ */
+#ifndef EVB_BUS_H
+#define EVB_BUS_H
+#include "config.h"
+#include "redis.h"
+#include "registry.h"
+#include "seen.h"
+
+struct evb_waiter;
+
+enum { EVB_BUS_OPEN, EVB_BUS_CLOSING, EVB_BUS_CLOSED };
+
+struct evbus {
+    atomic_int
+        refs; /* the handle, the loop's teardown, subscriptions, queues, deferred deliveries */
+    atomic_int state; /* EVB_BUS_* */
+    atomic_int mode;  /* EVBUS_MODE_* */
+
+    /* fixed after open */
+    unsigned generation; /* of forks */
+    evbus_config *config;
+    char node[EVB_NODE_LENGTH + 1];
+    const char *source;
+    char *prefix, *inbox; /* owned: of channels; this node's own channel */
+    size_t prefix_length, max_data;
+    int check; /* EVB_CHECK_* */
+    bool wants_redis, redis_only, take_foreign;
+    int64_t opened_ms;
+
+    struct evb_log log;
+    struct evb_metrics metrics;
+    struct evb_loop loop;
+    struct evb_registry registry;
+    struct evb_redis redis; /* its outbox keeps the accounts of reports without Redis too */
+
+    /* under queues_lock (a leaf) */
+    pthread_mutex_t queues_lock;
+    struct evb_node queues;
+
+    struct evb_waiter *free_waiter; /* made at open, so that evbus_free() cannot fail */
+    evbus_sub **ended;              /* fixed once CLOSED: the subscriptions there were (refs) */
+    size_t ended_count;
+
+    /* loop only */
+    struct evb_seen seen;
+    struct evb_map channels, patterns; /* Redis name -> struct evb_via, owned */
+    struct evb_node waiters;           /* for the connection */
+    struct evb_node closers;
+    uint64_t messages;     /* received */
+    int64_t gap_from_us;   /* Unix time from which events may be missed; 0: none */
+    int64_t complained_ms; /* when the last bad frame was logged */
+    int64_t complaints;    /* since then */
+    char gap_reason[160];
+};
+
+void evb_bus_ref(struct evbus *bus);
+void evb_bus_unref(void *bus);
+/* The door of every call: EVBUS_EINVAL (NULL), EVBUS_EFORK, EVBUS_ECLOSED (unless `closed_too`). */
+int evb_bus_check(const struct evbus *bus, bool closed_too);
+/* ... and of calls that wait: EVBUS_EDEADLK on the bus's own loop, unless timeout_ms is 0. */
+int evb_bus_may_wait(const struct evbus *bus, const char *call, int timeout_ms);
+bool evb_bus_connected(
+    const struct evbus *bus); /* loop only: READY and every subscription decided */
+
+#endif

@@ -1,0 +1,399 @@
+/*
+ * close.c - waiting for a bus, flushing it, ending it; the process's default bus. Any thread; jobs:
+ * loop.
+ *
+ * Closing: OPEN -> CLOSING (nothing is accepted any more; reports are given, handlers empty their
+ * queues)
+ * -> CLOSED (Redis is left, every subscription has ended). evbus_free() goes there at once.
+ */
+#include "close.h"
+#include "alloc.h"
+#include "err.h"
+#include "fork.h"
+#include "interest.h"
+#include "route.h"
+#include "subscribe.h"
+#include "wait.h"
+#include "waiter.h"
+#include <event2/event.h>
+#include <stdlib.h>
+
+/* ---- waiting for the connection ---- */
+
+static void connected_job(struct evb_job *job)
+{
+    struct evb_waiter *waiter = evb_waiter_of(job);
+    struct evbus *bus = waiter->bus;
+    if (atomic_load(&bus->state) == EVB_BUS_CLOSED)
+        evb_waiter_end(waiter, EVBUS_ECLOSED);
+    else if (evb_bus_connected(bus))
+        evb_waiter_end(waiter, 0);
+    else
+        evb_waiter_add(waiter, &bus->waiters);
+}
+
+int evbus_wait_connected(evbus *bus, int timeout_ms)
+{
+    char why[256];
+    int rc = evb_bus_check(bus, false);
+    if (rc == 0)
+        rc = evb_bus_may_wait(bus, "evbus_wait_connected", timeout_ms);
+    if (rc == 0 && !bus->wants_redis)
+        rc = evb_fail(EVBUS_ENOTSUP, "the bus has no Redis to wait for: set redis.url");
+    if (rc != 0)
+        return rc;
+    struct evb_wait *wait = evb_wait_new();
+    struct evb_waiter *waiter =
+        wait ? evb_waiter_new(bus, connected_job, evb_wait_done, wait) : NULL;
+    if (!waiter) {
+        if (wait)
+            evb_wait_cancel(wait);
+        return EVBUS_ENOMEM;
+    }
+    evb_waiter_post(waiter);
+    rc = evb_wait_for(wait, timeout_ms);
+    if (rc == EVBUS_ECLOSED)
+        return evb_fail(rc, "the bus was closed meanwhile");
+    if (rc != EVBUS_ETIMEDOUT)
+        return rc;
+    evb_redis_last_error(&bus->redis, why, sizeof why);
+    return evb_fail(rc, "no connection to Redis within %d ms%s%s", timeout_ms, why[0] ? ": " : "",
+                    why);
+}
+
+static void reconnect_job(struct evb_job *job)
+{
+    struct evb_waiter *waiter = evb_waiter_of(job);
+    struct evbus *bus = waiter->bus;
+    if (atomic_load(&bus->state) == EVB_BUS_OPEN) {
+        evb_backoff_reset(&bus->redis.backoff);
+        evb_redis_start(&bus->redis);
+    }
+    evb_waiter_end(waiter, 0);
+}
+
+int evbus_reconnect(evbus *bus)
+{
+    int rc = evb_bus_check(bus, false);
+    if (rc == 0 && !bus->wants_redis)
+        rc = evb_fail(EVBUS_ENOTSUP, "the bus has no Redis to reconnect to: set redis.url");
+    if (rc != 0)
+        return rc;
+    struct evb_waiter *waiter = evb_waiter_new(bus, reconnect_job, NULL, NULL);
+    if (!waiter)
+        return EVBUS_ENOMEM;
+    evb_waiter_post(waiter);
+    return 0;
+}
+
+/* ---- flush ---- */
+
+static void mark_job(struct evb_job *job)
+{
+    struct evb_item *item = evb_container(job, struct evb_item, job);
+    struct evbus *bus = item->owner;
+    evb_outbox_take(&bus->redis.outbox, item);
+}
+
+static int flush(struct evbus *bus, evbus_done_fn fn, void *user)
+{
+    struct evb_item *item = evb_alloc(sizeof *item);
+    if (!item)
+        return evb_fail_memory();
+    evb_item_init(item);
+    item->owner = bus;
+    item->mark = fn;
+    item->user = user;
+    item->job.run = mark_job;
+    evb_loop_post(&bus->loop, &item->job);
+    return 0;
+}
+
+int evbus_flush_async(evbus *bus, evbus_done_fn fn, void *user)
+{
+    int rc = evb_bus_check(bus, false);
+    if (rc == 0 && !fn)
+        rc = evb_fail(EVBUS_EINVAL, "evbus_flush_async: no function to call (NULL)");
+    return rc != 0 ? rc : flush(bus, fn, user);
+}
+
+int evbus_flush(evbus *bus, int timeout_ms)
+{
+    int rc = evb_bus_check(bus, false);
+    if (rc == 0)
+        rc = evb_bus_may_wait(bus, "evbus_flush", timeout_ms);
+    if (rc != 0)
+        return rc;
+    struct evb_wait *wait = evb_wait_new();
+    if (!wait || flush(bus, evb_wait_done, wait) != 0) {
+        if (wait)
+            evb_wait_cancel(wait);
+        return EVBUS_ENOMEM;
+    }
+    rc = evb_wait_for(wait, timeout_ms);
+    if (rc == EVBUS_ETIMEDOUT)
+        return evb_fail(rc, "%lld events still wait for Redis after %d ms (%s)",
+                        (long long)evb_outbox_owed(&bus->redis.outbox), timeout_ms,
+                        evbus_mode_name(atomic_load(&bus->mode)));
+    return rc == 0 ? 0 : evb_fail(rc, "the bus was closed before all was sent");
+}
+
+/* ---- the end ---- */
+
+/* CLOSED, whatever is left. On the loop. */
+static void finish(struct evbus *bus)
+{
+    if (atomic_load(&bus->state) == EVB_BUS_CLOSED)
+        return;
+    if (bus->wants_redis)
+        evb_redis_stop(&bus->redis);
+    evb_outbox_abandon(&bus->redis.outbox, EVBUS_ECLOSED);
+    size_t count;
+    evbus_sub **subs = evb_registry_close(&bus->registry, &count);
+    for (size_t i = 0; i < count; i++) {
+        evb_registry_remove(&bus->registry, subs[i]);
+        evb_sub_end(subs[i]);
+    }
+    evb_queues_close(bus);
+    bus->ended = subs;
+    bus->ended_count = count;
+    atomic_store(&bus->mode, EVBUS_MODE_CLOSED);
+    atomic_store(&bus->state, EVB_BUS_CLOSED);
+    evb_log(&bus->log, EVBUS_LOG_INFO, "closed");
+    evb_waiter_end_all(&bus->waiters, EVBUS_ECLOSED);
+    evb_waiter_end_all(&bus->closers, 0);
+}
+
+/* All reports are given: what handlers have not had yet comes first, in its order. */
+static void drain_job(struct evb_job *job)
+{
+    struct evb_waiter *waiter = evb_waiter_of(job);
+    struct evbus *bus = waiter->bus;
+    bool idle = true;
+    size_t count = 0;
+    evbus_sub **subs = evb_registry_list(&bus->registry, &count);
+    for (size_t i = 0; i < count; i++) {
+        idle = evb_sub_idle(subs[i]) && idle;
+        evb_sub_unref(subs[i]);
+    }
+    evb_free(subs);
+    if (!idle && atomic_load(&bus->state) != EVB_BUS_CLOSED) {
+        evb_waiter_post(waiter);
+        return;
+    }
+    finish(bus);
+    evb_waiter_end(waiter, 0);
+}
+
+static void on_flushed(int result, void *user)
+{
+    struct evb_waiter *waiter = user;
+    (void)result;
+    waiter->job.run = drain_job;
+    evb_waiter_post(waiter);
+}
+
+static void closing_job(struct evb_job *job)
+{
+    struct evb_waiter *waiter = evb_waiter_of(job);
+    evb_route_system(waiter->bus, "evbus.stopping", "{}");
+    if (flush(waiter->bus, on_flushed, waiter) != 0)
+        on_flushed(EVBUS_ENOMEM, waiter);
+}
+
+static void join_closers_job(struct evb_job *job)
+{
+    struct evb_waiter *waiter = evb_waiter_of(job);
+    if (atomic_load(&waiter->bus->state) == EVB_BUS_CLOSED)
+        evb_waiter_end(waiter, 0);
+    else
+        evb_waiter_add(waiter, &waiter->bus->closers);
+}
+
+static int close_with(struct evbus *bus, int timeout_ms, evbus_done_fn fn, void *user)
+{
+    int open = EVB_BUS_OPEN;
+    struct evb_waiter *closer = evb_waiter_new(bus, join_closers_job, fn, user);
+    struct evb_waiter *closing = evb_waiter_new(bus, closing_job, NULL, NULL);
+    if (!closer || !closing) {
+        if (closer) {
+            closer->fn = NULL;
+            evb_waiter_end(closer, 0);
+        }
+        if (closing)
+            evb_waiter_end(closing, 0);
+        return EVBUS_ENOMEM;
+    }
+    closer->timeout_ms = timeout_ms;
+    evb_waiter_post(closer);
+    if (atomic_compare_exchange_strong(&bus->state, &open, EVB_BUS_CLOSING))
+        evb_waiter_post(closing);
+    else
+        evb_waiter_end(closing, 0);
+    return 0;
+}
+
+int evbus_close_async(evbus *bus, int timeout_ms, evbus_done_fn fn, void *user)
+{
+    int rc = evb_bus_check(bus, true);
+    if (rc == 0 && !fn)
+        rc = evb_fail(EVBUS_EINVAL, "evbus_close_async: no function to call (NULL)");
+    return rc != 0 ? rc : close_with(bus, timeout_ms, fn, user);
+}
+
+/* Handlers that run on other threads return in their own time. */
+static int wait_handlers(struct evbus *bus, int64_t deadline_ms)
+{
+    int rc = 0;
+    for (size_t i = 0; i < bus->ended_count && rc == 0; i++)
+        rc = evb_sub_wait_ended(bus->ended[i], evb_time_left_ms(deadline_ms));
+    return rc;
+}
+
+int evbus_close(evbus *bus, int timeout_ms)
+{
+    int64_t deadline_ms = evb_deadline_ms(timeout_ms);
+    int rc = evb_bus_check(bus, true);
+    if (rc == 0 && evb_thread_in_callback())
+        return close_with(bus, -1, NULL, NULL);
+    if (rc == 0 && atomic_load(&bus->state) != EVB_BUS_CLOSED)
+        rc = evb_bus_may_wait(bus, "evbus_close", timeout_ms);
+    if (rc != 0)
+        return rc;
+    struct evb_wait *wait = evb_wait_new();
+    if (!wait || close_with(bus, -1, evb_wait_done, wait) != 0) {
+        if (wait)
+            evb_wait_cancel(wait);
+        return EVBUS_ENOMEM;
+    }
+    rc = evb_wait_for(wait, timeout_ms);
+    if (rc == EVBUS_ETIMEDOUT)
+        return evb_fail(rc,
+                        "still closing after %d ms: %lld events wait for Redis; call again, or "
+                        "evbus_free()",
+                        timeout_ms, (long long)evb_outbox_owed(&bus->redis.outbox));
+    return rc != 0 ? rc : wait_handlers(bus, deadline_ms);
+}
+
+void evb_bus_teardown(struct evbus *bus)
+{
+    do { /* what was posted last, and what its ends post */
+        evb_loop_run_rest(&bus->loop);
+        evb_outbox_abandon(&bus->redis.outbox, EVBUS_ECLOSED);
+    } while (evb_loop_has_rest(&bus->loop));
+    for (size_t i = 0; i < bus->ended_count; i++)
+        evb_sub_unref(bus->ended[i]);
+    evb_free(bus->ended);
+    bus->ended = NULL;
+    bus->ended_count = 0;
+    evb_interest_fini(bus);
+    evb_redis_fini(&bus->redis);
+    evb_loop_fini(&bus->loop);
+    evb_seen_fini(&bus->seen);
+    evb_registry_purge(&bus->registry);
+    evb_bus_unref(bus);
+}
+
+static void teardown_event(evutil_socket_t fd, short what, void *bus)
+{
+    (void)fd;
+    (void)what;
+    evb_bus_teardown(bus);
+}
+
+static void teardown_thread(void *bus)
+{
+    evb_bus_teardown(bus);
+}
+
+/* evbus_free() inside a callback: the loop ends the bus when that has returned. */
+static void free_later_job(struct evb_job *job)
+{
+    struct evb_waiter *waiter = evb_waiter_of(job);
+    struct evbus *bus = waiter->bus;
+    struct timeval now = {0, 0};
+    finish(bus);
+    if (bus->loop.own)
+        evb_loop_stop_alone(&bus->loop, teardown_thread, bus);
+    else
+        event_base_once(bus->loop.base, -1, EV_TIMEOUT, teardown_event, bus, &now);
+    evb_waiter_end(waiter, 0);
+}
+
+static void free_now_job(struct evb_job *job)
+{
+    struct evb_waiter *waiter = evb_waiter_of(job);
+    struct evbus *bus = waiter->bus;
+    finish(bus);
+    evb_loop_stop(&bus->loop);
+    evb_waiter_end(waiter, 0);
+}
+
+static void free_on_base(struct evbus *bus)
+{
+    evb_loop_begin(&bus->loop);
+    finish(bus);
+    evb_loop_end(&bus->loop);
+    wait_handlers(bus, INT64_MAX);
+    evb_bus_teardown(bus);
+}
+
+static pthread_mutex_t default_lock = PTHREAD_MUTEX_INITIALIZER;
+static evbus *default_bus; /* under default_lock */
+
+void evbus_free(evbus *bus)
+{
+    if (!bus)
+        return;
+    if (bus->generation != evb_fork_generation()) {
+        evb_redis_drop(&bus->redis);
+        evb_loop_drop(&bus->loop);
+        return;
+    }
+    pthread_mutex_lock(&default_lock);
+    if (default_bus == bus)
+        default_bus = NULL;
+    pthread_mutex_unlock(&default_lock);
+    bool later = evb_thread_in_callback();
+    if (!later && !bus->loop.own) {
+        free_on_base(bus);
+        return;
+    }
+    bus->free_waiter->job.run = later ? free_later_job : free_now_job;
+    evb_waiter_post(bus->free_waiter);
+    if (later)
+        return;
+    evb_loop_join(&bus->loop);
+    wait_handlers(bus, INT64_MAX);
+    evb_bus_teardown(bus);
+}
+
+/* ---- the process's bus ---- */
+
+static void close_default(void)
+{
+    pthread_mutex_lock(&default_lock);
+    evbus *bus = default_bus;
+    pthread_mutex_unlock(&default_lock);
+    if (!bus || bus->generation != evb_fork_generation() || evb_thread_in_callback())
+        return;
+    evbus_close(bus, (int)evb_config_number(bus->config, EVB_CFG_CLOSE_TIMEOUT));
+    evbus_free(bus);
+}
+
+evbus *evbus_default(void)
+{
+    static bool registered; /* under default_lock */
+    pthread_mutex_lock(&default_lock);
+    if (default_bus && default_bus->generation != evb_fork_generation())
+        default_bus = NULL; /* the parent's */
+    evbus_config *config = default_bus ? NULL : evbus_config_new();
+    if (config && evbus_config_load_env(config, NULL) == 0)
+        default_bus = evbus_open(config);
+    evbus_config_free(config);
+    if (default_bus && !registered)
+        registered = atexit(close_default) == 0;
+    evbus *bus = default_bus;
+    pthread_mutex_unlock(&default_lock);
+    return bus;
+}

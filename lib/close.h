@@ -1,0 +1,9 @@
+/* close.h - the end of a bus, where opening needs it. */
+#ifndef EVB_CLOSE_H
+#define EVB_CLOSE_H
+#include "bus.h"
+
+/* Frees what the loop's thread used, and the loop; nobody else is there any more. */
+void evb_bus_teardown(struct evbus *bus);
+
+#endif

@@ -1,0 +1,84 @@
+/*
+ * config_table.h - every setting: X(id, key, kind, choices, min, max, def, secret, aliases, help).
+ * Included by config.h (ids) and config.c (rows). min and max bound a number in its unit (bytes,
+ * milliseconds, count) or a text's length; aliases are environment variables of other systems, the
+ * first that is set wins. A default in <> is made at run time.
+ */
+#define EVB_NO_EFFECT ": accepted, no effect: "
+
+X(BUS_NAME, "bus.name", TEXT, NULL, 1, 128, "<program name>", false,
+  "SERVICE_NAME OTEL_SERVICE_NAME", "events' source, metrics' label, name of the Redis clients")
+X(BUS_MODE, "bus.mode", CHOICE, "auto|hybrid|local-only|redis-only", 0, 0, "auto", false,
+  "ENABLE_REDIS_EVENTS REDIS_ENABLED",
+  "auto: hybrid if any redis.* is set, else local-only; true means hybrid, false local-only")
+X(KEY_PREFIX, "key.prefix", TEXT, NULL, 0, 128, "evbus:", false, "",
+  "begins every key and channel of the library")
+
+X(REDIS_URL, "redis.url", TEXT, NULL, 0, 4096, "", false, "REDIS_URL",
+  "redis://[user[:password]@]host[:port][/db] or unix://[user:password@]/path[?db=n]; a whole "
+  "address: what it leaves out is the default, not a lower layer's")
+X(REDIS_HOST, "redis.host", TEXT, NULL, 1, 255, "127.0.0.1", false, "REDIS_HOST",
+  "name or address of the server")
+X(REDIS_PORT, "redis.port", INT, NULL, 1, 65535, "6379", false, "REDIS_PORT", "its TCP port")
+X(REDIS_DB, "redis.db", INT, NULL, 0, 2147483647, "0", false, "REDIS_DB",
+  "database number; it does not separate channels, key.prefix does")
+X(REDIS_PATH, "redis.path", TEXT, NULL, 0, 107, "", false, "",
+  "Unix socket, instead of host and port")
+X(REDIS_USERNAME, "redis.username", TEXT, NULL, 0, 1024, "", false, "REDIS_USERNAME",
+  "user of the access list")
+X(REDIS_PASSWORD, "redis.password", TEXT, NULL, 0, 65535, "", true, "REDIS_PASSWORD REDISCLI_AUTH",
+  "password; empty is none")
+X(REDIS_CONNECT_TIMEOUT, "redis.connect.timeout", DURATION, NULL, 1, 3600000, "5s", false, "",
+  "longest time for connecting and logging in")
+X(REDIS_PING_INTERVAL, "redis.ping.interval", DURATION, NULL, 1, 3600000, "5s", false, "",
+  "how often a link is probed")
+X(REDIS_PING_TIMEOUT, "redis.ping.timeout", DURATION, NULL, 1, 3600000, "2s", false, "",
+  "a link that is silent so long after a probe is dead")
+X(REDIS_POOL_SIZE, "redis.pool.size", INT, NULL, 0, 1000000, "0", false, "",
+  "redis.pool.size" EVB_NO_EFFECT "one pipelined connection keeps the order of events")
+X(REDIS_MAX_RETRIES, "redis.max.retries", INT, NULL, -1, 1000000, "0", false, "",
+  "redis.max.retries" EVB_NO_EFFECT "the outbox sends again what an outage held up")
+X(TLS_ENABLED, "tls.enabled", BOOL, NULL, 0, 0, "no", false, "REDIS_SSL REDIS_TLS",
+  "must be no: this version has no TLS yet, and never takes plaintext for it")
+
+X(RECONNECT_BACKOFF, "reconnect.backoff", DURATION, NULL, 1, 3600000, "100ms", false, "",
+  "first wait between attempts; doubles, with full jitter")
+X(RECONNECT_BACKOFF_MAX, "reconnect.backoff.max", DURATION, NULL, 1, 86400000, "2s", false, "",
+  "longest wait between attempts")
+X(RECONNECT_MAX_RETRIES, "reconnect.max.retries", INT, NULL, -1, 2147483647, "-1", false, "",
+  "attempts until the bus stays local; -1: for ever")
+
+X(CHANNEL_PREFIX, "channel.prefix", TEXT, NULL, 0, 255, "<key.prefix>events:", false,
+  "EVENT_CHANNEL_PREFIX", "stands before the type in a channel's name; empty: bare types")
+X(WIRE_FOREIGN, "wire.foreign", CHOICE, "deliver|drop", 0, 0, "deliver", false, "",
+  "messages that are no JSON object: deliver as bytes, or drop and count")
+X(EVENT_MAX_BYTES, "event.max.bytes", SIZE, NULL, 1, 268435456, "1MiB", false, "",
+  "largest data of an event")
+X(EVENT_CHECK, "event.check", CHOICE, "remote|always|never", 0, 0, "remote", false, "",
+  "which events' data is checked to be JSON")
+
+X(OUTBOX_EVENTS, "outbox.events", INT, NULL, 1, 1000000000, "100000", false, "",
+  "events accepted for Redis and not yet answered")
+X(OUTBOX_BYTES, "outbox.bytes", SIZE, NULL, 1, 1099511627776, "64MiB", false, "", "their bytes")
+X(OUTBOX_AGE, "outbox.age", DURATION, NULL, 1, 2592000000, "60s", false, "",
+  "longest wait of an event for Redis")
+X(OUTBOX_FULL, "outbox.full", CHOICE, "drop-oldest|drop-newest|reject|off", 0, 0, "drop-oldest",
+  false, "", "what gives way; off: nothing is kept while Redis is away")
+X(PUBLISH_RESEND, "publish.resend", BOOL, NULL, 0, 0, "yes", false, "",
+  "no: events in flight when a link drops are reported UNKNOWN, not sent again")
+
+X(QUEUE_SIZE, "queue.size", INT, NULL, 1, 100000000, "1000", false, "",
+  "events that may wait for a subscription or in a queue")
+X(QUEUE_BYTES, "queue.bytes", SIZE, NULL, 1, 1099511627776, "4MiB", false, "", "their bytes")
+X(QUEUE_FULL, "queue.full", CHOICE, "drop-oldest|drop-newest", 0, 0, "drop-oldest", false, "",
+  "what gives way")
+X(DEDUP_WINDOW, "dedup.window", INT, NULL, 0, 16777216, "8192", false, "",
+  "ids of foreign events kept to drop their repeats; 0: none")
+X(DEDUP_AGE, "dedup.age", DURATION, NULL, 1, 86400000, "120s", false, "", "how long they are kept")
+
+X(HEALTH_REQUIRE_REDIS, "health.require.redis", BOOL, NULL, 0, 0, "no", false, "",
+  "yes: not ready while Redis is away")
+X(CLOSE_TIMEOUT, "close.timeout", DURATION, NULL, 0, 3600000, "5s", false, "",
+  "how long closing waits for Redis when the caller does not say")
+X(LOG_LEVEL, "log.level", CHOICE, "none|error|warning|info|debug", 0, 0, "warning", false,
+  "LOG_LEVEL", "the least important line that is logged")

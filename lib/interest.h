@@ -1,0 +1,24 @@
+/*
+ * interest.h - from the registry's patterns to Redis's channels and patterns: entries that need the
+ * same one share it. Loop only, but for evb_interest_changed().
+ */
+#ifndef EVB_INTEREST_H
+#define EVB_INTEREST_H
+#include "bus.h"
+
+struct evb_via { /* one channel or pattern on the wire */
+    bool pattern;
+    int wire; /* EVB_WIRE_* */
+    struct evb_node entries;
+    size_t length;
+    char name[];
+};
+
+void evb_interest_changed(struct evb_entry *entry, void *bus); /* the registry's hook; any thread */
+/* What Redis decided of one; NULL: it knows none such. */
+struct evb_via *evb_interest_decided(struct evbus *bus, const struct evb_topic *topic);
+void evb_interest_lost(struct evbus *bus); /* the link is gone: all are open again */
+struct evb_via *evb_interest_find(struct evbus *bus, const char *name, size_t length, bool pattern);
+void evb_interest_fini(struct evbus *bus);
+
+#endif

@@ -1,0 +1,217 @@
+/* loop.c - the loop and its inbox. Posting: any thread; all else: the loop's thread. */
+#include "loop.h"
+#include "err.h"
+#include <errno.h>
+#include <event2/event.h>
+#include <evbus.h>
+#include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { JOBS_A_ROUND = 4096 }; /* then sockets and timers get their turn */
+
+static void wake_up(struct evb_loop *loop)
+{
+    uint64_t one = 1;
+    while (write(loop->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+        continue;
+}
+
+void evb_loop_post(struct evb_loop *loop, struct evb_job *job)
+{
+    struct evb_job *newest = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
+    do
+        job->next = newest;
+    while (!atomic_compare_exchange_weak(&loop->inbox, &newest, job));
+    if (!newest && atomic_exchange(&loop->asleep, 0))
+        wake_up(loop);
+}
+
+static bool take_inbox(struct evb_loop *loop)
+{
+    struct evb_job *job = atomic_exchange(&loop->inbox, NULL);
+    while (job) { /* newest first becomes oldest first */
+        struct evb_job *older = job->next;
+        job->next = loop->pending;
+        loop->pending = job;
+        job = older;
+    }
+    return loop->pending != NULL;
+}
+
+static void run_jobs(struct evb_loop *loop)
+{
+    for (int n = 0; n < JOBS_A_ROUND && (loop->pending || take_inbox(loop)); n++) {
+        struct evb_job *job = loop->pending;
+        loop->pending = job->next;
+        job->run(job);
+    }
+    if (loop->idle)
+        loop->idle(loop->user);
+}
+
+void evb_loop_begin(struct evb_loop *loop)
+{
+    if (loop->depth++ == 0) {
+        atomic_store_explicit(&loop->thread, pthread_self(), memory_order_relaxed);
+        atomic_store(&loop->asleep, 0);
+    }
+}
+
+void evb_loop_end(struct evb_loop *loop)
+{
+    if (loop->depth > 1) {
+        loop->depth--;
+        return;
+    }
+    run_jobs(loop);
+    /* From here a post that finds the inbox empty writes the eventfd; what came before is seen
+     * here. */
+    atomic_store(&loop->asleep, 1);
+    if ((loop->pending || atomic_load(&loop->inbox)) && atomic_exchange(&loop->asleep, 0))
+        event_active(loop->wake, EV_TIMEOUT, 0);
+    loop->depth--;
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+    struct evb_loop *loop = arg;
+    uint64_t count;
+    if (what & EV_READ && read((int)fd, &count, sizeof count) < 0 && errno != EAGAIN)
+        return;
+    evb_loop_begin(loop);
+    evb_loop_end(loop);
+    if (loop->own && atomic_load(&loop->stopping))
+        event_base_loopbreak(loop->base);
+}
+
+static struct event_base *own_base(void)
+{
+    struct event_config *config = event_config_new();
+    if (!config)
+        return NULL;
+    /* One thread alone touches it: libevent's own locks would only cost. */
+    event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
+int evb_loop_init(struct evb_loop *loop, struct event_base *base)
+{
+    memset(loop, 0, sizeof *loop);
+    loop->own = !base;
+    atomic_init(&loop->asleep, 1);
+    atomic_init(&loop->thread, pthread_self());
+    loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (loop->wake_fd < 0)
+        return evb_fail_errno("eventfd");
+    loop->base = base ? base : own_base();
+    if (loop->base)
+        loop->wake = event_new(loop->base, loop->wake_fd, EV_READ | EV_PERSIST, on_wake, loop);
+    if (!loop->wake || event_add(loop->wake, NULL) != 0) {
+        evb_loop_fini(loop);
+        return evb_fail(EVBUS_ENOMEM, "libevent: no event base (memory or descriptors ran out)");
+    }
+    return 0;
+}
+
+static void *loop_main(void *arg)
+{
+    struct evb_loop *loop = arg;
+    evb_loop_begin(loop);
+    evb_loop_end(loop);
+    while (!atomic_load(&loop->stopping))
+        if (event_base_dispatch(loop->base) < 0)
+            break;
+    if (loop->gone) {
+        pthread_detach(pthread_self());
+        loop->gone(loop->gone_user);
+    }
+    return NULL;
+}
+
+int evb_loop_start(struct evb_loop *loop, const char *name)
+{
+    if (!loop->own)
+        return 0;
+    sigset_t all, before;
+    pthread_t thread;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&thread, NULL, loop_main, loop);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0) {
+        errno = rc;
+        return evb_fail_errno("pthread_create");
+    }
+    atomic_store(&loop->thread, thread);
+    loop->own_thread = thread;
+    char shortened[16]; /* pthread_setname_np(3): 16 with the NUL */
+    strncpy(shortened, name, sizeof shortened - 1);
+    shortened[sizeof shortened - 1] = '\0';
+    pthread_setname_np(thread, shortened);
+    return 0;
+}
+
+void evb_loop_stop(struct evb_loop *loop)
+{
+    atomic_store(&loop->stopping, 1);
+    wake_up(loop);
+}
+
+void evb_loop_stop_alone(struct evb_loop *loop, void (*gone)(void *user), void *user)
+{
+    loop->gone = gone;
+    loop->gone_user = user;
+    evb_loop_stop(loop);
+}
+
+void evb_loop_join(struct evb_loop *loop)
+{
+    if (loop->own)
+        pthread_join(loop->own_thread, NULL);
+}
+
+bool evb_loop_has_rest(const struct evb_loop *loop)
+{
+    return loop->pending || atomic_load(&loop->inbox);
+}
+
+void evb_loop_run_rest(struct evb_loop *loop)
+{
+    while (loop->pending || take_inbox(loop)) {
+        struct evb_job *job = loop->pending;
+        loop->pending = job->next;
+        job->run(job);
+    }
+}
+
+void evb_loop_fini(struct evb_loop *loop)
+{
+    if (loop->wake)
+        event_free(loop->wake);
+    if (loop->own && loop->base)
+        event_base_free(loop->base);
+    loop->wake = NULL;
+    loop->base = NULL;
+    if (loop->wake_fd >= 0)
+        close(loop->wake_fd);
+    loop->wake_fd = -1;
+}
+
+void evb_loop_drop(struct evb_loop *loop)
+{
+    /* The kernel shares the epoll set with the parent: removing from it here would deafen the
+     * parent. */
+    close(loop->wake_fd);
+    loop->wake_fd = -1;
+}
+
+bool evb_loop_is_here(const struct evb_loop *loop)
+{
+    return pthread_equal(atomic_load_explicit(&loop->thread, memory_order_relaxed), pthread_self());
+}

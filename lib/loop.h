@@ -1,0 +1,62 @@
+/*
+ * loop.h - the bus's one loop: libevent, on a thread of its own or on the caller's base. Other
+ * threads reach it through a lock-free inbox of jobs; one eventfd write wakes it, and only when it
+ * sleeps.
+ */
+#ifndef EVB_LOOP_H
+#define EVB_LOOP_H
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct event;
+struct event_base;
+
+struct evb_job { /* embedded in what it works on; in one inbox at a time */
+    struct evb_job *next;
+    void (*run)(struct evb_job *job);
+};
+
+struct evb_loop {
+    struct event_base *base;  /* owned when `own` */
+    struct event *wake;       /* owned */
+    bool own;                 /* fixed after init: the thread and the base are ours */
+    int wake_fd;              /* fixed after init */
+    pthread_t own_thread;     /* fixed after start */
+    void (*idle)(void *user); /* fixed before start: after each round of work */
+    void *user;
+
+    struct evb_job *_Atomic inbox; /* newest first */
+    atomic_int asleep;             /* 1: the next post has to wake it */
+    _Atomic(pthread_t) thread;     /* the one that ran it last */
+    atomic_int stopping;
+
+    struct evb_job *pending;  /* loop only: taken from the inbox, oldest first */
+    int depth;                /* loop only: nested evb_loop_begin() */
+    void (*gone)(void *user); /* loop only: see evb_loop_stop_alone() */
+    void *gone_user;
+};
+
+/* base NULL: its own. 0 or EVBUS_ESYS, EVBUS_ENOMEM. */
+int evb_loop_init(struct evb_loop *loop, struct event_base *base);
+int evb_loop_start(struct evb_loop *loop,
+                   const char *name);      /* own: the thread, all signals blocked */
+void evb_loop_stop(struct evb_loop *loop); /* any thread; own: dispatch returns after this round */
+void evb_loop_join(struct evb_loop *loop); /* own: waits for the thread */
+/* Instead of stop and join: the thread goes by itself and calls gone(user) as its last act. On the
+ * loop. */
+void evb_loop_stop_alone(struct evb_loop *loop, void (*gone)(void *user), void *user);
+void evb_loop_run_rest(struct evb_loop *loop); /* after the end: what was posted too late */
+bool evb_loop_has_rest(const struct evb_loop *loop);
+void evb_loop_fini(struct evb_loop *loop);
+void evb_loop_drop(struct evb_loop *loop); /* in a forked child: descriptors only */
+void evb_loop_post(struct evb_loop *loop,
+                   struct evb_job *job);            /* any thread; jobs of a thread in order */
+bool evb_loop_is_here(const struct evb_loop *loop); /* is this thread the loop's? */
+
+/* Around what libevent calls: work posted in between needs no wake-up and is done before it sleeps.
+ */
+void evb_loop_begin(struct evb_loop *loop);
+void evb_loop_end(struct evb_loop *loop);
+
+#endif

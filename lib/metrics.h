@@ -1,0 +1,62 @@
+/* metrics.h - the counters of one bus: one table, a cache line set for each of a few threads. */
+#ifndef EVB_METRICS_H
+#define EVB_METRICS_H
+#include <stdatomic.h>
+#include <stdint.h>
+
+/* name in evbus_stat() and evbus_stats_json, what it counts */
+#define EVB_COUNTERS(X)                                                                            \
+    X(published_local, "events handed to this process's subscribers")                              \
+    X(published_redis, "events accepted for Redis: acked + failed + unknown + evicted + expired "  \
+                       "+ outbox_events")                                                          \
+    X(publish_errors, "publish calls refused")                                                     \
+    X(received, "events that came from Redis")                                                     \
+    X(handled, "handler calls that answered 0")                                                    \
+    X(failed, "handler calls that answered anything else")                                         \
+    X(pulled, "events taken from queues")                                                          \
+    X(dropped, "events that found a subscription or queue full")                                   \
+    X(dropped_away, "events not kept for Redis: outbox.full=off while it was away")                \
+    X(echoes, "own events that came back and were dropped")                                        \
+    X(duplicates, "events dropped because they had been delivered")                                \
+    X(forged, "frames with this bus's mark that it never sent")                                    \
+    X(decode_errors, "frames that are no event")                                                   \
+    X(foreign_dropped, "frames of others dropped by wire.foreign=drop")                            \
+    X(acked, "events that Redis answered")                                                         \
+    X(failed_redis, "events that Redis refused, or that the bus's end cut off")                    \
+    X(unknown, "events in flight at a drop and not sent again")                                    \
+    X(evicted, "events that the outbox's limit dropped")                                           \
+    X(expired, "events that waited too long in the outbox")                                        \
+    X(resent, "events written again after a drop")                                                 \
+    X(connects, "times the link came up")                                                          \
+    X(disconnects, "times it went down")                                                           \
+    X(connect_errors, "tries that failed")                                                         \
+    X(protocol_errors, "replies that broke the protocol")                                          \
+    X(refused_subscriptions, "subscriptions that Redis refused")                                   \
+    X(gaps, "windows in which events may have been missed")                                        \
+    X(bytes_in, "bytes read from Redis")                                                           \
+    X(bytes_out, "bytes written to Redis")
+
+#define X(name, help) EVB_COUNT_##name,
+enum evb_counter { EVB_COUNTERS(X) EVB_COUNTER_COUNT };
+#undef X
+
+#define EVB_METRIC_SHARDS 4
+
+struct evb_metrics {
+    struct {
+        _Alignas(64) _Atomic int64_t value[EVB_COUNTER_COUNT];
+    } shard[EVB_METRIC_SHARDS];
+};
+
+void evb_metrics_init(struct evb_metrics *metrics);
+unsigned evb_metrics_shard(void); /* this thread's */
+int64_t evb_metrics_read(const struct evb_metrics *metrics, enum evb_counter counter);
+const char *evb_metrics_name(enum evb_counter counter);
+
+static inline void evb_count(struct evb_metrics *metrics, enum evb_counter counter, int64_t n)
+{
+    atomic_fetch_add_explicit(&metrics->shard[evb_metrics_shard()].value[counter], n,
+                              memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,262 @@
+/*
+ * open.c - opening a bus, and what it does when its link changes. Opening: any thread; the hooks:
+ * loop.
+ */
+#include "alloc.h"
+#include "clock.h"
+#include "close.h"
+#include "err.h"
+#include "fork.h"
+#include "json.h"
+#include "rand.h"
+#include "route.h"
+#include "waiter.h"
+#include <evbus_libevent.h>
+#include <stdio.h>
+#include <string.h>
+
+static void set_mode(struct evbus *bus, int mode, const char *why)
+{
+    int before = atomic_exchange(&bus->mode, mode);
+    if (before == mode)
+        return;
+    struct evb_buf json;
+    evb_buf_init(&json);
+    evb_buf_printf(&json, "{\"from\":\"%s\",\"to\":\"%s\",\"reason\":", evbus_mode_name(before),
+                   evbus_mode_name(mode));
+    evb_json_quote(&json, why, strlen(why));
+    evb_buf_char(&json, '}');
+    evb_log(&bus->log, EVBUS_LOG_INFO, "%s -> %s (%s)", evbus_mode_name(before),
+            evbus_mode_name(mode), why);
+    if (!json.failed)
+        evb_route_system(bus, "evbus.mode", json.data);
+    evb_buf_fini(&json);
+}
+
+static void announce_gap(struct evbus *bus)
+{
+    char from[EVB_TIME_TEXT], to[EVB_TIME_TEXT];
+    struct evb_buf json;
+    evb_time_write(bus->gap_from_us, from);
+    evb_time_write(evb_clock_us(), to);
+    evb_buf_init(&json);
+    evb_buf_printf(&json, "{\"from\":\"%s\",\"to\":\"%s\",\"count\":-1,\"reason\":", from, to);
+    evb_json_quote(&json, bus->gap_reason, strlen(bus->gap_reason));
+    evb_buf_char(&json, '}');
+    bus->gap_from_us = 0;
+    evb_count(&bus->metrics, EVB_COUNT_gaps, 1);
+    evb_log(&bus->log, EVBUS_LOG_WARNING, "events of others from %s to %s may be missing: %s", from,
+            to, bus->gap_reason);
+    if (!json.failed)
+        evb_route_system(bus, "evbus.gap", json.data);
+    evb_buf_fini(&json);
+}
+
+static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, const char *why,
+                           void *user)
+{
+    struct evbus *bus = user;
+    if (from == EVB_REDIS_READY) {
+        evb_interest_lost(bus);
+        bus->gap_from_us =
+            bus->redis.heart.fence.proven_us ? bus->redis.heart.fence.proven_us : evb_clock_us();
+        snprintf(bus->gap_reason, sizeof bus->gap_reason, "%s", why);
+        if (to != EVB_REDIS_CLOSING)
+            set_mode(bus, EVBUS_MODE_DEGRADED, why);
+    }
+    if (to != EVB_REDIS_READY)
+        return;
+    set_mode(bus, bus->redis_only ? EVBUS_MODE_REDIS_ONLY : EVBUS_MODE_HYBRID, why);
+    if (bus->gap_from_us)
+        announce_gap(bus);
+    if (evb_bus_connected(bus))
+        evb_waiter_end_all(&bus->waiters, 0);
+}
+
+static void tell_pattern(struct evbus *bus, const char *type, const struct evb_via *via)
+{
+    EVB_LIST_EACH(&via->entries, node)
+    {
+        struct evb_entry *entry = evb_container(node, struct evb_entry, via_node);
+        struct evb_buf json;
+        evb_buf_init(&json);
+        evb_buf_text(&json, "{\"pattern\":");
+        evb_json_quote(&json, entry->pattern, entry->length);
+        if (via->wire == EVB_WIRE_REFUSED)
+            evb_buf_text(&json, ",\"reason\":\"Redis's access list refuses the channel\"");
+        evb_buf_char(&json, '}');
+        if (!json.failed)
+            evb_route_system(bus, type, json.data);
+        evb_buf_fini(&json);
+    }
+}
+
+static void on_decided(const struct evb_topic *topic, void *user)
+{
+    struct evbus *bus = user;
+    const struct evb_via *via = evb_interest_decided(bus, topic);
+    if (via && via->wire == EVB_WIRE_REFUSED) {
+        evb_count(&bus->metrics, EVB_COUNT_refused_subscriptions, 1);
+        evb_log(&bus->log, EVBUS_LOG_WARNING, "Redis refuses %s (ACL: grant &%s*)", topic->name,
+                bus->prefix);
+    }
+    if (via)
+        tell_pattern(bus, via->wire == EVB_WIRE_LIVE ? "evbus.subscribed" : "evbus.refused", via);
+    if (evb_bus_connected(bus))
+        evb_waiter_end_all(&bus->waiters, 0);
+}
+
+static void on_water(bool high, void *user)
+{
+    struct evbus *bus = user;
+    char json[128];
+    snprintf(json, sizeof json, "{\"level\":\"%s\",\"events\":%lld,\"limit\":%lld}",
+             high ? "high" : "low", (long long)evb_outbox_owed(&bus->redis.outbox),
+             (long long)bus->redis.outbox.max_events);
+    evb_log(&bus->log, high ? EVBUS_LOG_WARNING : EVBUS_LOG_INFO, "outbox %s: %s",
+            high ? "high" : "low", json);
+    evb_route_system(bus, "evbus.outbox", json);
+}
+
+static const struct evb_redis_hooks redis_hooks = {on_redis_state, evb_route_message, on_decided,
+                                                   on_water};
+
+static void on_idle(void *user)
+{
+    struct evbus *bus = user;
+    if (bus->wants_redis)
+        evb_redis_idle(&bus->redis);
+}
+
+static int64_t number(const struct evbus *bus, enum evb_cfg id)
+{
+    return evb_config_number(bus->config, id);
+}
+
+static int open_redis(struct evbus *bus)
+{
+    const evbus_config *config = bus->config;
+    size_t frame = bus->max_data * 8;
+    struct evb_redis_settings set = {.host = evb_config_text(config, EVB_CFG_REDIS_HOST),
+                                     .path = evb_config_text(config, EVB_CFG_REDIS_PATH),
+                                     .port = (int)number(bus, EVB_CFG_REDIS_PORT),
+                                     .login = {evb_config_text(config, EVB_CFG_REDIS_USERNAME),
+                                               evb_config_text(config, EVB_CFG_REDIS_PASSWORD),
+                                               bus->source, (int)number(bus, EVB_CFG_REDIS_DB)},
+                                     .inbox = bus->inbox,
+                                     .connect_timeout_ms =
+                                         number(bus, EVB_CFG_REDIS_CONNECT_TIMEOUT),
+                                     .ping_interval_ms = number(bus, EVB_CFG_REDIS_PING_INTERVAL),
+                                     .ping_timeout_ms = number(bus, EVB_CFG_REDIS_PING_TIMEOUT),
+                                     .backoff_ms = number(bus, EVB_CFG_RECONNECT_BACKOFF),
+                                     .backoff_max_ms = number(bus, EVB_CFG_RECONNECT_BACKOFF_MAX),
+                                     .max_retries = number(bus, EVB_CFG_RECONNECT_MAX_RETRIES),
+                                     .max_frame = frame < (16u << 20) ? 16u << 20 : frame};
+    struct evb_outbox *outbox = &bus->redis.outbox;
+    outbox->max_events = number(bus, EVB_CFG_OUTBOX_EVENTS);
+    outbox->max_bytes = number(bus, EVB_CFG_OUTBOX_BYTES);
+    outbox->max_age_ms = number(bus, EVB_CFG_OUTBOX_AGE);
+    outbox->full = (int)number(bus, EVB_CFG_OUTBOX_FULL);
+    outbox->resend = number(bus, EVB_CFG_PUBLISH_RESEND);
+    return evb_redis_init(&bus->redis, &set, &bus->loop, &bus->log, &bus->metrics, &redis_hooks,
+                          bus);
+}
+
+static int read_settings(struct evbus *bus, const evbus_config *config)
+{
+    uint64_t node;
+    bus->config = evb_config_copy(config);
+    if (!bus->config)
+        return EVBUS_ENOMEM;
+    evb_rand_bytes(&node, sizeof node);
+    snprintf(bus->node, sizeof bus->node, "%016llx", (unsigned long long)node);
+    bus->source = evb_config_text(bus->config, EVB_CFG_BUS_NAME);
+    bus->max_data = (size_t)number(bus, EVB_CFG_EVENT_MAX_BYTES);
+    bus->check = (int)number(bus, EVB_CFG_EVENT_CHECK);
+    bus->take_foreign = number(bus, EVB_CFG_WIRE_FOREIGN) == 0;
+    bus->wants_redis = evb_config_wants_redis(bus->config);
+    bus->redis_only = bus->wants_redis && number(bus, EVB_CFG_BUS_MODE) == EVB_MODE_REDIS;
+    bus->prefix = evb_config_channel_prefix(bus->config);
+    struct evb_buf inbox;
+    evb_buf_init(&inbox);
+    evb_buf_printf(&inbox, "%sinbox:%s", evb_config_text(bus->config, EVB_CFG_KEY_PREFIX),
+                   bus->node);
+    bus->inbox = evb_buf_take(&inbox);
+    if (!bus->prefix || !bus->inbox)
+        return evb_fail_memory();
+    bus->prefix_length = strlen(bus->prefix);
+    evb_log_init(&bus->log, bus->source, (int)number(bus, EVB_CFG_LOG_LEVEL));
+    return 0;
+}
+
+static void start_job(struct evb_job *job)
+{
+    struct evb_waiter *starter = evb_waiter_of(job);
+    struct evbus *bus = starter->bus;
+    const char *ignored;
+    for (int i = 0; (ignored = evb_config_ignored(bus->config, i)); i++)
+        evb_log(&bus->log, EVBUS_LOG_INFO, "%s", ignored);
+    evb_route_system(bus, "evbus.started", "{}");
+    if (bus->wants_redis)
+        evb_redis_start(&bus->redis);
+    evb_waiter_end(starter, 0);
+}
+
+static evbus *open_bus(struct event_base *base, const evbus_config *config)
+{
+    struct evbus *bus = evb_calloc(1, sizeof *bus);
+    struct evb_waiter *starter = NULL;
+    if (!bus) {
+        evb_fail_memory();
+        return NULL;
+    }
+    atomic_init(&bus->refs, 1);
+    bus->generation = evb_fork_generation();
+    bus->opened_ms = evb_clock_mono_ms();
+    bus->loop.wake_fd = -1;
+    pthread_mutex_init(&bus->queues_lock, NULL);
+    pthread_mutex_init(&bus->redis.error_lock, NULL);
+    evb_list_init(&bus->queues);
+    evb_list_init(&bus->waiters);
+    evb_list_init(&bus->closers);
+    evb_metrics_init(&bus->metrics);
+    if (read_settings(bus, config) != 0 ||
+        evb_registry_init(&bus->registry, bus->wants_redis, evb_interest_changed, bus) != 0)
+        goto fail_early;
+    atomic_init(&bus->mode, bus->wants_redis ? EVBUS_MODE_DEGRADED : EVBUS_MODE_LOCAL_ONLY);
+    bus->loop.idle = NULL;
+    if (evb_loop_init(&bus->loop, base) != 0)
+        goto fail_early;
+    bus->loop.idle = on_idle;
+    bus->loop.user = bus;
+    if (evb_seen_init(&bus->seen, (size_t)number(bus, EVB_CFG_DEDUP_WINDOW),
+                      number(bus, EVB_CFG_DEDUP_AGE)) != 0 ||
+        open_redis(bus) != 0 || !(bus->free_waiter = evb_waiter_new(bus, NULL, NULL, NULL)) ||
+        !(starter = evb_waiter_new(bus, start_job, NULL, NULL)))
+        goto fail;
+    evb_waiter_post(starter);
+    if (evb_loop_start(&bus->loop, bus->source) == 0)
+        return bus;
+fail:
+    bus->wants_redis = false; /* what is left in the inbox must not start it */
+    if (bus->free_waiter)
+        evb_waiter_end(bus->free_waiter, 0);
+    evb_bus_teardown(bus);
+    return NULL;
+fail_early:
+    evb_bus_unref(bus);
+    return NULL;
+}
+
+evbus *evbus_open(const evbus_config *config)
+{
+    return open_bus(NULL, config);
+}
+
+evbus *evbus_open_on(struct event_base *base, const evbus_config *config)
+{
+    if (base)
+        return open_bus(base, config);
+    evb_fail(EVBUS_EINVAL, "evbus_open_on: no event base (NULL): evbus_open() brings its own");
+    return NULL;
+}

@@ -1,0 +1,253 @@
+/* queue.c - the pull queue. Pushed on any thread (evb_sub_deliver), pulled on any thread. */
+#include "queue.h"
+#include "alloc.h"
+#include "err.h"
+#include "fork.h"
+#include "wait.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void item_drop(struct evb_ring_item *item)
+{
+    atomic_fetch_add_explicit(&item->sub->dropped, 1, memory_order_relaxed);
+    evbus_event_unref(item->event);
+    evb_sub_unref(item->sub);
+}
+
+evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full)
+{
+    evbus_queue *queue = evb_calloc(1, sizeof *queue);
+    if (!queue) {
+        evb_fail_memory();
+        return NULL;
+    }
+    atomic_init(&queue->refs, 1);
+    queue->generation = evb_fork_generation();
+    evb_list_init(&queue->node);
+    queue->fds[0] = queue->fds[1] = -1;
+    pthread_mutex_init(&queue->lock, NULL);
+    evb_cond_init(&queue->filled);
+    evb_ring_init(&queue->ring, max_events, max_bytes, full, item_drop);
+    return queue;
+}
+
+void evb_queue_ref(evbus_queue *queue)
+{
+    atomic_fetch_add(&queue->refs, 1);
+}
+
+void evb_queue_unref(evbus_queue *queue)
+{
+    if (atomic_fetch_sub(&queue->refs, 1) != 1)
+        return;
+    evb_ring_fini(&queue->ring);
+    if (queue->fds[0] >= 0) {
+        close(queue->fds[0]);
+        close(queue->fds[1]);
+    }
+    pthread_cond_destroy(&queue->filled);
+    pthread_mutex_destroy(&queue->lock);
+    evb_free(queue->subs);
+    if (queue->keeper)
+        queue->keeper_unref(queue->keeper);
+    evb_free(queue);
+}
+
+/* One byte into an empty socket of our own never waits, so the lock may stay held: outside it a
+ * puller could take the byte before it is there, and the next poll(2) would lie. */
+static void signal_set(evbus_queue *queue)
+{
+    if (queue->fds[1] >= 0)
+        (void)!send(queue->fds[1], "", 1, MSG_NOSIGNAL);
+}
+
+static void signal_clear(evbus_queue *queue)
+{
+    char byte;
+    if (queue->fds[0] >= 0)
+        (void)!recv(queue->fds[0], &byte, 1, 0);
+}
+
+void evb_queue_push(evbus_queue *queue, struct evb_ring_item item)
+{
+    pthread_mutex_lock(&queue->lock);
+    bool was_empty = queue->ring.count == 0;
+    int dropped = evb_ring_push(&queue->ring, item);
+    bool filled = was_empty && queue->ring.count > 0;
+    if (filled)
+        signal_set(queue);
+    pthread_mutex_unlock(&queue->lock);
+    if (filled)
+        pthread_cond_broadcast(&queue->filled);
+    if (dropped)
+        evb_count(queue->metrics, EVB_COUNT_dropped, dropped);
+}
+
+void evb_queue_close(evbus_queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    bool signal = !queue->closed && queue->ring.count == 0;
+    queue->closed = true;
+    if (signal) /* a poller wakes up and learns it from the next pull */
+        signal_set(queue);
+    pthread_mutex_unlock(&queue->lock);
+    pthread_cond_broadcast(&queue->filled);
+}
+
+void evb_queue_clear(evbus_queue *queue)
+{
+    struct evb_ring_item item;
+    for (;;) {
+        pthread_mutex_lock(&queue->lock);
+        int n = evb_ring_pop(&queue->ring, &item, 1);
+        pthread_mutex_unlock(&queue->lock);
+        if (n == 0)
+            return;
+        item_drop(&item);
+    }
+}
+
+int evb_queue_add_sub(evbus_queue *queue, evbus_sub *sub)
+{
+    int rc = 0;
+    pthread_mutex_lock(&queue->lock);
+    int kept = 0; /* those that ended meanwhile make room */
+    for (int i = 0; i < queue->sub_count; i++)
+        if (atomic_load(&queue->subs[i]->state) == EVB_SUB_LIVE)
+            queue->subs[kept++] = queue->subs[i];
+        else
+            evb_sub_unref(queue->subs[i]);
+    queue->sub_count = kept;
+    if (kept == queue->sub_room) {
+        int room = kept ? kept * 2 : 4;
+        evbus_sub **subs = evb_resize(queue->subs, (size_t)room * sizeof(evbus_sub *));
+        if (subs) {
+            queue->subs = subs;
+            queue->sub_room = room;
+        } else {
+            rc = EVBUS_ENOMEM;
+        }
+    }
+    if (rc == 0) {
+        evb_sub_ref(sub);
+        queue->subs[queue->sub_count++] = sub;
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return rc == 0 ? 0 : evb_fail_memory();
+}
+
+evbus_sub **evb_queue_take_subs(evbus_queue *queue, int *count)
+{
+    pthread_mutex_lock(&queue->lock);
+    evbus_sub **subs = queue->subs;
+    *count = queue->sub_count;
+    queue->subs = NULL;
+    queue->sub_count = queue->sub_room = 0;
+    pthread_mutex_unlock(&queue->lock);
+    return subs;
+}
+
+/* Until the queue holds something, is closed, or the time is up. Lock held. */
+static void wait_filled(evbus_queue *queue, int timeout_ms)
+{
+    int64_t deadline_ms = evb_deadline_ms(timeout_ms);
+    int rc = 0;
+    while (queue->ring.count == 0 && !queue->closed && rc != ETIMEDOUT)
+        rc = evb_cond_wait(&queue->filled, &queue->lock, deadline_ms);
+}
+
+/* Those whose subscription ended while they waited are nobody's any more. */
+static int keep_live(struct evb_ring_item *items, int count)
+{
+    int kept = 0;
+    for (int i = 0; i < count; i++)
+        if (atomic_load(&items[i].sub->state) == EVB_SUB_LIVE || items[i].sub->queue->closed)
+            items[kept++] = items[i];
+        else
+            item_drop(&items[i]);
+    return kept;
+}
+
+enum { PULL_MOST = 256 };
+
+static int pull(evbus_queue *queue, int timeout_ms, struct evb_ring_item *items, int max)
+{
+    int n = 0;
+    pthread_mutex_lock(&queue->lock);
+    if (queue->ring.count == 0 && !queue->closed && timeout_ms != 0)
+        wait_filled(queue, timeout_ms);
+    while (n == 0 && queue->ring.count > 0) {
+        n = keep_live(items, evb_ring_pop(&queue->ring, items, max));
+        if (queue->ring.count == 0 && !queue->closed)
+            signal_clear(queue);
+    }
+    if (n == 0 && queue->closed)
+        n = EVBUS_ECLOSED;
+    pthread_mutex_unlock(&queue->lock);
+    return n;
+}
+
+int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **events, int64_t *tags,
+                          int max)
+{
+    struct evb_ring_item items[PULL_MOST];
+    if (!queue || !events || max < 1)
+        return evb_fail(EVBUS_EINVAL,
+                        "evbus_queue_next: needs a queue, room for events and max >= 1");
+    if (queue->generation != evb_fork_generation())
+        return evb_fail(EVBUS_EFORK, "the queue belongs to the parent process");
+    if (timeout_ms != 0 && evb_loop_is_here(queue->loop))
+        return evb_fail(EVBUS_EDEADLK,
+                        "pulling with a timeout on the bus's own loop would wait for "
+                        "itself: use timeout 0 there");
+    int n = pull(queue, timeout_ms, items, max < PULL_MOST ? max : PULL_MOST);
+    if (n == EVBUS_ECLOSED)
+        return evb_fail(EVBUS_ECLOSED, "the queue's bus is closed and nothing is left in it");
+    for (int i = 0; i < n; i++) {
+        events[i] = items[i].event;
+        if (tags)
+            tags[i] = items[i].sub->tag;
+        atomic_fetch_add_explicit(&items[i].sub->delivered, 1, memory_order_relaxed);
+        evb_sub_unref(items[i].sub);
+    }
+    if (n > 0)
+        evb_count(queue->metrics, EVB_COUNT_pulled, n);
+    return n;
+}
+
+int evbus_queue_next(evbus_queue *queue, int timeout_ms, evbus_event **event, int64_t *tag)
+{
+    return evbus_queue_next_many(queue, timeout_ms, event, tag, 1);
+}
+
+int evbus_queue_fd(evbus_queue *queue)
+{
+    if (!queue)
+        return evb_fail(EVBUS_EINVAL, "evbus_queue_fd: no queue");
+    int rc = 0;
+    pthread_mutex_lock(&queue->lock);
+    if (queue->fds[0] < 0) {
+        rc = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, queue->fds);
+        if (rc == 0 && (queue->ring.count > 0 || queue->closed))
+            signal_set(queue);
+    }
+    int fd = queue->fds[0];
+    pthread_mutex_unlock(&queue->lock);
+    return rc == 0 ? fd : evb_fail_errno("socketpair");
+}
+
+int64_t evbus_queue_stat(const evbus_queue *queue, const char *name)
+{
+    if (!queue || !name)
+        return -1;
+    pthread_mutex_t *lock = (pthread_mutex_t *)&queue->lock;
+    pthread_mutex_lock(lock);
+    int64_t value = !strcmp(name, "queued")    ? (int64_t)queue->ring.count
+                    : !strcmp(name, "peak")    ? queue->ring.peak
+                    : !strcmp(name, "dropped") ? queue->ring.dropped
+                                               : -1;
+    pthread_mutex_unlock(lock);
+    return value;
+}

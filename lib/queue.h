@@ -1,0 +1,41 @@
+/*
+ * queue.h - a pull queue: subscriptions push into it on any thread, the caller pulls on any thread,
+ * one socket tells poll(2). Lock: queue (a leaf).
+ */
+#ifndef EVB_QUEUE_H
+#define EVB_QUEUE_H
+#include "sub.h"
+
+struct evbus_queue {
+    atomic_int refs; /* the handle and its subscriptions */
+
+    struct evb_node node; /* among the bus's; under the bus's lock of queues */
+
+    /* fixed after init */
+    unsigned generation;         /* of forks */
+    struct evb_metrics *metrics; /* borrowed from `keeper` */
+    const struct evb_loop *loop; /* borrowed from `keeper`: waiting there would wait for itself */
+    void *keeper;                /* ref: what metrics and loop live in */
+    void (*keeper_unref)(void *keeper);
+
+    /* under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t filled;
+    struct evb_ring ring;
+    int fds[2];  /* -1 until asked for: [0] the caller polls, [1] holds a byte in it while not empty
+                  */
+    bool closed; /* nothing will be pushed any more */
+    evbus_sub **subs; /* owned array of refs: what evbus_queue_free() ends */
+    int sub_count, sub_room;
+};
+
+evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full);
+void evb_queue_ref(evbus_queue *queue);
+void evb_queue_unref(evbus_queue *queue);
+void evb_queue_push(evbus_queue *queue, struct evb_ring_item item); /* takes item's references */
+void evb_queue_close(evbus_queue *queue); /* what waits stays; then pulling says ECLOSED */
+void evb_queue_clear(evbus_queue *queue); /* drops what waits */
+int evb_queue_add_sub(evbus_queue *queue, evbus_sub *sub);       /* takes a reference */
+evbus_sub **evb_queue_take_subs(evbus_queue *queue, int *count); /* the array, now the caller's */
+
+#endif

@@ -1,0 +1,503 @@
+/* redis.c - the pair and its state machine. Loop only. */
+#include "redis.h"
+#include "clock.h"
+#include "err.h"
+#include <evbus.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RETRY_PAUSE_MS = 100 };
+
+static const struct {
+    const char *name;
+    unsigned next; /* the legal edges */
+} states[EVB_REDIS_STATES] = {
+#define TO(state) (1u << EVB_REDIS_##state)
+    [EVB_REDIS_OFF] = {"off", TO(RESOLVING) | TO(DIALING) | TO(CLOSING)},
+    [EVB_REDIS_RESOLVING] = {"resolving", TO(DIALING) | TO(BACKOFF) | TO(CLOSING)},
+    [EVB_REDIS_DIALING] = {"dialing", TO(DIALING) | TO(HANDSHAKE) | TO(BACKOFF) | TO(CLOSING)},
+    [EVB_REDIS_HANDSHAKE] = {"handshake", TO(READY) | TO(BACKOFF) | TO(CLOSING)},
+    [EVB_REDIS_READY] = {"ready", TO(BACKOFF) | TO(CLOSING)},
+    [EVB_REDIS_BACKOFF] = {"backoff", TO(RESOLVING) | TO(DIALING) | TO(OFF) | TO(CLOSING)},
+    [EVB_REDIS_CLOSING] = {"closing", TO(OFF)},
+#undef TO
+};
+
+static void dial(struct evb_redis *redis);
+static void lose(struct evb_redis *redis, int error, const char *why);
+
+const char *evb_redis_state_name(enum evb_redis_state state)
+{
+    return states[state].name;
+}
+
+static enum evb_redis_state state_of(const struct evb_redis *redis)
+{
+    return (enum evb_redis_state)atomic_load_explicit(&redis->state, memory_order_relaxed);
+}
+
+/* The only place that changes the state. */
+static void enter(struct evb_redis *redis, enum evb_redis_state to, const char *why)
+{
+    enum evb_redis_state from = state_of(redis);
+    if (!(states[from].next & (1u << to))) {
+        evb_log(redis->log, EVBUS_LOG_ERROR, "redis: no way from %s to %s", states[from].name,
+                states[to].name);
+        return;
+    }
+    atomic_store(&redis->state, to);
+    atomic_store(&redis->outbox.up, to == EVB_REDIS_READY);
+    evb_log(redis->log, EVBUS_LOG_DEBUG, "redis: %s -> %s (%s)", states[from].name, states[to].name,
+            why);
+    redis->hooks->state(from, to, why, redis->user);
+}
+
+static void set_error(struct evb_redis *redis, const char *text)
+{
+    pthread_mutex_lock(&redis->error_lock);
+    snprintf(redis->error, sizeof redis->error, "%s", text);
+    pthread_mutex_unlock(&redis->error_lock);
+}
+
+void evb_redis_last_error(struct evb_redis *redis, char *out, size_t room)
+{
+    pthread_mutex_lock(&redis->error_lock);
+    snprintf(out, room, "%s", redis->error);
+    pthread_mutex_unlock(&redis->error_lock);
+}
+
+static void arm(struct event *timer, int64_t ms)
+{
+    struct timeval in = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    event_add(timer, &in);
+}
+
+/* ---- writing ---- */
+
+static void pump(struct evb_redis *redis)
+{
+    struct evb_link *link = &redis->publisher;
+    while (link->up && state_of(redis) == EVB_REDIS_READY) {
+        struct evb_item *item = NULL;
+        while (evb_link_backlog(link) < EVB_LINK_FULL && (item = evb_outbox_next(&redis->outbox)))
+            evb_link_send(link, item->bytes, item->length);
+        evb_link_flush(link);
+        if (!item || evb_link_backlog(link) > 0)
+            return;
+    }
+}
+
+static void plan_expiry(struct evb_redis *redis)
+{
+    int64_t at_ms = evb_outbox_next_expiry_ms(&redis->outbox), now_ms = evb_clock_mono_ms();
+    if (state_of(redis) == EVB_REDIS_READY || at_ms == INT64_MAX)
+        event_del(redis->expiry);
+    else if (!event_pending(redis->expiry, EV_TIMEOUT, NULL))
+        arm(redis->expiry, at_ms > now_ms ? at_ms - now_ms + 1 : 1);
+}
+
+void evb_redis_idle(struct evb_redis *redis)
+{
+    pump(redis);
+    evb_link_flush(&redis->subscriber);
+    plan_expiry(redis);
+}
+
+/* ---- readiness and heartbeat ---- */
+
+static void maybe_ready(struct evb_redis *redis)
+{
+    struct evb_fence *fence = &redis->heart.fence;
+    if (state_of(redis) != EVB_REDIS_HANDSHAKE || redis->publisher_hello.left ||
+        redis->subscriber_hello.left || !redis->subs.link || redis->subs.pending)
+        return;
+    if (!fence->refused && !fence->arrived) {
+        if (!fence->sent_us) {
+            evb_heart_fence(&redis->heart, &redis->publisher, redis->outbox.written_count);
+            evb_link_flush(&redis->publisher);
+        }
+        return;
+    }
+    evb_backoff_reset(&redis->backoff);
+    atomic_store(&redis->attempts, 0);
+    set_error(redis, "");
+    evb_count(redis->metrics, EVB_COUNT_connects, 1);
+    arm(redis->timer, redis->set.ping_interval_ms);
+    enter(redis, EVB_REDIS_READY, "connected");
+}
+
+static void beat(struct evb_redis *redis)
+{
+    arm(redis->timer, redis->set.ping_interval_ms);
+    if (evb_heart_beat(&redis->heart, &redis->publisher, &redis->subs, redis->outbox.written_count))
+        arm(redis->deadline, redis->set.ping_timeout_ms);
+}
+
+/* Reads first: a loop that was held up must not call a living peer dead. */
+static void judge(struct evb_redis *redis)
+{
+    char why[96];
+    evb_link_read(&redis->publisher);
+    if (state_of(redis) == EVB_REDIS_READY)
+        evb_link_read(&redis->subscriber);
+    if (state_of(redis) != EVB_REDIS_READY)
+        return;
+    enum evb_verdict verdict = evb_heart_judge(&redis->heart, &redis->publisher, &redis->subscriber,
+                                               redis->set.ping_timeout_ms, why, sizeof why);
+    if (verdict == EVB_DEAD)
+        lose(redis, EVBUS_ETIMEDOUT, why);
+    else if (verdict == EVB_WAIT)
+        arm(redis->deadline, redis->set.ping_timeout_ms);
+}
+
+static void on_control(struct evb_redis *redis, const struct evb_reply *reply)
+{
+    char why[200];
+    int rc = 0;
+    switch (evb_heart_take(&redis->heart)) {
+    case EVB_CONTROL_HELLO:
+        rc = evb_hello_reply(&redis->publisher_hello, reply, &redis->server, why, sizeof why);
+        break;
+    case EVB_CONTROL_ROLE:
+        rc = evb_hello_read(reply, &redis->server, why, sizeof why);
+        atomic_store(&redis->rtt_us, redis->heart.rtt_us);
+        break;
+    case EVB_CONTROL_FENCE:
+        rc = evb_heart_answered(&redis->heart, reply, why, sizeof why);
+        break;
+    }
+    if (rc != 0)
+        lose(redis, rc, why);
+    else
+        maybe_ready(redis);
+}
+
+/* ---- the two connections ---- */
+
+static void publisher_reply(struct evb_link *link, const struct evb_reply *reply, void *user)
+{
+    struct evb_redis *redis = user;
+    struct evb_outbox *outbox = &redis->outbox;
+    (void)link;
+    if (evb_heart_expects(&redis->heart, outbox->answered_count)) {
+        on_control(redis, reply);
+        return;
+    }
+    bool known = reply->kind == EVB_REPLY_INTEGER ? evb_outbox_answer(outbox, reply->integer)
+                 : reply->kind == EVB_REPLY_ERROR ? evb_outbox_answer_error(outbox, reply->text)
+                                                  : false;
+    if (reply->kind == EVB_REPLY_ERROR)
+        evb_log(redis->log, EVBUS_LOG_WARNING, "redis: PUBLISH refused: %s", reply->text);
+    if (!known)
+        lose(redis, EVBUS_EPARSE,
+             "publisher connection: protocol error: not the answer to PUBLISH");
+    else if (!evb_list_empty(&outbox->again) && evb_outbox_settled(outbox) &&
+             !event_pending(redis->pause, EV_TIMEOUT, NULL))
+        arm(redis->pause, RETRY_PAUSE_MS);
+}
+
+static bool is_message(const struct evb_reply *reply, const char *kind, size_t length, size_t count)
+{
+    if (reply->kind != EVB_REPLY_ARRAY || reply->count != count ||
+        reply->item[0]->length != length || memcmp(reply->item[0]->text, kind, length) != 0)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (reply->item[i]->kind != EVB_REPLY_STRING)
+            return false;
+    return true;
+}
+
+static void subscriber_reply(struct evb_link *link, const struct evb_reply *reply, void *user)
+{
+    struct evb_redis *redis = user;
+    char why[200];
+    int rc = 0;
+    if (redis->subscriber_hello.left) {
+        rc = evb_hello_reply(&redis->subscriber_hello, reply, &redis->server, why, sizeof why);
+        if (rc == 0 && redis->subscriber_hello.left == 0) {
+            link->gate.pushes = true;
+            evb_subs_start(&redis->subs, link);
+        }
+    } else if (is_message(reply, "message", 7, 3)) {
+        if (!strcmp(reply->item[1]->text, redis->set.inbox))
+            evb_heart_arrived(&redis->heart, reply->item[2]);
+        else
+            redis->hooks->message(reply->item[1], reply->item[2], NULL, redis->user);
+    } else if (is_message(reply, "pmessage", 8, 4)) {
+        if (strcmp(reply->item[2]->text, redis->set.inbox) != 0)
+            redis->hooks->message(reply->item[2], reply->item[3], reply->item[1], redis->user);
+    } else {
+        rc = evb_subs_reply(&redis->subs, reply, why, sizeof why);
+    }
+    if (rc != 0)
+        lose(redis, rc, why);
+    else
+        maybe_ready(redis);
+}
+
+static void link_up(struct evb_link *link, void *user)
+{
+    struct evb_redis *redis = user;
+    (void)link;
+    if (state_of(redis) != EVB_REDIS_DIALING || !redis->publisher.up || !redis->subscriber.up)
+        return;
+    enter(redis, EVB_REDIS_HANDSHAKE, "connected");
+    evb_hello_send(&redis->publisher_hello, &redis->publisher, &redis->set.login);
+    evb_heart_hello(&redis->heart, redis->publisher_hello.left);
+    if (state_of(redis) == EVB_REDIS_HANDSHAKE)
+        evb_hello_send(&redis->subscriber_hello, &redis->subscriber, &redis->set.login);
+}
+
+static void link_drained(struct evb_link *link, void *user)
+{
+    (void)link;
+    pump(user);
+}
+
+static void link_down(struct evb_link *link, int error, const char *why, void *user)
+{
+    (void)link;
+    lose(user, error, why);
+}
+
+static const struct evb_link_hooks publisher_hooks = {link_up, publisher_reply, link_drained,
+                                                      link_down};
+static const struct evb_link_hooks subscriber_hooks = {link_up, subscriber_reply, link_drained,
+                                                       link_down};
+
+/* A topic was confirmed or refused; this node's own inbox is no business of anybody else. */
+static void on_decided(const struct evb_topic *topic, void *user)
+{
+    struct evb_redis *redis = user;
+    if (strcmp(topic->name, redis->set.inbox) != 0) {
+        redis->hooks->decided(topic, redis->user);
+        return;
+    }
+    redis->heart.fence.refused = topic->state == EVB_TOPIC_REFUSED;
+    if (redis->heart.fence.refused)
+        evb_log(redis->log, EVBUS_LOG_WARNING,
+                "redis: no right to channel %s: delivery is judged by PING alone (grant "
+                "&<key.prefix>*)",
+                topic->name);
+}
+
+static void on_pong(void *user)
+{
+    (void)user; /* that a byte came is what counts */
+}
+
+/* ---- coming and going ---- */
+
+static void hang_up(struct evb_redis *redis)
+{
+    evb_dns_stop(&redis->dns);
+    evb_link_close(&redis->publisher);
+    evb_link_close(&redis->subscriber);
+    evb_subs_reset(&redis->subs);
+    event_del(redis->timer);
+    event_del(redis->deadline);
+    event_del(redis->pause);
+    evb_heart_reset(&redis->heart);
+    redis->publisher_hello.left = redis->subscriber_hello.left = 0;
+    atomic_store(&redis->rtt_us, -1);
+}
+
+static void back_off(struct evb_redis *redis, const char *why)
+{
+    enter(redis, EVB_REDIS_BACKOFF, why);
+    if (redis->set.max_retries >= 0 && redis->backoff.attempts >= redis->set.max_retries) {
+        evb_log(redis->log, EVBUS_LOG_ERROR,
+                "redis: gave up after %d tries (%s): local only until evbus_reconnect()",
+                redis->backoff.attempts, why);
+        atomic_store(&redis->retry_at_ms, 0);
+        enter(redis, EVB_REDIS_OFF, why);
+        return;
+    }
+    int64_t wait_ms = evb_backoff_next_ms(&redis->backoff);
+    atomic_store(&redis->attempts, redis->backoff.attempts);
+    atomic_store(&redis->retry_at_ms, evb_clock_mono_ms() + wait_ms);
+    arm(redis->timer, wait_ms);
+}
+
+/* The one way out of a connection that failed, whatever its state. */
+static void lose(struct evb_redis *redis, int error, const char *why)
+{
+    enum evb_redis_state was = state_of(redis);
+    char text[sizeof redis->error];
+    snprintf(text, sizeof text, "%s", why); /* may stand in a reply that is freed below */
+    if (was == EVB_REDIS_OFF || was == EVB_REDIS_BACKOFF || was == EVB_REDIS_CLOSING)
+        return;
+    set_error(redis, text);
+    hang_up(redis);
+    evb_outbox_link_lost(&redis->outbox);
+    evb_count(redis->metrics,
+              was == EVB_REDIS_READY ? EVB_COUNT_disconnects : EVB_COUNT_connect_errors, 1);
+    bool first = was == EVB_REDIS_READY || redis->backoff.attempts == 0;
+    evb_log(redis->log, first ? EVBUS_LOG_WARNING : EVBUS_LOG_INFO, "redis: %s (%s)", text,
+            evbus_strerror(error));
+    if (was == EVB_REDIS_DIALING && redis->address_index + 1 < redis->address_count) {
+        redis->address_index++;
+        dial(redis);
+        return;
+    }
+    back_off(redis, text);
+}
+
+static void dial(struct evb_redis *redis)
+{
+    const struct evb_address *address = &redis->addresses[redis->address_index];
+    enter(redis, EVB_REDIS_DIALING, address->path ? address->path : address->host);
+    arm(redis->timer, redis->set.connect_timeout_ms);
+    int rc = evb_link_open(&redis->publisher, address);
+    if (rc == 0)
+        rc = evb_link_open(&redis->subscriber, address);
+    if (rc != 0)
+        lose(redis, rc, evbus_last_error());
+}
+
+static void on_resolved(const struct evb_address *addresses, int count, const char *why, void *user)
+{
+    struct evb_redis *redis = user;
+    char text[200];
+    if (count == 0) {
+        snprintf(text, sizeof text, "cannot resolve %s: %s", redis->set.host, why);
+        lose(redis, EVBUS_ENOENT, text);
+        return;
+    }
+    memcpy(redis->addresses, addresses, (size_t)count * sizeof *addresses);
+    redis->address_count = count;
+    redis->address_index = 0;
+    dial(redis);
+}
+
+void evb_redis_start(struct evb_redis *redis)
+{
+    enum evb_redis_state state = state_of(redis);
+    if (state != EVB_REDIS_OFF && state != EVB_REDIS_BACKOFF)
+        return;
+    struct evb_address *first = &redis->addresses[0];
+    bool numeric = evb_dns_is_numeric(redis->set.host);
+    event_del(redis->timer);
+    atomic_store(&redis->retry_at_ms, 0);
+    *first = (struct evb_address){.port = redis->set.port};
+    redis->address_count = 1;
+    redis->address_index = 0;
+    if (redis->set.path[0])
+        first->path = redis->set.path;
+    else if (numeric)
+        snprintf(first->host, sizeof first->host, "%s", redis->set.host);
+    if (first->path || numeric) {
+        dial(redis);
+        return;
+    }
+    enter(redis, EVB_REDIS_RESOLVING, redis->set.host);
+    arm(redis->timer, redis->set.connect_timeout_ms);
+    if (evb_dns_start(&redis->dns, redis->set.host, redis->set.port) != 0)
+        lose(redis, EVBUS_ENOMEM, evbus_last_error());
+}
+
+void evb_redis_stop(struct evb_redis *redis)
+{
+    if (state_of(redis) == EVB_REDIS_CLOSING)
+        return;
+    enter(redis, EVB_REDIS_CLOSING, "the bus closes");
+    hang_up(redis);
+    event_del(redis->expiry);
+    enter(redis, EVB_REDIS_OFF, "the bus closes");
+}
+
+static void on_timer(struct evb_redis *redis)
+{
+    char why[64];
+    snprintf(why, sizeof why, "no connection within %lld ms",
+             (long long)redis->set.connect_timeout_ms);
+    switch (state_of(redis)) {
+    case EVB_REDIS_BACKOFF:
+        evb_redis_start(redis);
+        break;
+    case EVB_REDIS_READY:
+        beat(redis);
+        break;
+    default:
+        lose(redis, EVBUS_ETIMEDOUT, why);
+    }
+}
+
+static void on_pause(struct evb_redis *redis)
+{
+    evb_outbox_retry(&redis->outbox);
+}
+
+static void on_expiry(struct evb_redis *redis)
+{
+    evb_outbox_expire(&redis->outbox);
+}
+
+/* libevent's callbacks, all of one form. */
+#define TIMER(name)                                                                                \
+    static void fire_##name(evutil_socket_t fd, short what, void *arg)                             \
+    {                                                                                              \
+        struct evb_redis *redis = arg;                                                             \
+        struct evb_loop *loop = redis->loop;                                                       \
+        (void)fd;                                                                                  \
+        (void)what;                                                                                \
+        evb_loop_begin(loop);                                                                      \
+        name(redis);                                                                               \
+        evb_loop_end(loop);                                                                        \
+    }
+TIMER(on_timer)
+TIMER(judge)
+TIMER(on_pause)
+TIMER(on_expiry)
+
+int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *settings,
+                   struct evb_loop *loop, struct evb_log *log, struct evb_metrics *metrics,
+                   const struct evb_redis_hooks *hooks, void *user)
+{
+    redis->set = *settings;
+    redis->loop = loop;
+    redis->log = log;
+    redis->metrics = metrics;
+    redis->hooks = hooks;
+    redis->user = user;
+    atomic_init(&redis->rtt_us, -1);
+    evb_outbox_init(&redis->outbox, metrics, hooks->water, user);
+    evb_link_init(&redis->publisher, loop, metrics, "publisher", settings->max_frame,
+                  &publisher_hooks, redis);
+    evb_link_init(&redis->subscriber, loop, metrics, "subscriber", settings->max_frame,
+                  &subscriber_hooks, redis);
+    evb_heart_init(&redis->heart, settings->inbox);
+    evb_subs_init(&redis->subs, on_decided, on_pong, redis);
+    evb_dns_init(&redis->dns, loop, on_resolved, redis);
+    evb_backoff_init(&redis->backoff, settings->backoff_ms, settings->backoff_max_ms);
+    redis->timer = event_new(loop->base, -1, 0, fire_on_timer, redis);
+    redis->deadline = event_new(loop->base, -1, 0, fire_judge, redis);
+    redis->pause = event_new(loop->base, -1, 0, fire_on_pause, redis);
+    redis->expiry = event_new(loop->base, -1, 0, fire_on_expiry, redis);
+    if (!redis->timer || !redis->deadline || !redis->pause || !redis->expiry)
+        return evb_fail_memory();
+    return evb_subs_add(&redis->subs, settings->inbox, strlen(settings->inbox), false);
+}
+
+void evb_redis_fini(struct evb_redis *redis)
+{
+    if (!redis->loop)
+        return;
+    struct event *timers[] = {redis->timer, redis->deadline, redis->pause, redis->expiry};
+    evb_dns_stop(&redis->dns);
+    evb_link_close(&redis->publisher);
+    evb_link_close(&redis->subscriber);
+    evb_subs_fini(&redis->subs);
+    for (size_t i = 0; i < EVB_COUNT(timers); i++)
+        if (timers[i])
+            event_free(timers[i]);
+    redis->loop = NULL;
+}
+
+void evb_redis_drop(struct evb_redis *redis)
+{
+    evb_link_drop(&redis->publisher);
+    evb_link_drop(&redis->subscriber);
+}

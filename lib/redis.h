@@ -1,0 +1,91 @@
+/*
+ * redis.h - one shard of Redis: the pair of connections, its state machine, its outbox, its proof
+ * of life. A standalone server is one shard. Loop only, but for the outbox's admission and the
+ * atomics.
+ *
+ * READY means: both connections up, on the same master, every subscription confirmed or refused,
+ * and a fence published on the one has arrived on the other.
+ */
+#ifndef EVB_REDIS_H
+#define EVB_REDIS_H
+#include "backoff.h"
+#include "redis_dns.h"
+#include "redis_heart.h"
+#include "redis_hello.h"
+#include "redis_outbox.h"
+#include "redis_subs.h"
+
+enum evb_redis_state {
+    EVB_REDIS_OFF, /* not started, gave up, or stopped */
+    EVB_REDIS_RESOLVING,
+    EVB_REDIS_DIALING,
+    EVB_REDIS_HANDSHAKE,
+    EVB_REDIS_READY,
+    EVB_REDIS_BACKOFF,
+    EVB_REDIS_CLOSING,
+    EVB_REDIS_STATES
+};
+
+struct evb_redis;
+
+struct evb_redis_settings { /* borrowed texts live as long as the shard */
+    const char *host, *path;
+    int port;
+    struct evb_login login;
+    const char *inbox; /* this node's own channel: fences come back on it */
+    int64_t connect_timeout_ms, ping_interval_ms, ping_timeout_ms;
+    int64_t backoff_ms, backoff_max_ms, max_retries; /* -1: for ever */
+    size_t max_frame;
+};
+
+struct evb_redis_hooks { /* all on the loop */
+    /* A state was entered; `why` says what led to it. */
+    void (*state)(enum evb_redis_state from, enum evb_redis_state to, const char *why, void *user);
+    void (*message)(const struct evb_reply *channel, const struct evb_reply *payload,
+                    const struct evb_reply *pattern, void *user); /* pattern NULL: exact channel */
+    void (*decided)(const struct evb_topic *topic, void *user);
+    void (*water)(bool high, void *user);
+};
+
+struct evb_redis {
+    /* fixed after init */
+    struct evb_redis_settings set;
+    struct evb_loop *loop;
+    struct evb_log *log;
+    struct evb_metrics *metrics;
+    const struct evb_redis_hooks *hooks;
+    void *user;
+
+    struct evb_outbox outbox;
+
+    /* read by any thread */
+    _Atomic int state;
+    _Atomic int64_t rtt_us, retry_at_ms, attempts; /* rtt -1: unknown; retry 0: none planned */
+
+    /* loop only */
+    struct evb_link publisher, subscriber;
+    struct evb_hello publisher_hello, subscriber_hello;
+    struct evb_server server;
+    struct evb_subs subs;
+    struct evb_dns dns;
+    struct evb_backoff backoff;
+    struct evb_address addresses[EVB_ADDRESSES];
+    int address_count, address_index;
+    struct evb_heart heart;
+    struct event *timer, *deadline, *pause, *expiry; /* owned */
+    pthread_mutex_t error_lock;                      /* a leaf */
+    char error[256];                                 /* under error_lock: why it is away, or "" */
+};
+
+int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *settings,
+                   struct evb_loop *loop, struct evb_log *log, struct evb_metrics *metrics,
+                   const struct evb_redis_hooks *hooks, void *user);
+void evb_redis_fini(struct evb_redis *redis);
+void evb_redis_start(struct evb_redis *redis); /* from OFF or BACKOFF: try now */
+void evb_redis_stop(struct evb_redis *redis);  /* closes both; the outbox keeps what it has */
+void evb_redis_drop(struct evb_redis *redis);  /* in a forked child */
+void evb_redis_idle(struct evb_redis *redis);  /* after a round of the loop: writes what waits */
+void evb_redis_last_error(struct evb_redis *redis, char *out, size_t room); /* any thread */
+const char *evb_redis_state_name(enum evb_redis_state state);
+
+#endif

@@ -1,0 +1,98 @@
+/* redis_hello.c - signing in. Loop only. */
+#include "redis_hello.h"
+#include "list.h"
+#include <evbus.h>
+#include <stdio.h>
+#include <string.h>
+
+void evb_hello_send(struct evb_hello *hello, struct evb_link *link, const struct evb_login *login)
+{
+    const char *user = login->username[0] ? login->username : "default";
+    bool sign_in = login->password[0] || login->username[0];
+    const char *words[] = {"HELLO", "2", sign_in ? "AUTH" : NULL, user, login->password, NULL};
+    const char *name[] = {"CLIENT", "SETNAME", login->client_name, NULL};
+    char database[16];
+    const char *select[] = {"SELECT", database, NULL};
+
+    evb_link_command(link, words);
+    evb_link_command(link, name);
+    hello->left = 2;
+    hello->select = login->database != 0;
+    if (hello->select) {
+        snprintf(database, sizeof database, "%d", login->database);
+        evb_link_command(link, select);
+        hello->left++;
+    }
+    evb_link_flush(link);
+}
+
+static const struct {
+    const char *prefix;
+    int error;
+    const char *remedy;
+} refusals[] = {
+    {"WRONGPASS", EVBUS_EAUTH, "check redis.username and redis.password"},
+    {"NOAUTH", EVBUS_EAUTH, "set redis.password"},
+    {"NOPERM", EVBUS_EDENIED, "the user needs +hello"},
+    {"ERR unknown command", EVBUS_ENOTSUP, "Redis 6.0 or later is needed"},
+    {"ERR max number of clients", EVBUS_EAWAY, "raise maxclients"},
+    {"LOADING", EVBUS_EAWAY, "the server still reads its data"},
+    {"", EVBUS_EREMOTE, "see the server's log"},
+};
+
+static int refused(const char *command, const struct evb_reply *reply, char *why, size_t room)
+{
+    size_t i = 0;
+    while (strncmp(reply->text, refusals[i].prefix, strlen(refusals[i].prefix)) != 0)
+        i++;
+    snprintf(why, room, "%s refused: %s (%s)", command, reply->text, refusals[i].remedy);
+    return refusals[i].error;
+}
+
+static void copy(char *out, size_t room, const struct evb_reply *value)
+{
+    if (value->kind == EVB_REPLY_STRING || value->kind == EVB_REPLY_STATUS)
+        snprintf(out, room, "%s", value->text);
+}
+
+int evb_hello_read(const struct evb_reply *reply, struct evb_server *server, char *why, size_t room)
+{
+    if (reply->kind == EVB_REPLY_ERROR)
+        return refused("HELLO", reply, why, room);
+    if (reply->kind != EVB_REPLY_ARRAY || reply->count % 2 != 0) {
+        snprintf(why, room, "protocol error: the answer to HELLO is no list of pairs");
+        return EVBUS_EPARSE;
+    }
+    memset(server, 0, sizeof *server);
+    for (size_t i = 0; i < reply->count; i += 2) {
+        const char *key = reply->item[i]->text;
+        if (!strcmp(key, "version"))
+            copy(server->version, sizeof server->version, reply->item[i + 1]);
+        else if (!strcmp(key, "role"))
+            copy(server->role, sizeof server->role, reply->item[i + 1]);
+        else if (!strcmp(key, "mode"))
+            copy(server->mode, sizeof server->mode, reply->item[i + 1]);
+    }
+    if (!strcmp(server->mode, "sentinel")) {
+        snprintf(why, room, "this is a Sentinel, not a Redis server");
+        return EVBUS_ENOTSUP;
+    }
+    if (strcmp(server->role, "master") != 0) {
+        snprintf(why, room, "the server is a %s, events go through the master",
+                 server->role[0] ? server->role : "server without a role");
+        return EVBUS_EAWAY;
+    }
+    return 0;
+}
+
+int evb_hello_reply(struct evb_hello *hello, const struct evb_reply *reply,
+                    struct evb_server *server, char *why, size_t room)
+{
+    int step = hello->left--;
+    if (step == (hello->select ? 3 : 2))
+        return evb_hello_read(reply, server, why, room);
+    bool is_select = hello->select && step == 1;
+    if (is_select && reply->kind == EVB_REPLY_ERROR)
+        return refused("SELECT", reply, why, room);
+    return 0; /* a refused CLIENT SETNAME is only a pity */
+}

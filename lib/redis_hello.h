@@ -1,0 +1,33 @@
+/*
+ * redis_hello.h - the first words on a connection: HELLO 2 with AUTH, CLIENT SETNAME, SELECT, and
+ * what the server says of itself (redis.io/commands/hello, Redis 6.0 and later). Loop only.
+ */
+#ifndef EVB_REDIS_HELLO_H
+#define EVB_REDIS_HELLO_H
+#include "redis_link.h"
+
+struct evb_login { /* borrowed texts; "" for none */
+    const char *username, *password, *client_name;
+    int database;
+};
+
+struct evb_server {
+    char version[32];
+    char role[16]; /* "master", "replica" */
+    char mode[16]; /* "standalone", "sentinel", "cluster" */
+};
+
+struct evb_hello { /* one connection's */
+    bool select;
+    int left; /* replies still to come; 0: signed in */
+};
+
+void evb_hello_send(struct evb_hello *hello, struct evb_link *link, const struct evb_login *login);
+/* The next reply: 0, or the error that ends this connection, with a sentence in `why`. */
+int evb_hello_reply(struct evb_hello *hello, const struct evb_reply *reply,
+                    struct evb_server *server, char *why, size_t room);
+/* HELLO without arguments tells the role again. */
+int evb_hello_read(const struct evb_reply *reply, struct evb_server *server, char *why,
+                   size_t room);
+
+#endif

@@ -1,0 +1,351 @@
+/* redis_outbox.c - the accounts of what is owed. Admission on any thread, the rest on the loop. */
+#include "redis_outbox.h"
+#include "alloc.h"
+#include "clock.h"
+#include "codec.h"
+#include "config.h"
+#include "err.h"
+#include "thread.h"
+#include <string.h>
+
+void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
+                     void (*water)(bool high, void *user), void *user)
+{
+    outbox->metrics = metrics;
+    outbox->water = water;
+    outbox->user = user;
+    evb_list_init(&outbox->waiting);
+    evb_list_init(&outbox->written);
+    evb_list_init(&outbox->again);
+}
+
+/* ---- admission ---- */
+
+/* With drop-oldest a publisher may run ahead of the loop, which evicts, by an eighth of the limit.
+ */
+static int64_t with_slack(const struct evb_outbox *outbox, int64_t limit)
+{
+    return outbox->full == EVB_FULL_DROP_OLDEST ? limit + limit / 8 : limit;
+}
+
+enum evb_admission evb_outbox_admit(struct evb_outbox *outbox, size_t size)
+{
+    if (outbox->full == EVB_FULL_OFF && !atomic_load_explicit(&outbox->up, memory_order_relaxed))
+        return EVB_ADMIT_DROP;
+    int64_t events = atomic_fetch_add(&outbox->events, 1) + 1;
+    int64_t bytes = atomic_fetch_add(&outbox->bytes, (int64_t)size) + (int64_t)size;
+    if (events <= with_slack(outbox, outbox->max_events) &&
+        bytes <= with_slack(outbox, outbox->max_bytes))
+        return EVB_ADMIT;
+    evb_outbox_release(outbox, size);
+    return outbox->full == EVB_FULL_REJECT ? EVB_ADMIT_REFUSE : EVB_ADMIT_DROP;
+}
+
+bool evb_outbox_admit_report(struct evb_outbox *outbox, size_t size)
+{
+    int64_t events = atomic_fetch_add(&outbox->events, 1) + 1;
+    int64_t bytes = atomic_fetch_add(&outbox->bytes, (int64_t)size) + (int64_t)size;
+    if (events <= outbox->max_events + outbox->max_events / 8 + 1 &&
+        bytes <= outbox->max_bytes + outbox->max_bytes / 8) {
+        atomic_fetch_add(&outbox->reports, 1);
+        return true;
+    }
+    evb_outbox_release(outbox, size);
+    return false;
+}
+
+void evb_outbox_release_report(struct evb_outbox *outbox, size_t size)
+{
+    atomic_fetch_sub(&outbox->reports, 1);
+    evb_outbox_release(outbox, size);
+}
+
+int64_t evb_outbox_owed(const struct evb_outbox *outbox)
+{
+    return atomic_load(&outbox->events) - atomic_load(&outbox->reports);
+}
+
+void evb_outbox_release(struct evb_outbox *outbox, size_t size)
+{
+    atomic_fetch_sub(&outbox->events, 1);
+    atomic_fetch_sub(&outbox->bytes, (int64_t)size);
+}
+
+void evb_item_init(struct evb_item *item)
+{
+    memset(item, 0, sizeof *item);
+    item->expires_ms = INT64_MAX;
+    evb_list_init(&item->node);
+}
+
+void evb_item_free(struct evb_item *item)
+{
+    if (item->event)
+        evbus_event_unref(item->event);
+    evb_free(item);
+}
+
+/* ---- ends ---- */
+
+static const enum evb_counter outcome_counter[] = {
+    [EVBUS_ACKED] = EVB_COUNT_acked,     [EVBUS_EXPIRED] = EVB_COUNT_expired,
+    [EVBUS_EVICTED] = EVB_COUNT_evicted, [EVBUS_FAILED] = EVB_COUNT_failed_redis,
+    [EVBUS_UNKNOWN] = EVB_COUNT_unknown,
+};
+
+static void check_water(struct evb_outbox *outbox)
+{
+    int64_t events = atomic_load(&outbox->events), bytes = atomic_load(&outbox->bytes);
+    bool above = events * 5 >= outbox->max_events * 4 || bytes / 4 >= outbox->max_bytes / 5;
+    bool below = events * 2 <= outbox->max_events && bytes <= outbox->max_bytes / 2;
+    if (outbox->high ? !below : !above)
+        return;
+    outbox->high = !outbox->high;
+    outbox->water(outbox->high, outbox->user);
+}
+
+static void report(struct evb_item *item, int outcome, int error, int64_t receivers)
+{
+    struct evb_thread *thread = evb_thread_self();
+    if (thread)
+        thread->callbacks++;
+    if (item->mark)
+        item->mark(error, item->user);
+    else if (item->report)
+        item->report(item->event, outcome, error, receivers, item->user);
+    if (thread)
+        thread->callbacks--;
+}
+
+static void finish(struct evb_outbox *outbox, struct evb_item *item, int outcome, int error,
+                   int64_t receivers)
+{
+    evb_list_remove(&item->node);
+    if (!item->mark) {
+        evb_count(outbox->metrics, outcome_counter[outcome], 1);
+        evb_outbox_release(outbox, item->size);
+    }
+    report(item, outcome, error, receivers);
+    evb_item_free(item);
+    check_water(outbox);
+}
+
+void evb_outbox_report(struct evb_outbox *outbox, struct evb_item *item)
+{
+    evb_outbox_release_report(outbox, item->size);
+    report(item, item->outcome, item->outcome == EVBUS_EVICTED ? EVBUS_EFULL : 0, -1);
+    evb_item_free(item);
+}
+
+static struct evb_item *first(const struct evb_node *list)
+{
+    return evb_list_empty(list) ? NULL : evb_container(list->next, struct evb_item, node);
+}
+
+/* A flush is over when nothing stands in front of it. */
+static void finish_marks(struct evb_outbox *outbox)
+{
+    if (!evb_list_empty(&outbox->again))
+        return;
+    struct evb_item *item;
+    while ((item = first(&outbox->written)) && item->mark)
+        finish(outbox, item, EVBUS_ACKED, 0, -1);
+    while (!item && (item = first(&outbox->waiting)) && item->mark) {
+        finish(outbox, item, EVBUS_ACKED, 0, -1);
+        item = NULL;
+    }
+}
+
+/* ---- waiting ---- */
+
+static bool over_limit(const struct evb_outbox *outbox)
+{
+    return atomic_load(&outbox->events) > outbox->max_events ||
+           atomic_load(&outbox->bytes) > outbox->max_bytes;
+}
+
+/* The oldest that was never written; what was written may have been executed and is kept. */
+static struct evb_item *oldest_unwritten(struct evb_outbox *outbox)
+{
+    EVB_LIST_EACH(&outbox->waiting, node)
+    {
+        struct evb_item *item = evb_container(node, struct evb_item, node);
+        if (!item->written_once && !item->mark)
+            return item;
+    }
+    return NULL;
+}
+
+void evb_outbox_take(struct evb_outbox *outbox, struct evb_item *item)
+{
+    evb_list_push(&outbox->waiting, &item->node);
+    if (item->mark) {
+        finish_marks(outbox);
+        return;
+    }
+    bool evicted = false;
+    while (outbox->full == EVB_FULL_DROP_OLDEST && over_limit(outbox) &&
+           (item = oldest_unwritten(outbox))) {
+        finish(outbox, item, EVBUS_EVICTED, EVBUS_EFULL, -1);
+        evicted = true;
+    }
+    if (evicted)
+        finish_marks(outbox);
+    check_water(outbox);
+}
+
+static bool is_expired(const struct evb_outbox *outbox, const struct evb_item *item, int64_t now_ms)
+{
+    return !item->written_once && !item->mark &&
+           (now_ms >= item->expires_ms ||
+            (outbox->max_age_ms > 0 && now_ms - item->accepted_ms >= outbox->max_age_ms));
+}
+
+void evb_outbox_expire(struct evb_outbox *outbox)
+{
+    int64_t now_ms = evb_clock_mono_ms();
+    EVB_LIST_EACH(&outbox->waiting, node)
+    {
+        struct evb_item *item = evb_container(node, struct evb_item, node);
+        if (is_expired(outbox, item, now_ms))
+            finish(outbox, item, EVBUS_EXPIRED, EVBUS_ETIMEDOUT, -1);
+        else if (!item->written_once && item->expires_ms == INT64_MAX)
+            break; /* those behind are younger */
+    }
+    finish_marks(outbox);
+}
+
+int64_t evb_outbox_next_expiry_ms(const struct evb_outbox *outbox)
+{
+    const struct evb_item *item = first(&outbox->waiting);
+    if (!item)
+        return INT64_MAX;
+    int64_t by_age = outbox->max_age_ms > 0 ? item->accepted_ms + outbox->max_age_ms : INT64_MAX;
+    return item->expires_ms < by_age ? item->expires_ms : by_age;
+}
+
+struct evb_item *evb_outbox_next(struct evb_outbox *outbox)
+{
+    struct evb_item *item;
+    if (!evb_list_empty(&outbox->again))
+        return NULL; /* those that failed go first, when their pause is over */
+    while ((item = first(&outbox->waiting))) {
+        if (outbox->max_age_ms > 0 || item->expires_ms != INT64_MAX) {
+            if (is_expired(outbox, item, evb_clock_mono_ms())) {
+                finish(outbox, item, EVBUS_EXPIRED, EVBUS_ETIMEDOUT, -1);
+                continue;
+            }
+        }
+        evb_list_remove(&item->node);
+        evb_list_push(&outbox->written, &item->node);
+        if (item->mark) {
+            finish_marks(outbox);
+            continue;
+        }
+        if (!item->seq) {
+            item->seq = ++outbox->seq;
+            evb_codec_write_seq(item->seq_slot, item->seq);
+        }
+        if (item->written_once)
+            evb_count(outbox->metrics, EVB_COUNT_resent, 1);
+        item->written_once = true;
+        outbox->written_count++;
+        return item;
+    }
+    return NULL;
+}
+
+/* ---- answers ---- */
+
+/* Errors of PUBLISH: none of them was executed. Those that may pass are tried again, in order. */
+static const struct {
+    const char *prefix;
+    bool again;
+    int error;
+} publish_errors[] = {
+    {"NOPERM", false, EVBUS_EDENIED},
+    {"LOADING", true, 0},
+    {"BUSY", true, 0},
+    {"OOM", true, 0},
+    {"MISCONF", true, 0},
+    {"MASTERDOWN", true, 0},
+    {"CLUSTERDOWN", true, 0},
+    {"TRYAGAIN", true, 0},
+    {"NOREPLICAS", true, 0},
+    {"READONLY", true, 0},
+    {"", false, EVBUS_EREMOTE},
+};
+
+static struct evb_item *answered(struct evb_outbox *outbox)
+{
+    struct evb_item *item = first(&outbox->written);
+    outbox->answered_count++;
+    return item;
+}
+
+bool evb_outbox_answer(struct evb_outbox *outbox, int64_t receivers)
+{
+    struct evb_item *item = answered(outbox);
+    if (!item)
+        return false;
+    finish(outbox, item, EVBUS_ACKED, 0, receivers);
+    finish_marks(outbox);
+    return true;
+}
+
+bool evb_outbox_answer_error(struct evb_outbox *outbox, const char *error)
+{
+    struct evb_item *item = answered(outbox);
+    size_t i = 0;
+    if (!item)
+        return false;
+    while (strncmp(error, publish_errors[i].prefix, strlen(publish_errors[i].prefix)) != 0)
+        i++;
+    if (!publish_errors[i].again) {
+        finish(outbox, item, EVBUS_FAILED, publish_errors[i].error, -1);
+        finish_marks(outbox);
+        return true;
+    }
+    evb_list_remove(&item->node);
+    evb_list_push(&outbox->again, &item->node);
+    item->seq = 0; /* not executed: as a new one, for later ones may have been */
+    item->written_once = false;
+    return true;
+}
+
+bool evb_outbox_settled(const struct evb_outbox *outbox)
+{
+    return outbox->written_count == outbox->answered_count;
+}
+
+void evb_outbox_retry(struct evb_outbox *outbox)
+{
+    evb_list_prepend(&outbox->waiting, &outbox->written); /* only marks can be there */
+    evb_list_prepend(&outbox->waiting, &outbox->again);
+    finish_marks(outbox);
+}
+
+void evb_outbox_link_lost(struct evb_outbox *outbox)
+{
+    if (!outbox->resend) {
+        EVB_LIST_EACH(&outbox->written, node)
+        {
+            struct evb_item *item = evb_container(node, struct evb_item, node);
+            if (!item->mark)
+                finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EAWAY, -1);
+        }
+    }
+    evb_list_prepend(&outbox->waiting, &outbox->written);
+    evb_list_prepend(&outbox->waiting, &outbox->again);
+    outbox->written_count = outbox->answered_count = 0;
+    finish_marks(outbox);
+}
+
+void evb_outbox_abandon(struct evb_outbox *outbox, int error)
+{
+    struct evb_item *item;
+    evb_list_prepend(&outbox->waiting, &outbox->written);
+    evb_list_prepend(&outbox->waiting, &outbox->again);
+    while ((item = first(&outbox->waiting)))
+        finish(outbox, item, item->written_once ? EVBUS_UNKNOWN : EVBUS_FAILED, error, -1);
+}

@@ -1,0 +1,95 @@
+/*
+ * redis_outbox.h - what the bus owes Redis: events accepted for it and not yet answered, in the
+ * order of the wire, bounded in events, bytes and age.
+ *
+ * An item's way: admitted (publisher's thread: room is reserved) -> inbox of the loop -> waiting ->
+ * written -> answered. Exactly one final outcome each. Admission: any thread; all else: loop only.
+ */
+#ifndef EVB_REDIS_OUTBOX_H
+#define EVB_REDIS_OUTBOX_H
+#include "list.h"
+#include "log.h"
+#include "loop.h"
+#include "metrics.h"
+#include <evbus.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct evb_item {
+    struct evb_job job;   /* its way to the loop */
+    struct evb_node node; /* waiting, written or again */
+    evbus_event *event;   /* ref; only where a report is asked for */
+    evbus_report_fn report;
+    void *user;
+    int outcome;         /* of what never came to the outbox: EVBUS_LOCAL_DONE, EVBUS_EVICTED */
+    evbus_done_fn mark;  /* not NULL: no event, but a flush that waits for all in front of it */
+    void *owner;         /* borrowed: whom the job belongs to */
+    int64_t accepted_ms; /* monotonic */
+    int64_t expires_ms;  /* monotonic; INT64_MAX: its own time to live sets no end */
+    uint64_t seq;        /* 0: not numbered yet */
+    bool written_once;
+    size_t size;    /* bytes reserved */
+    char *bytes;    /* the PUBLISH command in RESP, in the item's own memory */
+    char *seq_slot; /* in `bytes` */
+    size_t length;
+};
+
+struct evb_outbox {
+    /* fixed after init */
+    int64_t max_events, max_bytes, max_age_ms;
+    int full; /* EVB_FULL_* */
+    bool resend;
+    struct evb_metrics *metrics;
+    void (*water)(bool high, void *user); /* 80 % were reached; 50 % are left */
+    void *user;
+
+    _Atomic int64_t events, bytes; /* reserved by whatever has no outcome yet */
+    _Atomic int64_t reports;       /* among the events: reports of what goes not to Redis */
+    atomic_int up;                 /* the link is READY */
+
+    /* loop only */
+    struct evb_node waiting, written, again; /* again: refused for now, behind them all go back */
+    uint64_t seq;                            /* the last given */
+    uint64_t written_count, answered_count;  /* on this connection */
+    bool high;
+};
+
+int64_t evb_outbox_owed(const struct evb_outbox *outbox); /* events; any thread */
+
+enum evb_admission { EVB_ADMIT, EVB_ADMIT_DROP, EVB_ADMIT_REFUSE };
+
+void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
+                     void (*water)(bool high, void *user), void *user);
+
+/* Any thread. EVB_ADMIT: room is reserved. EVB_ADMIT_DROP: no room, and the policy drops the new
+ * one. EVB_ADMIT_REFUSE: policy reject. */
+enum evb_admission evb_outbox_admit(struct evb_outbox *outbox, size_t size);
+/* Any thread. Room for a report alone, whatever the policy; false: none. */
+bool evb_outbox_admit_report(struct evb_outbox *outbox, size_t size);
+void evb_outbox_release_report(struct evb_outbox *outbox, size_t size);
+void evb_outbox_release(struct evb_outbox *outbox, size_t size); /* admitted, then not posted */
+
+void evb_item_init(
+    struct evb_item *item); /* not numbered, no report, no bytes; made by evb_alloc */
+void evb_item_free(struct evb_item *item);
+
+void evb_outbox_take(struct evb_outbox *outbox,
+                     struct evb_item *item); /* from the inbox; owned now */
+void evb_outbox_report(struct evb_outbox *outbox,
+                       struct evb_item *item); /* its outcome; owned now */
+/* The next to write, numbered and now among the written; NULL: none. Expires what is too old. */
+struct evb_item *evb_outbox_next(struct evb_outbox *outbox);
+/* The reply to the oldest written one: receivers, or an error of Redis. True: try those that may
+ * pass again later, after a pause. */
+bool evb_outbox_answer(struct evb_outbox *outbox, int64_t receivers);
+bool evb_outbox_answer_error(struct evb_outbox *outbox, const char *error);
+bool evb_outbox_settled(const struct evb_outbox *outbox); /* nothing is written and unanswered */
+void evb_outbox_retry(
+    struct evb_outbox *outbox); /* what was refused for now waits again, in front */
+void evb_outbox_link_lost(
+    struct evb_outbox *outbox); /* what was in flight: in front again, or UNKNOWN */
+void evb_outbox_expire(struct evb_outbox *outbox);
+int64_t evb_outbox_next_expiry_ms(const struct evb_outbox *outbox); /* monotonic; INT64_MAX: none */
+void evb_outbox_abandon(struct evb_outbox *outbox, int error); /* the bus ends: FAILED or UNKNOWN */
+
+#endif

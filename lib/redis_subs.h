@@ -1,0 +1,45 @@
+/*
+ * redis_subs.h - the channels and patterns on the subscribing connection: what is wanted, what was
+ * asked, what Redis confirmed or refused (redis.io/commands/subscribe, psubscribe). Each is asked
+ * by a command of its own, so that a refusal names its channel. Loop only.
+ */
+#ifndef EVB_REDIS_SUBS_H
+#define EVB_REDIS_SUBS_H
+#include "list.h"
+#include "map.h"
+#include "redis_link.h"
+
+enum evb_topic_state { EVB_TOPIC_NEW, EVB_TOPIC_LIVE, EVB_TOPIC_REFUSED };
+
+struct evb_topic { /* one channel or pattern */
+    bool pattern;
+    bool wanted;
+    int asked; /* commands without an answer */
+    enum evb_topic_state state;
+    size_t length;
+    char name[];
+};
+
+struct evb_subs {
+    struct evb_map channels, patterns; /* name -> struct evb_topic, owned */
+    struct evb_node asks;              /* commands in the order of their replies */
+    size_t pending;                    /* wanted and neither confirmed nor refused */
+    struct evb_link *link;             /* borrowed; NULL: not signed in */
+    void (*decided)(const struct evb_topic *topic, void *user); /* LIVE or REFUSED */
+    void (*pong)(void *user);
+    void *user;
+};
+
+void evb_subs_init(struct evb_subs *subs,
+                   void (*decided)(const struct evb_topic *topic, void *user),
+                   void (*pong)(void *user), void *user);
+void evb_subs_fini(struct evb_subs *subs);
+int evb_subs_add(struct evb_subs *subs, const char *name, size_t length, bool pattern);
+void evb_subs_remove(struct evb_subs *subs, const char *name, size_t length, bool pattern);
+void evb_subs_start(struct evb_subs *subs, struct evb_link *link); /* asks for all that is wanted */
+void evb_subs_reset(struct evb_subs *subs); /* the link is gone: all is open again */
+int evb_subs_ping(struct evb_subs *subs);
+/* A reply that is no message. 0, or an error with a sentence: the connection cannot be trusted. */
+int evb_subs_reply(struct evb_subs *subs, const struct evb_reply *reply, char *why, size_t room);
+
+#endif

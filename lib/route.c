@@ -1,0 +1,491 @@
+/*
+ * route.c - an event's whole way on one page.
+ *
+ *   publish (caller's thread): check, reserve room in the outbox, freeze, encode and post to the
+ * loop, deliver to the subscribers of a snapshot receive (loop):            own echo? scan the
+ * envelope, seen before? deliver
+ *
+ * To Redis before the local handlers, so that what a handler publishes follows its cause there too.
+ */
+#include "route.h"
+#include "alloc.h"
+#include "clock.h"
+#include "codec.h"
+#include "err.h"
+#include "json.h"
+#include <string.h>
+
+enum { DEFERRED_EVENTS = 65536, DEFERRED_BYTES = 64 << 20 }; /* of one thread */
+enum { NODES_IDLE_MS = 3600000 };
+
+struct evb_deferred { /* published inside an inline handler: delivered when that has returned */
+    struct evb_deferred *next;
+    struct evbus *bus;  /* ref */
+    evbus_event *event; /* ref */
+    unsigned how;
+};
+
+/* ---- delivery ---- */
+
+static int walk(struct evbus *bus, struct evb_thread *thread, evbus_event *event, unsigned how,
+                const struct evb_via *only)
+{
+    const struct evb_snapshot *snapshot =
+        evb_registry_snapshot(&bus->registry, thread, event->type.ptr, event->type.length);
+    if (!snapshot)
+        return EVBUS_ENOMEM;
+    for (size_t i = 0; i < snapshot->count; i++)
+        if (!only || snapshot->subs[i]->entry->via == only)
+            evb_sub_deliver(snapshot->subs[i], event, how, thread);
+    bool closed = atomic_load_explicit(&bus->state, memory_order_acquire) == EVB_BUS_CLOSED;
+    if (closed)
+        evb_bus_ref(bus); /* the snapshot may have been the last to keep it */
+    evb_hazard_release(thread);
+    if (closed) {
+        evb_registry_purge(&bus->registry);
+        evb_bus_unref(bus);
+    }
+    return 0;
+}
+
+static bool may_defer(const struct evb_thread *thread, const evbus_event *event)
+{
+    return thread->deferred_count < DEFERRED_EVENTS &&
+           thread->deferred_bytes + event->size <= DEFERRED_BYTES;
+}
+
+static int defer(struct evbus *bus, struct evb_thread *thread, evbus_event *event, unsigned how)
+{
+    struct evb_deferred *later = evb_alloc(sizeof *later);
+    if (!later)
+        return evb_fail_memory();
+    evb_bus_ref(bus);
+    *later = (struct evb_deferred){.bus = bus, .event = evbus_event_ref(event), .how = how};
+    *thread->deferred_end = later;
+    thread->deferred_end = &later->next;
+    thread->deferred_count++;
+    thread->deferred_bytes += event->size;
+    return 0;
+}
+
+static void deliver_deferred(struct evb_thread *thread)
+{
+    struct evb_deferred *later;
+    while ((later = thread->deferred)) {
+        thread->deferred = later->next;
+        if (!thread->deferred)
+            thread->deferred_end = &thread->deferred;
+        thread->deferred_count--;
+        thread->deferred_bytes -= later->event->size;
+        walk(later->bus, thread, later->event, later->how, NULL);
+        evbus_event_unref(later->event);
+        evb_bus_unref(later->bus);
+        evb_free(later);
+    }
+}
+
+/* One event at a time on a thread: no subscriber sees an effect before its cause. */
+static int deliver(struct evbus *bus, struct evb_thread *thread, evbus_event *event, unsigned how,
+                   const struct evb_via *only)
+{
+    if (thread->delivering)
+        return defer(bus, thread, event, how);
+    thread->delivering = true;
+    int rc = walk(bus, thread, event, how, only);
+    if (thread->deferred)
+        deliver_deferred(thread);
+    thread->delivering = false;
+    return rc;
+}
+
+void evb_route_system(struct evbus *bus, const char *type, const char *json)
+{
+    struct evb_thread *thread = evb_thread_self();
+    evbus_event *event = evb_event_make(type, strlen(type), json, json ? strlen(json) : 0, true);
+    if (thread && event && evb_event_freeze(event, bus->node, bus->source) == 0)
+        deliver(bus, thread, event, EVB_FROM_LOCAL, NULL);
+    if (event)
+        evbus_event_unref(event);
+}
+
+/* ---- publish ---- */
+
+static int check_data(const struct evbus *bus, const evbus_event *event, bool to_redis)
+{
+    size_t at;
+    if (event->data.length > bus->max_data)
+        return evb_fail(EVBUS_ETOOBIG, "data of %u bytes: event.max.bytes allows %zu",
+                        event->data.length, bus->max_data);
+    if (!event->is_json || !event->data.ptr || bus->check == EVB_CHECK_NEVER ||
+        (bus->check == EVB_CHECK_REMOTE && !to_redis))
+        return 0;
+    const char *why = evb_json_check(event->data.ptr, event->data.length, &at);
+    if (why)
+        return evb_fail(EVBUS_EINVAL, "data is not JSON: %s at byte %zu", why, at);
+    return 0;
+}
+
+/* Where the event goes: EVB_FROM_LOCAL | EVB_FROM_REDIS, or an error. */
+static int targets(const struct evbus *bus, int flags)
+{
+    if (flags & ~(EVBUS_LOCAL_ONLY | EVBUS_REDIS_ONLY))
+        return evb_fail(EVBUS_EINVAL, "publish flags 0x%x: EVBUS_LOCAL_ONLY or EVBUS_REDIS_ONLY",
+                        (unsigned)flags);
+    if (flags == (EVBUS_LOCAL_ONLY | EVBUS_REDIS_ONLY))
+        return evb_fail(EVBUS_EINVAL, "EVBUS_LOCAL_ONLY and EVBUS_REDIS_ONLY exclude each other");
+    if (flags & EVBUS_LOCAL_ONLY)
+        return EVB_FROM_LOCAL;
+    if (flags & EVBUS_REDIS_ONLY && !bus->wants_redis)
+        return evb_fail(EVBUS_EAWAY, "EVBUS_REDIS_ONLY on a bus without Redis: set redis.url");
+    if (flags & EVBUS_REDIS_ONLY || bus->redis_only)
+        return EVB_FROM_REDIS;
+    return bus->wants_redis ? EVB_FROM_LOCAL | EVB_FROM_REDIS : EVB_FROM_LOCAL;
+}
+
+static void take_job(struct evb_job *job)
+{
+    struct evb_item *item = evb_container(job, struct evb_item, job);
+    struct evbus *bus = item->owner;
+    evb_outbox_take(&bus->redis.outbox, item);
+}
+
+static size_t decimal(char *out, size_t value)
+{
+    char digits[20];
+    size_t n = 0, at = 0;
+    do
+        digits[n++] = (char)('0' + value % 10);
+    while (value /= 10);
+    while (n)
+        out[at++] = digits[--n];
+    return at;
+}
+
+static char *append(char *out, const void *bytes, size_t length)
+{
+    memcpy(out, bytes, length);
+    return out + length;
+}
+
+static char *append_length(char *out, size_t length)
+{
+    *out++ = '$';
+    out += decimal(out, length);
+    return append(out, "\r\n", 2);
+}
+
+/*
+ * The PUBLISH command (redis.io/commands/publish) behind the item, in one allocation. The payload's
+ * length is known only when it is written, so the command's head is written backwards into a gap in
+ * front of it.
+ */
+static struct evb_item *encode(struct evbus *bus, evbus_event *event, bool local, size_t guess)
+{
+    char head[64 + 20 + 512], *end = head;
+    size_t channel = bus->prefix_length + event->type.length, seq_at;
+    size_t gap = sizeof(struct evb_item) + 64 + channel;
+    struct evb_buf buf;
+    evb_buf_init(&buf);
+    if (!evb_buf_reserve(&buf, gap + guess))
+        goto fail;
+    buf.length = gap;
+    evb_codec_write(&buf, event, local, &seq_at);
+    if (buf.failed)
+        goto fail;
+    end = append(end, "*3\r\n$7\r\nPUBLISH\r\n", 17);
+    end = append_length(end, channel);
+    end = append(end, bus->prefix, bus->prefix_length);
+    end = append(end, event->type.ptr, event->type.length);
+    end = append(end, "\r\n", 2);
+    end = append_length(end, buf.length - gap);
+    evb_buf_add(&buf, "\r\n", 2);
+    if (buf.failed)
+        goto fail;
+    struct evb_item *item = (struct evb_item *)(void *)buf.data;
+    evb_item_init(item);
+    item->bytes = buf.data + gap - (end - head);
+    memcpy(item->bytes, head, (size_t)(end - head));
+    item->seq_slot = buf.data + seq_at;
+    item->length = buf.length - gap + (size_t)(end - head);
+    return item;
+fail:
+    evb_buf_fini(&buf);
+    evb_fail_memory();
+    return NULL;
+}
+
+enum way {              /* to Redis and its report */
+           WAY_NONE,    /* goes not to Redis, nobody asks for a report */
+           WAY_OUTBOX,  /* room is reserved in the outbox */
+           WAY_REPORT,  /* goes not to Redis; room is reserved for its report */
+           WAY_EVICTED, /* the outbox is full and its policy drops the new one; room for its report
+                         */
+           WAY_DROPPED  /* the same, and nobody asks */
+};
+
+struct handover {
+    evbus_report_fn report;
+    void *user;
+    enum way way;
+    size_t size, guess; /* bytes reserved; of the envelope */
+    int bits;           /* EVBUS_SENT_REDIS, _OUTBOX, or 0 */
+};
+
+static int reserve_report(struct evb_outbox *outbox, struct handover *out, enum way with,
+                          enum way without)
+{
+    out->way = out->report ? with : without;
+    if (!out->report || evb_outbox_admit_report(outbox, out->size))
+        return 0;
+    return evb_fail(EVBUS_EFULL, "so many events wait for their reports already (outbox.events, "
+                                 "outbox.bytes)");
+}
+
+/* Reserves room. 0, or EVBUS_EFULL / EVBUS_EAWAY: nothing happened. */
+static int reserve(struct evbus *bus, const evbus_event *event, int where, struct handover *out)
+{
+    struct evb_outbox *outbox = &bus->redis.outbox;
+    bool up = atomic_load_explicit(&outbox->up, memory_order_relaxed);
+    out->size = sizeof(struct evb_item) + (out->report ? event->size : 0);
+    if (!(where & EVB_FROM_REDIS))
+        return reserve_report(outbox, out, WAY_REPORT, WAY_NONE);
+    out->guess = evb_codec_size(event);
+    out->size += out->guess + bus->prefix_length + 128;
+    switch (evb_outbox_admit(outbox, out->size)) {
+    case EVB_ADMIT:
+        out->way = WAY_OUTBOX;
+        out->bits = up ? EVBUS_SENT_REDIS : EVBUS_SENT_OUTBOX;
+        return 0;
+    case EVB_ADMIT_REFUSE:
+        return evb_fail(EVBUS_EFULL, "the outbox is full (outbox.events, outbox.bytes)");
+    default:
+        if (outbox->full == EVB_FULL_OFF && !(where & EVB_FROM_LOCAL))
+            return evb_fail(EVBUS_EAWAY, "Redis is away and outbox.full=off keeps nothing");
+        return reserve_report(outbox, out, WAY_EVICTED, WAY_DROPPED);
+    }
+}
+
+static void unreserve(struct evbus *bus, const struct handover *way)
+{
+    if (way->way == WAY_OUTBOX)
+        evb_outbox_release(&bus->redis.outbox, way->size);
+    else if (way->way == WAY_REPORT || way->way == WAY_EVICTED)
+        evb_outbox_release_report(&bus->redis.outbox, way->size);
+}
+
+/* The end of an event that needs no Redis, or found no room. */
+static void report_job(struct evb_job *job)
+{
+    struct evb_item *item = evb_container(job, struct evb_item, job);
+    struct evbus *bus = item->owner;
+    evb_outbox_report(&bus->redis.outbox, item);
+}
+
+static int post(struct evbus *bus, evbus_event *event, bool local, const struct handover *way)
+{
+    struct evb_item *item;
+    if (way->way == WAY_NONE || way->way == WAY_DROPPED)
+        return 0;
+    if (way->way == WAY_OUTBOX)
+        item = encode(bus, event, local, way->guess);
+    else if ((item = evb_alloc(sizeof *item)))
+        evb_item_init(item);
+    if (!item)
+        return evb_fail_memory();
+    item->owner = bus;
+    item->size = way->size;
+    item->report = way->report;
+    item->user = way->user;
+    item->event = way->report ? evbus_event_ref(event) : NULL;
+    item->accepted_ms = evb_clock_mono_ms();
+    if (event->ttl_ms > 0)
+        item->expires_ms = item->accepted_ms + event->ttl_ms;
+    item->outcome = way->way == WAY_REPORT ? EVBUS_LOCAL_DONE : EVBUS_EVICTED;
+    item->job.run = way->way == WAY_OUTBOX ? take_job : report_job;
+    evb_loop_post(&bus->loop, &item->job);
+    return 0;
+}
+
+static void count_accepted(struct evbus *bus, int where, const struct handover *way)
+{
+    if (where & EVB_FROM_LOCAL)
+        evb_count(&bus->metrics, EVB_COUNT_published_local, 1);
+    if (!(where & EVB_FROM_REDIS))
+        return;
+    if (way->way != WAY_OUTBOX && bus->redis.outbox.full == EVB_FULL_OFF) {
+        evb_count(&bus->metrics, EVB_COUNT_dropped_away, 1);
+        return;
+    }
+    evb_count(&bus->metrics, EVB_COUNT_published_redis, 1);
+    if (way->way != WAY_OUTBOX)
+        evb_count(&bus->metrics, EVB_COUNT_evicted, 1);
+}
+
+static int accept_event(struct evbus *bus, evbus_event *event, int flags, evbus_report_fn fn,
+                        void *user)
+{
+    struct handover way = {.report = fn, .user = user};
+    struct evb_thread *thread = evb_thread_self();
+    int where = targets(bus, flags), rc;
+    if (!thread || where < 0)
+        return thread ? where : EVBUS_ENOMEM;
+    if ((rc = check_data(bus, event, where & EVB_FROM_REDIS)) != 0)
+        return rc;
+    if (thread->delivering && !may_defer(thread, event))
+        return evb_fail(EVBUS_EFULL, "this handler's events wait for its return, and there are %d",
+                        DEFERRED_EVENTS);
+    if ((rc = reserve(bus, event, where, &way)) != 0)
+        return rc;
+    if ((rc = evb_event_freeze(event, bus->node, bus->source)) != 0)
+        goto fail;
+    if ((rc = post(bus, event, where & EVB_FROM_LOCAL, &way)) != 0) {
+        atomic_store(&event->frozen, 0); /* nobody else has seen it */
+        goto fail;
+    }
+    count_accepted(bus, where, &way);
+    if (!(where & EVB_FROM_LOCAL))
+        return way.bits;
+    if (deliver(bus, thread, event, EVB_FROM_LOCAL | EVB_FROM_SELF, NULL) != 0) {
+        evb_count(&bus->metrics, EVB_COUNT_dropped, 1); /* no memory; it is on its way to Redis */
+        return way.bits;
+    }
+    return EVBUS_SENT_LOCAL | way.bits;
+fail:
+    unreserve(bus, &way);
+    return rc;
+}
+
+static int publish(struct evbus *bus, evbus_event *event, int flags, evbus_report_fn fn, void *user)
+{
+    int rc = evb_bus_check(bus, false);
+    if (rc == 0)
+        rc = event ? accept_event(bus, event, flags, fn, user)
+                   : evb_fail(EVBUS_EINVAL, "no event (NULL): evbus_event_new() makes one");
+    if (rc < 0 && bus && rc != EVBUS_EFORK)
+        evb_count(&bus->metrics, EVB_COUNT_publish_errors, 1);
+    return rc;
+}
+
+int evbus_publish(evbus *bus, const char *type, const char *json)
+{
+    size_t length = type ? strlen(type) : 0;
+    int rc = type ? evb_type_check(type, length)
+                  : evb_fail(EVBUS_EINVAL, "no event type (NULL): \"task.created\", say");
+    if (rc == 0 && evb_type_is_system(type, length))
+        rc = evb_fail(EVBUS_EINVAL, "type %s: \"evbus.\" is reserved for the library", type);
+    if (rc != 0)
+        return rc;
+    evbus_event *event = evb_event_make(type, length, json, json ? strlen(json) : 0, true);
+    if (!event)
+        return EVBUS_ENOMEM;
+    rc = publish(bus, event, 0, NULL, NULL);
+    evbus_event_unref(event);
+    return rc;
+}
+
+int evbus_publish_event(evbus *bus, evbus_event *event, int flags)
+{
+    return publish(bus, event, flags, NULL, NULL);
+}
+
+int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report_fn fn, void *user)
+{
+    if (!fn)
+        return evb_fail(EVBUS_EINVAL, "evbus_publish_report: no report function (NULL)");
+    return publish(bus, event, flags, fn, user);
+}
+
+/* ---- receive ---- */
+
+static void complain(struct evbus *bus, enum evb_counter counter, const char *channel,
+                     const char *why)
+{
+    int64_t now_ms = evb_clock_mono_ms();
+    evb_count(&bus->metrics, counter, 1);
+    bus->complaints++;
+    if (bus->complained_ms && now_ms - bus->complained_ms < 1000)
+        return; /* a line a second: a hostile peer must not fill a disk */
+    evb_log(&bus->log, EVBUS_LOG_WARNING, "%lld bad messages, the last on %.200s: %s",
+            (long long)bus->complaints, channel, why);
+    bus->complained_ms = now_ms;
+    bus->complaints = 0;
+}
+
+/* True: this node's own, already delivered here. */
+static bool is_echo(struct evbus *bus, const char *channel, const struct evb_reply *payload)
+{
+    uint64_t seq;
+    if (!evb_codec_is_echo(payload->text, payload->length, bus->node, &seq))
+        return false;
+    if (seq == 0 || seq > bus->redis.outbox.seq)
+        complain(bus, EVB_COUNT_forged, channel, "this bus's mark on what it never sent");
+    else
+        evb_count(&bus->metrics, EVB_COUNT_echoes, 1);
+    return true;
+}
+
+static bool is_new(struct evbus *bus, const evbus_event *event)
+{
+    int64_t now_ms = evb_clock_mono_ms();
+    if (event->node.ptr && event->seq)
+        return evb_seen_seq(&bus->seen, event->node.ptr, event->seq, now_ms);
+    if (event->id.ptr)
+        return evb_seen_id(&bus->seen, event->id.ptr, event->id.length, now_ms);
+    return true;
+}
+
+static void receive(struct evbus *bus, evbus_event *event, const struct evb_reply *channel,
+                    const struct evb_reply *pattern)
+{
+    bool self = event->node.ptr && !strcmp(event->node.ptr, bus->node);
+    struct evb_thread *thread = evb_thread_self();
+    const struct evb_reply *name = pattern ? pattern : channel;
+    const struct evb_via *only = NULL;
+    if (self && (event->seq == 0 || event->seq > bus->redis.outbox.seq)) {
+        complain(bus, EVB_COUNT_forged, channel->text, "this bus's mark on what it never sent");
+        return;
+    }
+    if (!event->node.ptr && !event->is_json && !bus->take_foreign) {
+        evb_count(&bus->metrics, EVB_COUNT_foreign_dropped, 1);
+        return;
+    }
+    if ((++bus->messages & 0xffff) == 0)
+        evb_seen_prune(&bus->seen, evb_clock_mono_ms(), NODES_IDLE_MS);
+    if (!is_new(bus, event)) {
+        evb_count(&bus->metrics, EVB_COUNT_duplicates, 1);
+        return;
+    }
+    /* Without seq and id nothing tells a second copy (message and pmessage) from a second event:
+     * each copy goes to those who asked for it by this name. */
+    if (!event->seq && !event->id.ptr &&
+        !(only = evb_interest_find(bus, name->text, name->length, pattern != NULL)))
+        return;
+    evb_count(&bus->metrics, EVB_COUNT_received, 1);
+    if (thread)
+        deliver(bus, thread, event, EVB_FROM_REDIS | (self ? EVB_FROM_SELF : 0), only);
+}
+
+void evb_route_message(const struct evb_reply *channel, const struct evb_reply *payload,
+                       const struct evb_reply *pattern, void *user)
+{
+    struct evbus *bus = user;
+    const char *type = channel->text + bus->prefix_length, *why = "";
+    size_t length = channel->length - bus->prefix_length;
+    evbus_event *event = NULL;
+    if (is_echo(bus, channel->text, payload))
+        return;
+    if (channel->length <= bus->prefix_length ||
+        memcmp(channel->text, bus->prefix, bus->prefix_length) != 0 ||
+        evb_type_check(type, length) != 0 || evb_type_is_system(type, length)) {
+        complain(bus, EVB_COUNT_decode_errors, channel->text, "the channel names no event type");
+        return;
+    }
+    unsigned flags = bus->check == EVB_CHECK_NEVER ? 0 : EVB_READ_CHECK;
+    if (evb_codec_read(payload->text, payload->length, type, length, bus->max_data, flags, &event,
+                       &why) != 0) {
+        complain(bus, EVB_COUNT_decode_errors, channel->text, why);
+        return;
+    }
+    receive(bus, event, channel, pattern);
+    evbus_event_unref(event);
+}

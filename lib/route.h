@@ -1,0 +1,15 @@
+/*
+ * route.h - an event's whole way: from publish to this process's subscribers and to Redis's wire,
+ * and from the wire back to the subscribers.
+ */
+#ifndef EVB_ROUTE_H
+#define EVB_ROUTE_H
+#include "interest.h"
+
+/* Redis's hook, on the loop: a message came. */
+void evb_route_message(const struct evb_reply *channel, const struct evb_reply *payload,
+                       const struct evb_reply *pattern, void *bus);
+/* An event of the library itself (evbus.*), to this process's subscribers. Any thread. */
+void evb_route_system(struct evbus *bus, const char *type, const char *json);
+
+#endif

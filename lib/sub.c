@@ -1,0 +1,231 @@
+/* sub.c - delivery to one subscription, and its end. Any thread. */
+#include "sub.h"
+#include "alloc.h"
+#include "err.h"
+#include "fork.h"
+#include "wait.h"
+#include <errno.h>
+#include <string.h>
+
+enum { DRAIN_AT_ONCE = 64, DRAIN_A_TURN = 512 }; /* then the next subscription has its turn */
+
+static void drain(struct evb_job *job);
+
+static void item_drop(struct evb_ring_item *item)
+{
+    evbus_event_unref(item->event);
+}
+
+evbus_sub *evb_sub_new(void)
+{
+    evbus_sub *sub = evb_calloc(1, sizeof *sub);
+    if (!sub) {
+        evb_fail_memory();
+        return NULL;
+    }
+    atomic_init(&sub->refs, 1);
+    atomic_init(&sub->state, EVB_SUB_LIVE);
+    sub->generation = evb_fork_generation();
+    sub->job.run = drain;
+    evb_list_init(&sub->node);
+    pthread_mutex_init(&sub->lock, NULL);
+    evb_cond_init(&sub->ended);
+    evb_ring_init(&sub->ring, 0, 0, 0, item_drop);
+    return sub;
+}
+
+void evb_sub_ref(evbus_sub *sub)
+{
+    atomic_fetch_add_explicit(&sub->refs, 1, memory_order_relaxed);
+}
+
+void evb_sub_unref(evbus_sub *sub)
+{
+    if (atomic_fetch_sub_explicit(&sub->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    evb_ring_fini(&sub->ring);
+    pthread_cond_destroy(&sub->ended);
+    pthread_mutex_destroy(&sub->lock);
+    if (sub->release)
+        sub->release(sub);
+    evb_free(sub);
+}
+
+/* ENDING -> ENDED, by whoever finds that no handler runs any more. on_free comes before ENDED, so
+ * that nothing of the caller's is touched once evbus_unsubscribe() has returned. */
+static void try_end(evbus_sub *sub)
+{
+    if (evb_hazard_held(sub))
+        return;
+    pthread_mutex_lock(&sub->lock);
+    bool mine = atomic_load(&sub->state) == EVB_SUB_ENDING && !sub->freeing;
+    sub->freeing = sub->freeing || mine;
+    evbus_free_fn on_free = sub->on_free;
+    pthread_mutex_unlock(&sub->lock);
+    if (!mine)
+        return;
+    if (on_free) {
+        struct evb_thread *thread = evb_thread_self();
+        if (thread)
+            thread->callbacks++;
+        on_free(sub->user);
+        if (thread)
+            thread->callbacks--;
+    }
+    pthread_mutex_lock(&sub->lock);
+    atomic_store(&sub->state, EVB_SUB_ENDED);
+    pthread_cond_broadcast(&sub->ended);
+    pthread_mutex_unlock(&sub->lock);
+}
+
+void evb_sub_end(evbus_sub *sub)
+{
+    int live = EVB_SUB_LIVE;
+    evb_sub_ref(sub);
+    atomic_compare_exchange_strong(&sub->state, &live, EVB_SUB_ENDING);
+    if (atomic_load(&sub->state) == EVB_SUB_ENDING)
+        try_end(sub);
+    evb_sub_unref(sub);
+}
+
+int evb_sub_wait_ended(evbus_sub *sub, int timeout_ms)
+{
+    int64_t deadline_ms = evb_deadline_ms(timeout_ms);
+    int rc = 0;
+    if (evb_thread_in_callback())
+        return 0;
+    pthread_mutex_lock(&sub->lock);
+    while (atomic_load(&sub->state) != EVB_SUB_ENDED && rc != ETIMEDOUT)
+        rc = evb_cond_wait(&sub->ended, &sub->lock, deadline_ms);
+    pthread_mutex_unlock(&sub->lock);
+    return rc == ETIMEDOUT ? evb_fail(EVBUS_ETIMEDOUT, "a handler still runs") : 0;
+}
+
+static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
+{
+    evb_hazard_hold(thread, sub);
+    if (atomic_load(&sub->state) == EVB_SUB_LIVE) {
+        thread->callbacks++;
+        int rc = sub->fn(sub, event, sub->user);
+        thread->callbacks--;
+        atomic_fetch_add_explicit(rc ? &sub->failed : &sub->delivered, 1, memory_order_relaxed);
+        evb_count(sub->metrics, rc ? EVB_COUNT_failed : EVB_COUNT_handled, 1);
+    }
+    evb_hazard_release(thread);
+    if (atomic_load(&sub->state) == EVB_SUB_ENDING)
+        try_end(sub);
+}
+
+static void count_dropped(evbus_sub *sub, int n)
+{
+    atomic_fetch_add_explicit(&sub->dropped, n, memory_order_relaxed);
+    evb_count(sub->metrics, EVB_COUNT_dropped, n);
+}
+
+static void push(evbus_sub *sub, evbus_event *event)
+{
+    struct evb_ring_item item = {evbus_event_ref(event), NULL};
+    pthread_mutex_lock(&sub->lock);
+    int dropped = evb_ring_push(&sub->ring, item);
+    bool schedule = !sub->scheduled;
+    sub->scheduled = true;
+    pthread_mutex_unlock(&sub->lock);
+    if (dropped)
+        count_dropped(sub, dropped);
+    if (schedule) {
+        evb_sub_ref(sub); /* the job's */
+        evb_loop_post(sub->loop, &sub->job);
+    }
+}
+
+/* On the loop: hands over what waits, a turn's worth. */
+static void drain(struct evb_job *job)
+{
+    evbus_sub *sub = evb_container(job, evbus_sub, job);
+    struct evb_thread *thread = evb_thread_self();
+    struct evb_ring_item items[DRAIN_AT_ONCE];
+    bool more = thread != NULL;
+    for (int turn = 0; more && turn < DRAIN_A_TURN; turn += DRAIN_AT_ONCE) {
+        pthread_mutex_lock(&sub->lock);
+        int n = evb_ring_pop(&sub->ring, items, DRAIN_AT_ONCE);
+        if (n == 0)
+            sub->scheduled = more = false;
+        pthread_mutex_unlock(&sub->lock);
+        for (int i = 0; i < n; i++) {
+            call(sub, items[i].event, thread);
+            evbus_event_unref(items[i].event);
+        }
+    }
+    if (more)
+        evb_loop_post(sub->loop, &sub->job);
+    else
+        evb_sub_unref(sub);
+}
+
+/* Straight from the socket to the handler, when nothing waits in front. */
+static bool may_call_now(evbus_sub *sub, unsigned how, const struct evb_thread *thread)
+{
+    if (!(how & EVB_FROM_REDIS) || thread->callbacks)
+        return false;
+    pthread_mutex_lock(&sub->lock);
+    bool empty = !sub->scheduled;
+    pthread_mutex_unlock(&sub->lock);
+    return empty;
+}
+
+void evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
+{
+    if (!(sub->scope & (int)how) || (!sub->echo && how & EVB_FROM_SELF))
+        return;
+    if (sub->deliver == EVB_DELIVER_INLINE) {
+        call(sub, event, thread);
+    } else if (sub->deliver == EVB_DELIVER_QUEUE) {
+        evb_sub_ref(sub);
+        sub->enqueue(sub->queue, (struct evb_ring_item){evbus_event_ref(event), sub});
+    } else if (may_call_now(sub, how, thread)) {
+        call(sub, event, thread);
+    } else {
+        push(sub, event);
+    }
+}
+
+bool evb_sub_idle(evbus_sub *sub)
+{
+    pthread_mutex_lock(&sub->lock);
+    bool idle = !sub->scheduled;
+    pthread_mutex_unlock(&sub->lock);
+    return idle;
+}
+
+int evbus_sub_on_free(evbus_sub *sub, evbus_free_fn fn)
+{
+    if (!sub || !fn)
+        return evb_fail(EVBUS_EINVAL, "evbus_sub_on_free: needs a subscription and a function");
+    pthread_mutex_lock(&sub->lock);
+    bool over = atomic_load(&sub->state) == EVB_SUB_ENDED || sub->freeing;
+    if (!over)
+        sub->on_free = fn;
+    pthread_mutex_unlock(&sub->lock);
+    if (over)
+        fn(sub->user);
+    return 0;
+}
+
+int64_t evbus_sub_stat(const evbus_sub *sub, const char *name)
+{
+    if (!sub || !name)
+        return -1;
+    if (!strcmp(name, "delivered"))
+        return atomic_load(&sub->delivered);
+    if (!strcmp(name, "failed"))
+        return atomic_load(&sub->failed);
+    if (!strcmp(name, "dropped"))
+        return atomic_load(&sub->dropped);
+    pthread_mutex_t *lock = (pthread_mutex_t *)&sub->lock;
+    pthread_mutex_lock(lock);
+    int64_t value = !strcmp(name, "queued") ? (int64_t)sub->ring.count
+                    : !strcmp(name, "peak") ? sub->ring.peak
+                                            : -1;
+    pthread_mutex_unlock(lock);
+    return value;
+}

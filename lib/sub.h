@@ -1,0 +1,70 @@
+/*
+ * sub.h - one subscription: where it delivers, how it ends. Local and remote events meet in
+ * evb_sub_deliver() and nowhere else. Lock: sub (a leaf).
+ *
+ * Ending: LIVE -> ENDING (no handler starts any more) -> ENDED (none runs, on_free was called). A
+ * handler's thread holds the subscription as a hazard pointer while it runs, so that whoever ends
+ * it can tell.
+ */
+#ifndef EVB_SUB_H
+#define EVB_SUB_H
+#include "list.h"
+#include "loop.h"
+#include "metrics.h"
+#include "ring.h"
+#include "thread.h"
+#include <evbus.h>
+
+enum { /* how an event comes: bits */
+       EVB_FROM_LOCAL = 1,
+       EVB_FROM_REDIS = 2,
+       EVB_FROM_SELF = 4 /* published by this bus */
+};
+enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_QUEUE };
+enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };
+
+struct evb_entry;
+
+struct evbus_sub {
+    atomic_int refs; /* the handle, its entry, snapshots, what waits for it */
+    atomic_int state;
+
+    /* fixed after init */
+    int deliver;
+    int scope; /* EVB_FROM_LOCAL | EVB_FROM_REDIS */
+    bool echo;
+    unsigned generation; /* of forks */
+    evbus_event_fn fn;
+    void *user;
+    int64_t tag;
+    evbus_queue *queue; /* ref; EVB_DELIVER_QUEUE */
+    void (*enqueue)(evbus_queue *queue, struct evb_ring_item item);
+    struct evb_loop *loop;           /* borrowed from `keeper` */
+    struct evb_metrics *metrics;     /* borrowed from `keeper` */
+    void *keeper;                    /* ref: the bus's memory */
+    struct evb_entry *entry;         /* ref */
+    void (*release)(evbus_sub *sub); /* gives keeper, entry and queue back */
+
+    struct evb_node node; /* in its entry; under the registry's lock */
+
+    _Atomic int64_t delivered, failed, dropped;
+
+    pthread_mutex_t lock;
+    pthread_cond_t ended;  /* under lock */
+    evbus_free_fn on_free; /* under lock */
+    bool scheduled;        /* under lock: `job` is in the loop's inbox */
+    bool freeing;          /* under lock: somebody calls on_free on the way to ENDED */
+    struct evb_ring ring;  /* under lock; EVB_DELIVER_LOOP */
+    struct evb_job job;
+};
+
+evbus_sub *evb_sub_new(void);
+void evb_sub_ref(evbus_sub *sub);
+void evb_sub_unref(evbus_sub *sub);
+void evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread);
+void evb_sub_end(evbus_sub *sub); /* no handler starts after it */
+/* Waits until ENDED, unless this thread is inside a callback. 0, or EVBUS_ETIMEDOUT. */
+int evb_sub_wait_ended(evbus_sub *sub, int timeout_ms);
+bool evb_sub_idle(evbus_sub *sub); /* nothing waits for the loop */
+
+#endif

@@ -1,0 +1,254 @@
+/* subscribe.c - the doors to subscriptions and queues. Any thread. */
+#include "subscribe.h"
+#include "alloc.h"
+#include "err.h"
+#include "fork.h"
+#include "option.h"
+#include "queue.h"
+#include <string.h>
+
+#define SCOPES     "both|local|redis"
+#define DELIVERIES "loop|inline"
+#define FULLS      "drop-oldest|drop-newest"
+
+struct sub_options {
+    int64_t scope, echo, deliver, size, bytes, full;
+};
+
+static const int scope_bits[] = {EVB_FROM_LOCAL | EVB_FROM_REDIS, EVB_FROM_LOCAL, EVB_FROM_REDIS};
+
+static void queue_defaults(const struct evbus *bus, struct sub_options *options)
+{
+    *options = (struct sub_options){.echo = 1,
+                                    .size = evb_config_number(bus->config, EVB_CFG_QUEUE_SIZE),
+                                    .bytes = evb_config_number(bus->config, EVB_CFG_QUEUE_BYTES),
+                                    .full = evb_config_number(bus->config, EVB_CFG_QUEUE_FULL)};
+}
+
+static void sub_release(evbus_sub *sub)
+{
+    if (sub->entry)
+        evb_entry_unref(sub->entry);
+    if (sub->queue)
+        evb_queue_unref(sub->queue);
+    evb_bus_unref(sub->keeper);
+}
+
+static evbus_sub *sub_make(struct evbus *bus, const struct sub_options *options)
+{
+    evbus_sub *sub = evb_sub_new();
+    if (!sub)
+        return NULL;
+    sub->deliver = (int)options->deliver;
+    sub->scope = scope_bits[options->scope];
+    sub->echo = options->echo;
+    sub->loop = &bus->loop;
+    sub->metrics = &bus->metrics;
+    sub->keeper = bus;
+    evb_bus_ref(bus);
+    sub->release = sub_release;
+    sub->ring.max_events = options->size;
+    sub->ring.max_bytes = options->bytes;
+    sub->ring.full = (int)options->full;
+    return sub;
+}
+
+/* The common end of both ways to subscribe: the handle, or NULL with the error set. */
+static evbus_sub *sub_add(struct evbus *bus, evbus_sub *sub, const char *pattern)
+{
+    if (evb_registry_add(&bus->registry, sub, pattern) == 0)
+        return sub;
+    evb_sub_unref(sub);
+    return NULL;
+}
+
+static int check_subscribe(const struct evbus *bus, const char *pattern)
+{
+    int rc = evb_bus_check(bus, false);
+    if (rc == 0 && !pattern)
+        rc = evb_fail(EVBUS_EINVAL, "no pattern (NULL): \"task.created\" or \"task.*\", say");
+    if (rc == 0 && (rc = evb_pattern_check(pattern, strlen(pattern))) > 0)
+        rc = 0;
+    return rc;
+}
+
+evbus_sub *evbus_subscribe(evbus *bus, const char *pattern, const char *text, evbus_event_fn fn,
+                           void *user)
+{
+    struct sub_options options;
+    if (check_subscribe(bus, pattern) != 0)
+        return NULL;
+    if (!fn) {
+        evb_fail(EVBUS_EINVAL, "evbus_subscribe: no handler (NULL)");
+        return NULL;
+    }
+    queue_defaults(bus, &options);
+    const struct evb_option table[] = {
+        {"scope", EVB_VALUE_CHOICE, SCOPES, 0, 0, &options.scope},
+        {"echo", EVB_VALUE_BOOL, NULL, 0, 0, &options.echo},
+        {"deliver", EVB_VALUE_CHOICE, DELIVERIES, 0, 0, &options.deliver},
+        {"size", EVB_VALUE_INT, NULL, 1, INT32_MAX / 2, &options.size},
+        {"bytes", EVB_VALUE_SIZE, NULL, 1, INT64_MAX, &options.bytes},
+        {"full", EVB_VALUE_CHOICE, FULLS, 0, 0, &options.full},
+        {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
+    if (evb_option_parse("subscription option", text, table) != 0)
+        return NULL;
+    evbus_sub *sub = sub_make(bus, &options);
+    if (!sub)
+        return NULL;
+    sub->fn = fn;
+    sub->user = user;
+    return sub_add(bus, sub, pattern);
+}
+
+int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
+{
+    if (!sub)
+        return evb_fail(EVBUS_EINVAL, "evbus_sub_wait: no subscription (NULL)");
+    struct evbus *bus = sub->keeper;
+    int rc = evb_bus_check(bus, true);
+    if (rc == 0)
+        rc = evb_bus_may_wait(bus, "evbus_sub_wait", timeout_ms);
+    if (rc != 0)
+        return rc;
+    int wire = evb_entry_wait(sub->entry, timeout_ms);
+    if (atomic_load(&sub->state) != EVB_SUB_LIVE)
+        return evb_fail(EVBUS_ECLOSED, "the subscription is over");
+    if (wire == EVB_WIRE_REFUSED)
+        return evb_fail(EVBUS_EDENIED,
+                        "Redis refuses the channel of %s: its user needs the right to it (ACL: "
+                        "&%s*); local events come",
+                        sub->entry->pattern, bus->prefix);
+    if (wire == EVB_WIRE_PENDING)
+        return evb_fail(EVBUS_ETIMEDOUT, "Redis has not confirmed %s within %d ms (%s)",
+                        sub->entry->pattern, timeout_ms, evbus_mode_name(atomic_load(&bus->mode)));
+    return 0;
+}
+
+const char *evbus_sub_pattern(const evbus_sub *sub)
+{
+    if (sub)
+        return sub->entry->pattern;
+    evb_fail(EVBUS_EINVAL, "evbus_sub_pattern: no subscription (NULL)");
+    return NULL;
+}
+
+int evbus_unsubscribe(evbus_sub *sub)
+{
+    if (!sub)
+        return evb_fail(EVBUS_EINVAL, "evbus_unsubscribe: no subscription (NULL)");
+    if (sub->generation != evb_fork_generation())
+        return 0; /* the parent's: what it held is dropped with the child's memory */
+    struct evbus *bus = sub->keeper;
+    evb_registry_remove(&bus->registry, sub);
+    evb_sub_end(sub);
+    evb_sub_wait_ended(sub, -1);
+    evb_sub_unref(sub);
+    return 0;
+}
+
+/* ---- queues ---- */
+
+static void queue_gone(void *keeper)
+{
+    evb_bus_unref(keeper);
+}
+
+evbus_queue *evbus_queue_open(evbus *bus, const char *text)
+{
+    struct sub_options options;
+    if (evb_bus_check(bus, false) != 0)
+        return NULL;
+    queue_defaults(bus, &options);
+    const struct evb_option table[] = {
+        {"size", EVB_VALUE_INT, NULL, 1, INT32_MAX / 2, &options.size},
+        {"bytes", EVB_VALUE_SIZE, NULL, 1, INT64_MAX, &options.bytes},
+        {"full", EVB_VALUE_CHOICE, FULLS, 0, 0, &options.full},
+        {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
+    if (evb_option_parse("queue option", text, table) != 0)
+        return NULL;
+    evbus_queue *queue = evb_queue_new(options.size, options.bytes, (int)options.full);
+    if (!queue)
+        return NULL;
+    queue->metrics = &bus->metrics;
+    queue->loop = &bus->loop;
+    queue->keeper = bus;
+    queue->keeper_unref = queue_gone;
+    evb_bus_ref(bus);
+    pthread_mutex_lock(&bus->queues_lock);
+    evb_list_push(&bus->queues, &queue->node);
+    pthread_mutex_unlock(&bus->queues_lock);
+    return queue;
+}
+
+evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const char *text,
+                                 int64_t tag)
+{
+    struct sub_options options;
+    if (!queue) {
+        evb_fail(EVBUS_EINVAL, "evbus_queue_subscribe: no queue (NULL)");
+        return NULL;
+    }
+    struct evbus *bus = queue->keeper;
+    if (check_subscribe(bus, pattern) != 0)
+        return NULL;
+    queue_defaults(bus, &options);
+    const struct evb_option table[] = {{"scope", EVB_VALUE_CHOICE, SCOPES, 0, 0, &options.scope},
+                                       {"echo", EVB_VALUE_BOOL, NULL, 0, 0, &options.echo},
+                                       {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
+    if (evb_option_parse("queue subscription option", text, table) != 0)
+        return NULL;
+    evbus_sub *sub = sub_make(bus, &options);
+    if (!sub)
+        return NULL;
+    sub->deliver = EVB_DELIVER_QUEUE;
+    sub->tag = tag;
+    sub->queue = queue;
+    sub->enqueue = evb_queue_push;
+    evb_queue_ref(queue);
+    if (evb_queue_add_sub(queue, sub) != 0) {
+        evb_sub_unref(sub);
+        return NULL;
+    }
+    return sub_add(bus, sub, pattern);
+}
+
+void evbus_queue_free(evbus_queue *queue)
+{
+    if (!queue || queue->generation != evb_fork_generation())
+        return;
+    struct evbus *bus = queue->keeper;
+    pthread_mutex_lock(&bus->queues_lock);
+    evb_list_remove(&queue->node);
+    pthread_mutex_unlock(&bus->queues_lock);
+    int count;
+    evbus_sub **subs = evb_queue_take_subs(queue, &count);
+    for (int i = 0; i < count; i++) {
+        if (subs[i]->entry)
+            evb_registry_remove(&bus->registry, subs[i]);
+        evb_sub_end(subs[i]);
+        evb_sub_unref(subs[i]);
+    }
+    evb_free(subs);
+    evb_queue_close(queue);
+    evb_queue_clear(queue);
+    evb_queue_unref(queue);
+}
+
+void evb_queues_close(struct evbus *bus)
+{
+    for (;;) {
+        evbus_queue *queue = NULL;
+        pthread_mutex_lock(&bus->queues_lock);
+        if (!evb_list_empty(&bus->queues)) {
+            queue = evb_container(bus->queues.next, evbus_queue, node);
+            evb_list_remove(&queue->node);
+            evb_queue_ref(queue);
+        }
+        pthread_mutex_unlock(&bus->queues_lock);
+        if (!queue)
+            return;
+        evb_queue_close(queue);
+        evb_queue_unref(queue);
+    }
+}

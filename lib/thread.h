@@ -1,0 +1,40 @@
+/*
+ * thread.h - what the library remembers of a thread: its hazard pointers (Maged Michael, "Hazard
+ * Pointers", IEEE TPDS 2004), whether it stands inside a callback, and what it delivers afterwards.
+ * Records are the process's, reused when a thread ends, and never freed.
+ */
+#ifndef EVB_THREAD_H
+#define EVB_THREAD_H
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#define EVB_HAZARDS 8
+
+struct evb_deferred;
+
+struct evb_thread {
+    struct evb_thread *next; /* fixed after init */
+    atomic_int used;
+    const void *_Atomic hazard[EVB_HAZARDS]; /* written by its thread, read by all */
+
+    /* own thread only */
+    unsigned hazards;   /* slots in use */
+    unsigned callbacks; /* depth of callbacks of any bus */
+    bool delivering;    /* a snapshot is being walked: further deliveries wait behind it */
+    struct evb_deferred *deferred, **deferred_end;
+    size_t deferred_count, deferred_bytes;
+};
+
+struct evb_thread *evb_thread_self(void); /* NULL: no memory, and the error is set */
+bool evb_thread_in_callback(void);
+
+/* Takes the thread's next slot and holds what *source points to until evb_hazard_release(). */
+const void *evb_hazard_acquire(struct evb_thread *thread, const void *_Atomic *source);
+void evb_hazard_hold(struct evb_thread *thread,
+                     const void *object);           /* one that is safe right now */
+void evb_hazard_release(struct evb_thread *thread); /* the slot taken last */
+void evb_hazard_swap(struct evb_thread *thread); /* releases the slot taken before the last one */
+bool evb_hazard_held(const void *object);        /* by any thread */
+
+#endif
