@@ -46,7 +46,7 @@ struct rude {
     int listener, wake, port;
     pthread_mutex_t lock;
     /* under lock */
-    bool stop, drip;
+    bool stop, drip, mute;
     char *greeting; /* owned */
     int accepted;
     struct client clients[CLIENTS_MOST];
@@ -186,6 +186,8 @@ static void obey(struct rude *rude, struct client *client, const struct word *wo
     snprintf(name, sizeof name, "%.*s", (int)words[0].length, words[0].text);
     struct script *script = find(rude, name);
     script->seen++;
+    if (rude->mute)
+        return;
     if (script->bytes) {
         answer_text(rude, client, script->bytes);
         if (script->left && --script->left == 0) {
@@ -410,6 +412,13 @@ void rude_close(struct rude *rude, int who)
             hang_up(&rude->clients[i]);
     pthread_mutex_unlock(&rude->lock);
     wake(rude);
+}
+
+void rude_set_mute(struct rude *rude, bool mute)
+{
+    pthread_mutex_lock(&rude->lock);
+    rude->mute = mute;
+    pthread_mutex_unlock(&rude->lock);
 }
 
 void rude_set_drip(struct rude *rude, bool drip)

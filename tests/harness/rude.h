@@ -24,6 +24,7 @@ int rude_send(struct rude *rude, int who, const void *bytes, size_t length);
 /* The same, one byte a write. */
 int rude_drip(struct rude *rude, int who, const void *bytes, size_t length);
 void rude_close(struct rude *rude, int who);
+void rude_set_mute(struct rude *rude, bool mute); /* reads and answers nothing at all */
 /* Every byte of an answer in a write of its own. */
 void rude_set_drip(struct rude *rude, bool drip);
 /* Speaks HTTP: every connection gets this and is closed. NULL: Redis again. */

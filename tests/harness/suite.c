@@ -8,9 +8,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_THREAD__)
+#ifndef __has_feature
+#define __has_feature(name) 0 /* gcc has macros instead */
+#endif
+
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
 enum { SANITIZED = 1, SCALE = 15, PATIENCE = 6 };
-#elif defined(__SANITIZE_ADDRESS__)
+#elif defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 enum { SANITIZED = 1, SCALE = 40, PATIENCE = 3 };
 #else
 enum { SANITIZED = 0, SCALE = 100, PATIENCE = 1 };
