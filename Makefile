@@ -1,13 +1,13 @@
 # libevbus. `make help` lists the targets. The order of SRC is the layering of the house: a file includes
 # only headers of files that stand before it (make check-structure), and it is the order to read them in.
 
-SRC := lib/alloc.c lib/err.c lib/clock.c lib/fork.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
+SRC := lib/err.c lib/alloc.c lib/clock.c lib/fork.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
        lib/match.c lib/backoff.c lib/json.c \
        lib/option.c lib/url.c lib/config.c lib/config_load.c lib/event.c lib/event_set.c \
        lib/codec_write.c lib/codec_scan.c lib/codec_read.c lib/seen.c lib/metrics.c \
        lib/thread.c lib/ring.c lib/loop.c lib/wait.c lib/sub.c lib/queue.c lib/trie.c lib/registry.c \
        lib/redis_reply.c lib/redis_link.c lib/redis_dns.c lib/redis_hello.c lib/redis_subs.c \
-       lib/redis_outbox.c lib/redis.c \
+       lib/redis_heart.c lib/redis_outbox.c lib/redis.c \
        lib/bus.c lib/waiter.c lib/interest.c lib/route.c lib/subscribe.c lib/report.c lib/close.c \
        lib/open.c
 
@@ -24,16 +24,17 @@ VERSION := $(shell awk '/define EVBUS_VERSION_NUMBER/ { h = $$3; printf "%d.%d.%
 	substr(h,3,2), substr(h,5,2), substr(h,7,2) }' include/evbus.h)
 SO := libevbus.so.0
 
-PKGS := hiredis_ssl hiredis libevent libevent_extra jansson openssl
+PKGS := hiredis_ssl hiredis libevent jansson openssl
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
-HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+# Sanitizers have their own checks of these calls.
+HARDEN := $(if $(findstring sanitize,$(CPPFLAGS)),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 # Asked for when a recipe runs, not when make starts: `make deps demo` installs them in between.
 PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(PKGS))
 PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(PKGS))
 STD := -std=c11 -D_GNU_SOURCE -pthread
 LIB_CFLAGS = $(STD) $(WARN) $(HARDEN) -fPIC -fvisibility=hidden -Iinclude -iquote lib \
-	-DEVB_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CFLAGS)
+	-DEVB_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 LIB_LDFLAGS := -Wl,-z,defs -Wl,-z,relro -Wl,-z,now
 
 OBJ := $(SRC:%.c=$(B)/%.o)
@@ -82,7 +83,7 @@ $(B)/libevbus.so: $(B)/$(SO)
 	ln -sf $(SO) $@
 
 # Programs that use only the public header, as anybody's would.
-PROGRAM_CFLAGS = $(STD) $(WARN) $(HARDEN) -Iinclude $(CFLAGS)
+PROGRAM_CFLAGS = $(STD) $(WARN) $(HARDEN) -Iinclude $(CPPFLAGS) $(CFLAGS)
 
 $(B)/examples/%.o: examples/%.c | $(B)/deps.ok
 	@mkdir -p $(@D)
@@ -98,7 +99,7 @@ demo: $(B)/evbus
 	@$(B)/evbus demo
 
 # ---- tests ----
-TEST_CFLAGS = $(STD) $(WARN) -Iinclude -iquote lib -iquote tests $(PKG_CFLAGS) $(CFLAGS) \
+TEST_CFLAGS = $(STD) $(WARN) -Iinclude -iquote lib -iquote tests $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS) \
 	$(shell $(PKG_CONFIG) --cflags check)
 TEST_LIBS = $(PKG_LIBS) $(shell $(PKG_CONFIG) --libs check) -pthread
 
@@ -112,52 +113,30 @@ $(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o
 
 TESTS := $(UNIT) $(INTEGRATION)
 
-check: all $(TESTS:%=$(B)/%)
+check: all $(TESTS:%=$(B)/%) check-structure
 	@B=$(B) tests/run.sh $(TESTS)
 
-# ---- benchmarks: a peer whose library is missing is not built, and its rows say so ----
-BENCH_CFLAGS = $(STD) $(WARN) $(HARDEN) -Iinclude $(PKG_CFLAGS) $(BENCH_PEER_CFLAGS) $(CFLAGS)
-BENCH_PEERS = $(shell $(PKG_CONFIG) --exists gobject-2.0 && echo peer_gsignal; \
-	$(PKG_CONFIG) --exists libzmq && echo peer_zmq)
-BENCH := bench local threads wire peer_raw peer_hiredis
+check-structure: all
+	@B=$(B) CC="$(CC)" CXX="$(CXX)" tests/structure.sh
 
-$(B)/tests/bench/%.o: tests/bench/%.c | $(B)/deps.ok
-	@mkdir -p $(@D)
-	$(CC) $(BENCH_CFLAGS) -MMD -MP -c $< -o $@
+# Everything again, built with sanitizers: memory and undefined behaviour, then data races.
+check-san:
+	$(MAKE) B=$(B)/asan CC=gcc CFLAGS="-O1 -g -fno-omit-frame-pointer" \
+		LDFLAGS="$(ASAN)" CPPFLAGS="$(ASAN)" san-tests
+	$(MAKE) B=$(B)/tsan CC=clang CFLAGS="-O1 -g -gdwarf-4 -fno-omit-frame-pointer" \
+		LDFLAGS="$(TSAN)" CPPFLAGS="$(TSAN)" san-tests
 
-$(B)/tests/bench/peer_gsignal.o: BENCH_PEER_CFLAGS = $(shell $(PKG_CONFIG) --cflags gobject-2.0)
-$(B)/tests/bench/peer_zmq.o: BENCH_PEER_CFLAGS = $(shell $(PKG_CONFIG) --cflags libzmq)
+ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+TSAN := -fsanitize=thread
 
-bench_objects = $(patsubst %,$(B)/tests/bench/%.o,$(1))
-$(B)/bench/%: $(call bench_objects,probe)
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(BENCH_LIBS) -pthread
+san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES)
+	@B=$(B) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="halt_on_error=0 exitcode=66 second_deadlock_stack=1 suppressions=tests/tsan.supp" \
+	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh $(TESTS)
 
-$(B)/bench/bench: $(call bench_objects,bench rows run server judge)
-$(B)/bench/local: $(call bench_objects,local) $(B)/libevbus.a
-$(B)/bench/threads: $(call bench_objects,threads) $(B)/libevbus.a
-$(B)/bench/wire: $(call bench_objects,wire wire_latency latency resp) $(B)/libevbus.a
-$(B)/bench/peer_raw: $(call bench_objects,peer_raw latency resp)
-$(B)/bench/peer_hiredis: $(call bench_objects,peer_hiredis resp)
-$(B)/bench/peer_gsignal: $(call bench_objects,peer_gsignal)
-$(B)/bench/peer_zmq: $(call bench_objects,peer_zmq)
-
-$(B)/bench/bench: BENCH_LIBS = -lm
-$(B)/bench/local $(B)/bench/threads $(B)/bench/wire: BENCH_LIBS = $(PKG_LIBS)
-$(B)/bench/peer_hiredis: BENCH_LIBS = $(shell $(PKG_CONFIG) --libs hiredis libevent)
-$(B)/bench/peer_gsignal: BENCH_LIBS = $(shell $(PKG_CONFIG) --libs gobject-2.0)
-$(B)/bench/peer_zmq: BENCH_LIBS = $(shell $(PKG_CONFIG) --libs libzmq)
-
-# A make of its own, so that the peers are looked for after `make deps`.
-bench: | $(B)/deps.ok
-	@$(MAKE) --no-print-directory bench-programs
-	@$(B)/bench/bench
-
-bench-programs: $(addprefix $(B)/bench/,$(BENCH) \
-	$(if $(filter bench-programs,$(MAKECMDGOALS)),$(BENCH_PEERS)))
+include tests/bench/bench.mk
 
 .SECONDARY:
-.PHONY: all help deps demo check check-san check-structure bench bench-programs install uninstall clean
+.PHONY: all help deps demo check check-san check-structure san-tests bench install uninstall clean
 
 clean:
 	rm -rf $(B)

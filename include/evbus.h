@@ -29,6 +29,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
 
 #define EVBUS_VERSION_NUMBER 0x000100 /* 0xMMmmpp: major, minor, patch */
 
@@ -250,6 +253,9 @@ char *evbus_stats_json(const evbus *bus);
 char *evbus_health_json(const evbus *bus);
 int evbus_ready(const evbus *bus); /* 1: may be given traffic (see health.require.redis) */
 
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

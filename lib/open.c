@@ -58,7 +58,8 @@ static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, c
     struct evbus *bus = user;
     if (from == EVB_REDIS_READY) {
         evb_interest_lost(bus);
-        bus->gap_from_us = bus->redis.fence.proven_us ? bus->redis.fence.proven_us : evb_clock_us();
+        bus->gap_from_us =
+            bus->redis.heart.fence.proven_us ? bus->redis.heart.fence.proven_us : evb_clock_us();
         snprintf(bus->gap_reason, sizeof bus->gap_reason, "%s", why);
         if (to != EVB_REDIS_CLOSING)
             set_mode(bus, EVBUS_MODE_DEGRADED, why);

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONTROL_HELLO, CONTROL_ROLE, CONTROL_FENCE };
 enum { RETRY_PAUSE_MS = 100 };
 
 static const struct {
@@ -77,18 +76,6 @@ static void arm(struct event *timer, int64_t ms)
 
 /* ---- writing ---- */
 
-static void control(struct evb_redis *redis, int kind, uint64_t after)
-{
-    if (redis->control_count == (int)EVB_COUNT(redis->controls))
-        return; /* a heartbeat finds the last ones unanswered: its deadline judges */
-    redis->controls[redis->control_count++] = (struct evb_control){kind, after};
-}
-
-static bool controls_full(const struct evb_redis *redis)
-{
-    return redis->control_count + 2 > (int)EVB_COUNT(redis->controls);
-}
-
 static void pump(struct evb_redis *redis)
 {
     struct evb_link *link = &redis->publisher;
@@ -118,28 +105,17 @@ void evb_redis_idle(struct evb_redis *redis)
     plan_expiry(redis);
 }
 
-/* ---- the fence and the heartbeat ---- */
-
-static void send_fence(struct evb_redis *redis)
-{
-    char payload[32];
-    const char *words[] = {"PUBLISH", redis->set.inbox, payload, NULL};
-    snprintf(payload, sizeof payload, "fence:%llu", (unsigned long long)++redis->fence.number);
-    redis->fence.sent_us = evb_clock_us();
-    redis->fence.answered_ms = 0;
-    redis->fence.arrived = false;
-    control(redis, CONTROL_FENCE, redis->outbox.written_count);
-    evb_link_command(&redis->publisher, words);
-}
+/* ---- readiness and heartbeat ---- */
 
 static void maybe_ready(struct evb_redis *redis)
 {
+    struct evb_fence *fence = &redis->heart.fence;
     if (state_of(redis) != EVB_REDIS_HANDSHAKE || redis->publisher_hello.left ||
         redis->subscriber_hello.left || !redis->subs.link || redis->subs.pending)
         return;
-    if (!redis->fence.refused && !redis->fence.arrived) {
-        if (!redis->fence.sent_us) {
-            send_fence(redis);
+    if (!fence->refused && !fence->arrived) {
+        if (!fence->sent_us) {
+            evb_heart_fence(&redis->heart, &redis->publisher, redis->outbox.written_count);
             evb_link_flush(&redis->publisher);
         }
         return;
@@ -152,81 +128,45 @@ static void maybe_ready(struct evb_redis *redis)
     enter(redis, EVB_REDIS_READY, "connected");
 }
 
-static void on_fence(struct evb_redis *redis, const struct evb_reply *payload)
-{
-    unsigned long long number = 0;
-    if (sscanf(payload->text, "fence:%llu", &number) != 1 || number != redis->fence.number)
-        return; /* of an earlier heartbeat, or somebody else's word: it proves nothing */
-    redis->fence.arrived = true;
-    redis->fence.proven_us = redis->fence.sent_us;
-    maybe_ready(redis);
-}
-
 static void beat(struct evb_redis *redis)
 {
-    const char *role[] = {"HELLO", NULL};
     arm(redis->timer, redis->set.ping_interval_ms);
-    if (controls_full(redis))
-        return;
-    redis->beat_us = evb_clock_mono_us();
-    control(redis, CONTROL_ROLE, redis->outbox.written_count);
-    evb_link_command(&redis->publisher, role);
-    if (!redis->fence.refused)
-        send_fence(redis);
-    evb_subs_ping(&redis->subs);
-    arm(redis->deadline, redis->set.ping_timeout_ms);
+    if (evb_heart_beat(&redis->heart, &redis->publisher, &redis->subs, redis->outbox.written_count))
+        arm(redis->deadline, redis->set.ping_timeout_ms);
 }
 
 /* Reads first: a loop that was held up must not call a living peer dead. */
 static void judge(struct evb_redis *redis)
 {
     char why[96];
-    int64_t now_ms = evb_clock_mono_ms(), limit_ms = redis->set.ping_timeout_ms;
     evb_link_read(&redis->publisher);
     if (state_of(redis) == EVB_REDIS_READY)
         evb_link_read(&redis->subscriber);
     if (state_of(redis) != EVB_REDIS_READY)
         return;
-    const struct evb_link *links[] = {&redis->publisher, &redis->subscriber};
-    for (size_t i = 0; i < EVB_COUNT(links); i++)
-        if (links[i]->last_read_us < redis->beat_us) {
-            snprintf(why, sizeof why, "%s connection: no answer for %lld ms", links[i]->name,
-                     (long long)(now_ms - links[i]->last_read_us / 1000));
-            lose(redis, EVBUS_ETIMEDOUT, why);
-            return;
-        }
-    const struct evb_fence *fence = &redis->fence;
-    if (fence->refused || fence->arrived)
-        return;
-    if (fence->answered_ms && now_ms - fence->answered_ms >= limit_ms)
-        lose(redis, EVBUS_ETIMEDOUT, "subscriber connection: what is published does not arrive");
-    else
-        arm(redis->deadline, limit_ms);
+    enum evb_verdict verdict = evb_heart_judge(&redis->heart, &redis->publisher, &redis->subscriber,
+                                               redis->set.ping_timeout_ms, why, sizeof why);
+    if (verdict == EVB_DEAD)
+        lose(redis, EVBUS_ETIMEDOUT, why);
+    else if (verdict == EVB_WAIT)
+        arm(redis->deadline, redis->set.ping_timeout_ms);
 }
 
 static void on_control(struct evb_redis *redis, const struct evb_reply *reply)
 {
-    char why[200] = "protocol error: not the answer to PUBLISH";
-    int kind = redis->controls[0].kind, rc = 0;
-    redis->control_count--;
-    memmove(redis->controls, redis->controls + 1,
-            (size_t)redis->control_count * sizeof redis->controls[0]);
-    if (kind == CONTROL_HELLO)
+    char why[200];
+    int rc = 0;
+    switch (evb_heart_take(&redis->heart)) {
+    case EVB_CONTROL_HELLO:
         rc = evb_hello_reply(&redis->publisher_hello, reply, &redis->server, why, sizeof why);
-    if (kind == CONTROL_ROLE) {
+        break;
+    case EVB_CONTROL_ROLE:
         rc = evb_hello_read(reply, &redis->server, why, sizeof why);
-        atomic_store(&redis->rtt_us, evb_clock_mono_us() - redis->beat_us);
-    }
-    if (kind == CONTROL_FENCE) {
-        redis->fence.answered_ms = evb_clock_mono_ms();
-        if (reply->kind == EVB_REPLY_ERROR)
-            redis->fence.refused = true;
-        else if (reply->kind != EVB_REPLY_INTEGER)
-            rc = EVBUS_EPARSE;
-        else if (reply->integer == 0) {
-            rc = EVBUS_EAWAY;
-            snprintf(why, sizeof why, "both connections do not lead to the same server");
-        }
+        atomic_store(&redis->rtt_us, redis->heart.rtt_us);
+        break;
+    case EVB_CONTROL_FENCE:
+        rc = evb_heart_answered(&redis->heart, reply, why, sizeof why);
+        break;
     }
     if (rc != 0)
         lose(redis, rc, why);
@@ -241,7 +181,7 @@ static void publisher_reply(struct evb_link *link, const struct evb_reply *reply
     struct evb_redis *redis = user;
     struct evb_outbox *outbox = &redis->outbox;
     (void)link;
-    if (redis->control_count && redis->controls[0].after == outbox->answered_count) {
+    if (evb_heart_expects(&redis->heart, outbox->answered_count)) {
         on_control(redis, reply);
         return;
     }
@@ -282,7 +222,7 @@ static void subscriber_reply(struct evb_link *link, const struct evb_reply *repl
         }
     } else if (is_message(reply, "message", 7, 3)) {
         if (!strcmp(reply->item[1]->text, redis->set.inbox))
-            on_fence(redis, reply->item[2]);
+            evb_heart_arrived(&redis->heart, reply->item[2]);
         else
             redis->hooks->message(reply->item[1], reply->item[2], NULL, redis->user);
     } else if (is_message(reply, "pmessage", 8, 4)) {
@@ -305,8 +245,7 @@ static void link_up(struct evb_link *link, void *user)
         return;
     enter(redis, EVB_REDIS_HANDSHAKE, "connected");
     evb_hello_send(&redis->publisher_hello, &redis->publisher, &redis->set.login);
-    for (int i = 0; i < redis->publisher_hello.left; i++)
-        control(redis, CONTROL_HELLO, 0);
+    evb_heart_hello(&redis->heart, redis->publisher_hello.left);
     if (state_of(redis) == EVB_REDIS_HANDSHAKE)
         evb_hello_send(&redis->subscriber_hello, &redis->subscriber, &redis->set.login);
 }
@@ -336,8 +275,8 @@ static void on_decided(const struct evb_topic *topic, void *user)
         redis->hooks->decided(topic, redis->user);
         return;
     }
-    redis->fence.refused = topic->state == EVB_TOPIC_REFUSED;
-    if (redis->fence.refused)
+    redis->heart.fence.refused = topic->state == EVB_TOPIC_REFUSED;
+    if (redis->heart.fence.refused)
         evb_log(redis->log, EVBUS_LOG_WARNING,
                 "redis: no right to channel %s: delivery is judged by PING alone (grant "
                 "&<key.prefix>*)",
@@ -360,10 +299,8 @@ static void hang_up(struct evb_redis *redis)
     event_del(redis->timer);
     event_del(redis->deadline);
     event_del(redis->pause);
-    redis->control_count = 0;
+    evb_heart_reset(&redis->heart);
     redis->publisher_hello.left = redis->subscriber_hello.left = 0;
-    redis->fence.sent_us = redis->fence.answered_ms = 0;
-    redis->fence.arrived = redis->fence.refused = false;
     atomic_store(&redis->rtt_us, -1);
 }
 
@@ -440,24 +377,25 @@ void evb_redis_start(struct evb_redis *redis)
     enum evb_redis_state state = state_of(redis);
     if (state != EVB_REDIS_OFF && state != EVB_REDIS_BACKOFF)
         return;
+    struct evb_address *first = &redis->addresses[0];
+    bool numeric = evb_dns_is_numeric(redis->set.host);
     event_del(redis->timer);
     atomic_store(&redis->retry_at_ms, 0);
-    memset(&redis->addresses[0], 0, sizeof redis->addresses[0]);
+    *first = (struct evb_address){.port = redis->set.port};
     redis->address_count = 1;
     redis->address_index = 0;
-    redis->addresses[0].port = redis->set.port;
     if (redis->set.path[0])
-        redis->addresses[0].path = redis->set.path;
-    else if (evb_dns_is_numeric(redis->set.host))
-        snprintf(redis->addresses[0].host, sizeof redis->addresses[0].host, "%s", redis->set.host);
-    else {
-        enter(redis, EVB_REDIS_RESOLVING, redis->set.host);
-        arm(redis->timer, redis->set.connect_timeout_ms);
-        if (evb_dns_start(&redis->dns, redis->set.host, redis->set.port) != 0)
-            lose(redis, EVBUS_ENOMEM, evbus_last_error());
+        first->path = redis->set.path;
+    else if (numeric)
+        snprintf(first->host, sizeof first->host, "%s", redis->set.host);
+    if (first->path || numeric) {
+        dial(redis);
         return;
     }
-    dial(redis);
+    enter(redis, EVB_REDIS_RESOLVING, redis->set.host);
+    arm(redis->timer, redis->set.connect_timeout_ms);
+    if (evb_dns_start(&redis->dns, redis->set.host, redis->set.port) != 0)
+        lose(redis, EVBUS_ENOMEM, evbus_last_error());
 }
 
 void evb_redis_stop(struct evb_redis *redis)
@@ -514,14 +452,6 @@ TIMER(judge)
 TIMER(on_pause)
 TIMER(on_expiry)
 
-static void on_water(bool high, void *user)
-{
-    struct evb_redis *redis = user;
-    redis->hooks->water(high, redis->user);
-}
-
-static const struct evb_outbox_hooks outbox_hooks = {.water = on_water};
-
 int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *settings,
                    struct evb_loop *loop, struct evb_log *log, struct evb_metrics *metrics,
                    const struct evb_redis_hooks *hooks, void *user)
@@ -533,11 +463,12 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
     redis->hooks = hooks;
     redis->user = user;
     atomic_init(&redis->rtt_us, -1);
-    evb_outbox_init(&redis->outbox, metrics, &outbox_hooks, redis);
+    evb_outbox_init(&redis->outbox, metrics, hooks->water, user);
     evb_link_init(&redis->publisher, loop, metrics, "publisher", settings->max_frame,
                   &publisher_hooks, redis);
     evb_link_init(&redis->subscriber, loop, metrics, "subscriber", settings->max_frame,
                   &subscriber_hooks, redis);
+    evb_heart_init(&redis->heart, settings->inbox);
     evb_subs_init(&redis->subs, on_decided, on_pong, redis);
     evb_dns_init(&redis->dns, loop, on_resolved, redis);
     evb_backoff_init(&redis->backoff, settings->backoff_ms, settings->backoff_max_ms);
@@ -554,16 +485,15 @@ void evb_redis_fini(struct evb_redis *redis)
 {
     if (!redis->loop)
         return;
-    struct event **timers[] = {&redis->timer, &redis->deadline, &redis->pause, &redis->expiry};
+    struct event *timers[] = {redis->timer, redis->deadline, redis->pause, redis->expiry};
     evb_dns_stop(&redis->dns);
     evb_link_close(&redis->publisher);
     evb_link_close(&redis->subscriber);
     evb_subs_fini(&redis->subs);
-    for (size_t i = 0; i < EVB_COUNT(timers); i++) {
-        if (*timers[i])
-            event_free(*timers[i]);
-        *timers[i] = NULL;
-    }
+    for (size_t i = 0; i < EVB_COUNT(timers); i++)
+        if (timers[i])
+            event_free(timers[i]);
+    redis->loop = NULL;
 }
 
 void evb_redis_drop(struct evb_redis *redis)

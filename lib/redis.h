@@ -10,6 +10,7 @@
 #define EVB_REDIS_H
 #include "backoff.h"
 #include "redis_dns.h"
+#include "redis_heart.h"
 #include "redis_hello.h"
 #include "redis_outbox.h"
 #include "redis_subs.h"
@@ -46,20 +47,6 @@ struct evb_redis_hooks { /* all on the loop */
     void (*water)(bool high, void *user);
 };
 
-struct evb_fence {
-    uint64_t number;     /* of the last one published */
-    int64_t sent_us;     /* Unix time */
-    int64_t answered_ms; /* monotonic; 0: no reply to its PUBLISH yet */
-    bool arrived;
-    bool refused;      /* the user may not have its own inbox: PING alone judges */
-    int64_t proven_us; /* Unix time: all that was published before has arrived */
-};
-
-struct evb_control { /* a command that is no event, between events */
-    int kind;
-    uint64_t after; /* events written before it */
-};
-
 struct evb_redis {
     /* fixed after init */
     struct evb_redis_settings set;
@@ -84,10 +71,7 @@ struct evb_redis {
     struct evb_backoff backoff;
     struct evb_address addresses[EVB_ADDRESSES];
     int address_count, address_index;
-    struct evb_control controls[8];
-    int control_count;
-    struct evb_fence fence;
-    int64_t beat_us; /* monotonic: when the last heartbeat went out */
+    struct evb_heart heart;
     struct event *timer, *deadline, *pause, *expiry; /* owned */
     pthread_mutex_t error_lock;                      /* a leaf */
     char error[256];                                 /* under error_lock: why it is away, or "" */

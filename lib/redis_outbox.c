@@ -9,10 +9,10 @@
 #include <string.h>
 
 void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
-                     const struct evb_outbox_hooks *hooks, void *user)
+                     void (*water)(bool high, void *user), void *user)
 {
     outbox->metrics = metrics;
-    outbox->hooks = hooks;
+    outbox->water = water;
     outbox->user = user;
     evb_list_init(&outbox->waiting);
     evb_list_init(&outbox->written);
@@ -101,7 +101,7 @@ static void check_water(struct evb_outbox *outbox)
     if (outbox->high ? !below : !above)
         return;
     outbox->high = !outbox->high;
-    outbox->hooks->water(outbox->high, outbox->user);
+    outbox->water(outbox->high, outbox->user);
 }
 
 static void report(struct evb_item *item, int outcome, int error, int64_t receivers)

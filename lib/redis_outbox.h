@@ -34,17 +34,13 @@ struct evb_item {
     size_t length;
 };
 
-struct evb_outbox_hooks {
-    void (*water)(bool high, void *user); /* 80 % were reached; 50 % are left */
-};
-
 struct evb_outbox {
     /* fixed after init */
     int64_t max_events, max_bytes, max_age_ms;
     int full; /* EVB_FULL_* */
     bool resend;
     struct evb_metrics *metrics;
-    const struct evb_outbox_hooks *hooks;
+    void (*water)(bool high, void *user); /* 80 % were reached; 50 % are left */
     void *user;
 
     _Atomic int64_t events, bytes; /* reserved by whatever has no outcome yet */
@@ -63,7 +59,7 @@ int64_t evb_outbox_owed(const struct evb_outbox *outbox); /* events; any thread 
 enum evb_admission { EVB_ADMIT, EVB_ADMIT_DROP, EVB_ADMIT_REFUSE };
 
 void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
-                     const struct evb_outbox_hooks *hooks, void *user);
+                     void (*water)(bool high, void *user), void *user);
 
 /* Any thread. EVB_ADMIT: room is reserved. EVB_ADMIT_DROP: no room, and the policy drops the new
  * one. EVB_ADMIT_REFUSE: policy reject. */

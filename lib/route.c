@@ -34,9 +34,13 @@ static int walk(struct evbus *bus, struct evb_thread *thread, evbus_event *event
         evb_registry_snapshot(&bus->registry, thread, event->type.ptr, event->type.length);
     if (!snapshot)
         return EVBUS_ENOMEM;
+    unsigned handled = thread->handled; /* perhaps of another bus, whose handler published here */
+    thread->handled = 0;
     for (size_t i = 0; i < snapshot->count; i++)
         if (!only || snapshot->subs[i]->entry->via == only)
             evb_sub_deliver(snapshot->subs[i], event, how, thread);
+    evb_sub_flush_count(&bus->metrics, thread);
+    thread->handled = handled;
     bool closed = atomic_load_explicit(&bus->state, memory_order_acquire) == EVB_BUS_CLOSED;
     if (closed)
         evb_bus_ref(bus); /* the snapshot may have been the last to keep it */
@@ -297,7 +301,7 @@ static int post(struct evbus *bus, evbus_event *event, bool local, const struct 
     item->report = way->report;
     item->user = way->user;
     item->event = way->report ? evbus_event_ref(event) : NULL;
-    item->accepted_ms = evb_clock_mono_ms();
+    item->accepted_ms = evb_clock_rough_ms();
     if (event->ttl_ms > 0)
         item->expires_ms = item->accepted_ms + event->ttl_ms;
     item->outcome = way->way == WAY_REPORT ? EVBUS_LOCAL_DONE : EVBUS_EVICTED;
