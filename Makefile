@@ -132,6 +132,8 @@ san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES)
 	@B=$(B) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="halt_on_error=0 exitcode=66 second_deadlock_stack=1 suppressions=tests/tsan.supp" \
 	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh $(TESTS)
 
+include tests/bench/bench.mk
+
 .SECONDARY:
 .PHONY: all help deps demo check check-san check-structure san-tests bench install uninstall clean
 
