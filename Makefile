@@ -107,8 +107,7 @@ $(B)/tests/%.o: tests/%.c | $(B)/deps.ok
 	@mkdir -p $(@D)
 	$(CC) $(TEST_CFLAGS) -MMD -MP -c $< -o $@
 
-$(B)/test_% $(B)/it_%: $(HARNESS) $(B)/libevbus.a
-$(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o
+$(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o $(HARNESS) $(B)/libevbus.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(HARNESS) $(B)/libevbus.a $(TEST_LIBS)
 
 TESTS := $(UNIT) $(INTEGRATION)
