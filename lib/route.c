@@ -13,6 +13,7 @@
 #include "codec.h"
 #include "err.h"
 #include "json.h"
+#include "pool.h"
 #include <string.h>
 
 enum { DEFERRED_EVENTS = 65536, DEFERRED_BYTES = 64 << 20 }; /* of one thread */
@@ -34,9 +35,13 @@ static int walk(struct evbus *bus, struct evb_thread *thread, evbus_event *event
         evb_registry_snapshot(&bus->registry, thread, event->type.ptr, event->type.length);
     if (!snapshot)
         return EVBUS_ENOMEM;
+    unsigned handled = thread->handled; /* perhaps of another bus, whose handler published here */
+    thread->handled = 0;
     for (size_t i = 0; i < snapshot->count; i++)
         if (!only || snapshot->subs[i]->entry->via == only)
             evb_sub_deliver(snapshot->subs[i], event, how, thread);
+    evb_sub_flush_count(&bus->metrics, thread);
+    thread->handled = handled;
     bool closed = atomic_load_explicit(&bus->state, memory_order_acquire) == EVB_BUS_CLOSED;
     if (closed)
         evb_bus_ref(bus); /* the snapshot may have been the last to keep it */
@@ -175,23 +180,19 @@ static char *append_length(char *out, size_t length)
 }
 
 /*
- * The PUBLISH command (redis.io/commands/publish) behind the item, in one allocation. The payload's
- * length is known only when it is written, so the command's head is written backwards into a gap in
- * front of it.
+ * The PUBLISH command (redis.io/commands/publish) behind the item, in one block. The payload's
+ * length is known only when it is written, so the command's head goes into a gap in front of it.
  */
-static struct evb_item *encode(struct evbus *bus, evbus_event *event, bool local, size_t guess)
+static struct evb_item *encode_in(struct evbus *bus, evbus_event *event, bool local, size_t guess)
 {
-    char head[64 + 20 + 512], *end = head;
+    char head[64 + 512], *end = head;
     size_t channel = bus->prefix_length + event->type.length, seq_at;
-    size_t gap = sizeof(struct evb_item) + 64 + channel;
-    struct evb_buf buf;
-    evb_buf_init(&buf);
-    if (!evb_buf_reserve(&buf, gap + guess))
-        goto fail;
-    buf.length = gap;
+    size_t gap = sizeof(struct evb_item) + 64 + channel, room = gap + guess + 8;
+    struct evb_item *item = evb_pool_take(room);
+    struct evb_buf buf = {.data = (char *)item, .length = gap, .room = room, .fixed = true};
+    if (!item)
+        return NULL;
     evb_codec_write(&buf, event, local, &seq_at);
-    if (buf.failed)
-        goto fail;
     end = append(end, "*3\r\n$7\r\nPUBLISH\r\n", 17);
     end = append_length(end, channel);
     end = append(end, bus->prefix, bus->prefix_length);
@@ -199,19 +200,25 @@ static struct evb_item *encode(struct evbus *bus, evbus_event *event, bool local
     end = append(end, "\r\n", 2);
     end = append_length(end, buf.length - gap);
     evb_buf_add(&buf, "\r\n", 2);
-    if (buf.failed)
-        goto fail;
-    struct evb_item *item = (struct evb_item *)(void *)buf.data;
+    if (buf.failed) {
+        evb_pool_give(item);
+        return NULL;
+    }
     evb_item_init(item);
     item->bytes = buf.data + gap - (end - head);
     memcpy(item->bytes, head, (size_t)(end - head));
     item->seq_slot = buf.data + seq_at;
     item->length = buf.length - gap + (size_t)(end - head);
     return item;
-fail:
-    evb_buf_fini(&buf);
-    evb_fail_memory();
-    return NULL;
+}
+
+/* Quoting may need more than was guessed. */
+static struct evb_item *encode(struct evbus *bus, evbus_event *event, bool local, size_t guess)
+{
+    struct evb_item *item = NULL;
+    for (int i = 0; !item && i < 3; i++, guess *= 3)
+        item = encode_in(bus, event, local, guess);
+    return item;
 }
 
 enum way {              /* to Redis and its report */
@@ -288,7 +295,7 @@ static int post(struct evbus *bus, evbus_event *event, bool local, const struct 
         return 0;
     if (way->way == WAY_OUTBOX)
         item = encode(bus, event, local, way->guess);
-    else if ((item = evb_alloc(sizeof *item)))
+    else if ((item = evb_pool_take(sizeof *item)))
         evb_item_init(item);
     if (!item)
         return evb_fail_memory();
@@ -297,7 +304,7 @@ static int post(struct evbus *bus, evbus_event *event, bool local, const struct 
     item->report = way->report;
     item->user = way->user;
     item->event = way->report ? evbus_event_ref(event) : NULL;
-    item->accepted_ms = evb_clock_mono_ms();
+    item->accepted_ms = evb_clock_rough_ms();
     if (event->ttl_ms > 0)
         item->expires_ms = item->accepted_ms + event->ttl_ms;
     item->outcome = way->way == WAY_REPORT ? EVBUS_LOCAL_DONE : EVBUS_EVICTED;

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { DRAIN_AT_ONCE = 64, DRAIN_A_TURN = 512 }; /* then the next subscription has its turn */
+enum { DRAIN_AT_ONCE = 256, DRAIN_A_TURN = 1024 }; /* then the next subscription has its turn */
 
 static void drain(struct evb_job *job);
 
@@ -28,7 +28,7 @@ evbus_sub *evb_sub_new(void)
     sub->generation = evb_fork_generation();
     sub->job.run = drain;
     evb_list_init(&sub->node);
-    pthread_mutex_init(&sub->lock, NULL);
+    evb_lock_init(&sub->lock);
     evb_cond_init(&sub->ended);
     evb_ring_init(&sub->ring, 0, 0, 0, item_drop);
     return sub;
@@ -101,6 +101,19 @@ int evb_sub_wait_ended(evbus_sub *sub, int timeout_ms)
     return rc == ETIMEDOUT ? evb_fail(EVBUS_ETIMEDOUT, "a handler still runs") : 0;
 }
 
+void evb_sub_count(evbus_sub *sub, struct evb_thread *thread)
+{
+    struct evb_thread *counting = atomic_load_explicit(&sub->counting, memory_order_relaxed);
+    if (!counting && atomic_compare_exchange_strong(&sub->counting, &counting, thread))
+        counting = thread;
+    if (counting == thread)
+        atomic_store_explicit(&sub->delivered_there,
+                              atomic_load_explicit(&sub->delivered_there, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+    else
+        atomic_fetch_add_explicit(&sub->delivered_elsewhere, 1, memory_order_relaxed);
+}
+
 static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
 {
     evb_hazard_hold(thread, sub);
@@ -108,12 +121,26 @@ static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
         thread->callbacks++;
         int rc = sub->fn(sub, event, sub->user);
         thread->callbacks--;
-        atomic_fetch_add_explicit(rc ? &sub->failed : &sub->delivered, 1, memory_order_relaxed);
-        evb_count(sub->metrics, rc ? EVB_COUNT_failed : EVB_COUNT_handled, 1);
+        if (rc == 0) {
+            thread->handled++;
+            evb_sub_count(sub, thread);
+        } else {
+            atomic_fetch_add_explicit(&sub->failed, 1, memory_order_relaxed);
+            evb_count(sub->metrics, EVB_COUNT_failed, 1);
+        }
     }
     evb_hazard_release(thread);
     if (atomic_load(&sub->state) == EVB_SUB_ENDING)
         try_end(sub);
+}
+
+/* Handler calls are counted in the thread and handed over now and then. */
+void evb_sub_flush_count(struct evb_metrics *metrics, struct evb_thread *thread)
+{
+    if (!thread->handled)
+        return;
+    evb_count(metrics, EVB_COUNT_handled, thread->handled);
+    thread->handled = 0;
 }
 
 static void count_dropped(evbus_sub *sub, int n)
@@ -156,6 +183,8 @@ static void drain(struct evb_job *job)
             evbus_event_unref(items[i].event);
         }
     }
+    if (thread)
+        evb_sub_flush_count(sub->metrics, thread);
     if (more)
         evb_loop_post(sub->loop, &sub->job);
     else
@@ -216,7 +245,7 @@ int64_t evbus_sub_stat(const evbus_sub *sub, const char *name)
     if (!sub || !name)
         return -1;
     if (!strcmp(name, "delivered"))
-        return atomic_load(&sub->delivered);
+        return atomic_load(&sub->delivered_there) + atomic_load(&sub->delivered_elsewhere);
     if (!strcmp(name, "failed"))
         return atomic_load(&sub->failed);
     if (!strcmp(name, "dropped"))

@@ -21,11 +21,17 @@ struct evb_thread {
     /* own thread only */
     unsigned hazards;   /* slots in use */
     unsigned callbacks; /* depth of callbacks of any bus */
+    unsigned handled;   /* handler calls not counted yet */
     bool delivering;    /* a snapshot is being walked: further deliveries wait behind it */
     struct evb_deferred *deferred, **deferred_end;
     size_t deferred_count, deferred_bytes;
 };
 
+/*
+ * A hazard is set and cleared by plain stores where the kernel has membarrier(2): whoever looks at
+ * the hazards then makes all threads pass a barrier first. So each delivery is cheap and each
+ * removal dear.
+ */
 struct evb_thread *evb_thread_self(void); /* NULL: no memory, and the error is set */
 bool evb_thread_in_callback(void);
 
