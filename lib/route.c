@@ -294,32 +294,44 @@ fail:
     return rc;
 }
 
+static int refused(evbus *bus, int rc)
+{
+    if (bus && rc != EVBUS_EFORK)
+        evb_count(&bus->metrics, EVB_COUNT_publish_errors, 1);
+    return rc;
+}
+
 static int publish(struct evbus *bus, evbus_event *event, int flags, evbus_report_fn fn, void *user)
 {
     int rc = evb_bus_check(bus, false);
     if (rc == 0)
         rc = event ? accept_event(bus, event, flags, fn, user)
                    : evb_fail(EVBUS_EINVAL, "no event (NULL): evbus_event_new() makes one");
-    if (rc < 0 && bus && rc != EVBUS_EFORK)
-        evb_count(&bus->metrics, EVB_COUNT_publish_errors, 1);
+    return rc < 0 ? refused(bus, rc) : rc;
+}
+
+static int check_type(const char *type, size_t length)
+{
+    int rc = type ? evb_type_check(type, length)
+                  : evb_fail(EVBUS_EINVAL, "no event type (NULL): \"task.created\", say");
+    if (rc == 0 && evb_type_is_system(type, length))
+        rc = evb_fail(EVBUS_EINVAL, "type %s: \"evbus.\" is reserved for the library", type);
     return rc;
 }
 
 int evbus_publish(evbus *bus, const char *type, const char *json)
 {
     size_t length = type ? strlen(type) : 0;
-    int rc = type ? evb_type_check(type, length)
-                  : evb_fail(EVBUS_EINVAL, "no event type (NULL): \"task.created\", say");
-    if (rc == 0 && evb_type_is_system(type, length))
-        rc = evb_fail(EVBUS_EINVAL, "type %s: \"evbus.\" is reserved for the library", type);
-    if (rc != 0)
-        return rc;
-    evbus_event *event = evb_event_make(type, length, json, json ? strlen(json) : 0, true);
+    int rc = evb_bus_check(bus, false);
+    if (rc == 0)
+        rc = check_type(type, length);
+    evbus_event *event =
+        rc == 0 ? evb_event_make(type, length, json, json ? strlen(json) : 0, true) : NULL;
     if (!event)
-        return EVBUS_ENOMEM;
-    rc = publish(bus, event, 0, NULL, NULL);
+        return refused(bus, rc == 0 ? EVBUS_ENOMEM : rc);
+    rc = accept_event(bus, event, 0, NULL, NULL);
     evbus_event_unref(event);
-    return rc;
+    return rc < 0 ? refused(bus, rc) : rc;
 }
 
 int evbus_publish_event(evbus *bus, evbus_event *event, int flags)
