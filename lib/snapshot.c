@@ -48,6 +48,9 @@ static void table_free(struct evb_table *table)
 /* Frees what no thread holds. */
 void evb_snapshots_reclaim(struct evb_snapshots *all)
 {
+    if (!all->retired && !all->retired_tables)
+        return;
+    evb_hazard_barrier();
     for (struct evb_snapshot **link = &all->retired; *link;) {
         struct evb_snapshot *snapshot = *link;
         if (evb_hazard_held(snapshot)) {

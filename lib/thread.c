@@ -111,16 +111,19 @@ void evb_hazard_swap(struct evb_thread *thread)
     evb_hazard_release(thread);
 }
 
-/* From the last slot to the first: evb_hazard_swap() moves an object down, and must not slip past.
- */
-bool evb_hazard_held(const void *object)
+void evb_hazard_barrier(void)
 {
     atomic_thread_fence(memory_order_seq_cst);
     if (evb_hazard_light)
         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+}
+
+/* From the last slot to the first: evb_hazard_swap() moves an object down, and must not slip past. */
+bool evb_hazard_held(const void *object)
+{
     for (struct evb_thread *t = atomic_load(&records); t; t = t->next)
-        for (int i = EVB_HAZARDS - 1; i >= 0; i--)
-            if (atomic_load(&t->hazard[i]) == object)
+        for (int n = EVB_HAZARDS - 1; n >= 0; n--)
+            if (atomic_load(&t->hazard[n]) == object)
                 return true;
     return false;
 }

@@ -63,6 +63,8 @@ static inline void evb_hazard_release(struct evb_thread *thread)
     evb_hazard_set(thread, --thread->hazards, NULL);
 }
 
+/* Before looking at hazards: what any thread has set by now is seen by evb_hazard_held(). */
+void evb_hazard_barrier(void);
 bool evb_hazard_held(const void *object); /* by any thread */
 
 #endif
