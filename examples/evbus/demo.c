@@ -104,7 +104,7 @@ static int await_all(struct demo *demo, bool peer)
     while (watch->local.received < demo->published ||
            (peer && (watch->remote.received < demo->published || acked(watch) < demo->published))) {
         if (cli_now_ms() > end_ms) {
-            cli_error("in vain waited for all events to arrive");
+            cli_error("still not after 5 s: all events arrived");
             return -1;
         }
         watch->peer_reported = false;

@@ -222,7 +222,7 @@ int watch_until(struct watch *watch, bool (*done)(const struct watch *watch), in
     while (!done(watch)) {
         if (cli_now_ms() >= end_ms) {
             clear_live(watch);
-            cli_error("in vain waited %g s until %s", (double)ms / 1000, what);
+            cli_error("still not after %g s: %s", (double)ms / 1000, what);
             return -1;
         }
         if (look(watch, 10) != 0)
