@@ -1,10 +1,10 @@
 # libevbus. `make help` lists the targets. The order of SRC is the layering of the house: a file includes
 # only headers of files that stand before it (make check-structure), and it is the order to read them in.
 
-SRC := lib/err.c lib/alloc.c lib/clock.c lib/fork.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
+SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
        lib/match.c lib/backoff.c lib/json.c \
        lib/option.c lib/url.c lib/config.c lib/config_load.c lib/event.c lib/event_set.c \
-       lib/codec_write.c lib/codec_scan.c lib/codec_read.c lib/seen.c lib/metrics.c \
+       lib/codec_write.c lib/codec_scan.c lib/codec.c lib/seen.c lib/metrics.c \
        lib/thread.c lib/ring.c lib/loop.c lib/wait.c lib/sub.c lib/queue.c lib/trie.c lib/registry.c \
        lib/redis_reply.c lib/redis_link.c lib/redis_dns.c lib/redis_hello.c lib/redis_subs.c \
        lib/redis_heart.c lib/redis_outbox.c lib/redis.c \
@@ -131,6 +131,8 @@ TSAN := -fsanitize=thread
 san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES)
 	@B=$(B) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="halt_on_error=0 exitcode=66 second_deadlock_stack=1 suppressions=tests/tsan.supp" \
 	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh $(TESTS)
+
+include tests/bench/bench.mk
 
 .SECONDARY:
 .PHONY: all help deps demo check check-san check-structure san-tests bench install uninstall clean

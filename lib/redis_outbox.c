@@ -4,7 +4,7 @@
 #include "clock.h"
 #include "codec.h"
 #include "config.h"
-#include "err.h"
+#include "pool.h"
 #include "thread.h"
 #include <string.h>
 
@@ -82,7 +82,7 @@ void evb_item_free(struct evb_item *item)
 {
     if (item->event)
         evbus_event_unref(item->event);
-    evb_free(item);
+    evb_pool_give(item);
 }
 
 /* ---- ends ---- */

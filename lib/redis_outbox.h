@@ -70,7 +70,7 @@ void evb_outbox_release_report(struct evb_outbox *outbox, size_t size);
 void evb_outbox_release(struct evb_outbox *outbox, size_t size); /* admitted, then not posted */
 
 void evb_item_init(
-    struct evb_item *item); /* not numbered, no report, no bytes; made by evb_alloc */
+    struct evb_item *item); /* not numbered, no report, no bytes; in memory of evb_pool_take() */
 void evb_item_free(struct evb_item *item);
 
 void evb_outbox_take(struct evb_outbox *outbox,

@@ -459,6 +459,23 @@ static evbus_sub **list(struct evb_registry *registry, size_t *count)
     return collect.subs;
 }
 
+static void find_pending(const char *key, size_t length, void *value, void *user)
+{
+    (void)key;
+    (void)length;
+    if (((struct evb_entry *)value)->wire == EVB_WIRE_PENDING)
+        *(bool *)user = true;
+}
+
+bool evb_registry_is_pending(struct evb_registry *registry)
+{
+    bool pending = false;
+    pthread_mutex_lock(&registry->lock);
+    evb_map_each(&registry->entries, find_pending, &pending);
+    pthread_mutex_unlock(&registry->lock);
+    return pending;
+}
+
 evbus_sub **evb_registry_list(struct evb_registry *registry, size_t *count)
 {
     pthread_mutex_lock(&registry->lock);

@@ -78,6 +78,7 @@ void evb_registry_remove(struct evb_registry *registry, evbus_sub *sub); /* once
 evbus_sub **evb_registry_close(struct evb_registry *registry, size_t *count);
 /* Lets all snapshots go that no thread holds: they hold subscriptions, and those the bus. */
 void evb_registry_purge(struct evb_registry *registry);
+bool evb_registry_is_pending(struct evb_registry *registry); /* some entry is EVB_WIRE_PENDING */
 evbus_sub **evb_registry_list(struct evb_registry *registry, size_t *count);
 
 /* Who gets events of this type; held by the thread's hazard pointer until evb_hazard_release().

@@ -13,6 +13,7 @@
 #include "codec.h"
 #include "err.h"
 #include "json.h"
+#include "pool.h"
 #include <string.h>
 
 enum { DEFERRED_EVENTS = 65536, DEFERRED_BYTES = 64 << 20 }; /* of one thread */
@@ -178,24 +179,26 @@ static char *append_length(char *out, size_t length)
     return append(out, "\r\n", 2);
 }
 
-/*
- * The PUBLISH command (redis.io/commands/publish) behind the item, in one allocation. The payload's
- * length is known only when it is written, so the command's head is written backwards into a gap in
- * front of it.
- */
-static struct evb_item *encode(struct evbus *bus, evbus_event *event, bool local, size_t guess)
+/* An item, a gap for the command's head, the envelope, its end. */
+static size_t item_room(const struct evbus *bus, const evbus_event *event, size_t guess)
 {
-    char head[64 + 20 + 512], *end = head;
+    return sizeof(struct evb_item) + 64 + bus->prefix_length + event->type.length + guess + 8;
+}
+
+/*
+ * The PUBLISH command (redis.io/commands/publish) behind the item, in one block. The payload's
+ * length is known only when it is written, so the command's head goes into a gap in front of it.
+ */
+static struct evb_item *encode_in(struct evbus *bus, evbus_event *event, bool local, size_t guess)
+{
+    char head[64 + 512], *end = head;
     size_t channel = bus->prefix_length + event->type.length, seq_at;
-    size_t gap = sizeof(struct evb_item) + 64 + channel;
-    struct evb_buf buf;
-    evb_buf_init(&buf);
-    if (!evb_buf_reserve(&buf, gap + guess))
-        goto fail;
-    buf.length = gap;
+    size_t room = item_room(bus, event, guess), gap = room - guess - 8;
+    struct evb_item *item = evb_pool_take(room);
+    struct evb_buf buf = {.data = (char *)item, .length = gap, .room = room, .fixed = true};
+    if (!item)
+        return NULL;
     evb_codec_write(&buf, event, local, &seq_at);
-    if (buf.failed)
-        goto fail;
     end = append(end, "*3\r\n$7\r\nPUBLISH\r\n", 17);
     end = append_length(end, channel);
     end = append(end, bus->prefix, bus->prefix_length);
@@ -203,19 +206,25 @@ static struct evb_item *encode(struct evbus *bus, evbus_event *event, bool local
     end = append(end, "\r\n", 2);
     end = append_length(end, buf.length - gap);
     evb_buf_add(&buf, "\r\n", 2);
-    if (buf.failed)
-        goto fail;
-    struct evb_item *item = (struct evb_item *)(void *)buf.data;
+    if (buf.failed) {
+        evb_pool_give(item);
+        return NULL;
+    }
     evb_item_init(item);
     item->bytes = buf.data + gap - (end - head);
     memcpy(item->bytes, head, (size_t)(end - head));
     item->seq_slot = buf.data + seq_at;
     item->length = buf.length - gap + (size_t)(end - head);
     return item;
-fail:
-    evb_buf_fini(&buf);
-    evb_fail_memory();
-    return NULL;
+}
+
+/* Quoting may need more than was guessed. */
+static struct evb_item *encode(struct evbus *bus, evbus_event *event, bool local, size_t guess)
+{
+    struct evb_item *item = NULL;
+    for (int i = 0; !item && i < 3; i++, guess *= 3)
+        item = encode_in(bus, event, local, guess);
+    return item;
 }
 
 enum way {              /* to Redis and its report */
@@ -250,11 +259,11 @@ static int reserve(struct evbus *bus, const evbus_event *event, int where, struc
 {
     struct evb_outbox *outbox = &bus->redis.outbox;
     bool up = atomic_load_explicit(&outbox->up, memory_order_relaxed);
-    out->size = sizeof(struct evb_item) + (out->report ? event->size : 0);
+    out->size = evb_pool_room(sizeof(struct evb_item)) + (out->report ? event->size : 0);
     if (!(where & EVB_FROM_REDIS))
         return reserve_report(outbox, out, WAY_REPORT, WAY_NONE);
     out->guess = evb_codec_size(event);
-    out->size += out->guess + bus->prefix_length + 128;
+    out->size = evb_pool_room(item_room(bus, event, out->guess)) + (out->report ? event->size : 0);
     switch (evb_outbox_admit(outbox, out->size)) {
     case EVB_ADMIT:
         out->way = WAY_OUTBOX;
@@ -292,7 +301,7 @@ static int post(struct evbus *bus, evbus_event *event, bool local, const struct 
         return 0;
     if (way->way == WAY_OUTBOX)
         item = encode(bus, event, local, way->guess);
-    else if ((item = evb_alloc(sizeof *item)))
+    else if ((item = evb_pool_take(sizeof *item)))
         evb_item_init(item);
     if (!item)
         return evb_fail_memory();
