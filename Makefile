@@ -1,13 +1,13 @@
 # libevbus. `make help` lists the targets. The order of SRC is the layering of the house: a file includes
 # only headers of files that stand before it (make check-structure), and it is the order to read them in.
 
-SRC := lib/err.c lib/alloc.c lib/clock.c lib/fork.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
+SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
        lib/match.c lib/backoff.c lib/json.c \
        lib/option.c lib/url.c lib/config.c lib/config_load.c lib/event.c lib/event_set.c \
-       lib/codec_write.c lib/codec_scan.c lib/codec_read.c lib/seen.c lib/metrics.c \
-       lib/thread.c lib/ring.c lib/loop.c lib/wait.c lib/sub.c lib/queue.c lib/trie.c lib/registry.c \
+       lib/codec_write.c lib/codec_scan.c lib/codec.c lib/seen.c lib/metrics.c \
+       lib/thread.c lib/ring.c lib/loop.c lib/wait.c lib/sub.c lib/queue.c lib/trie.c lib/snapshot.c lib/registry.c \
        lib/redis_reply.c lib/redis_link.c lib/redis_dns.c lib/redis_hello.c lib/redis_subs.c \
-       lib/redis_heart.c lib/redis_outbox.c lib/redis.c \
+       lib/redis_heart.c lib/redis_item.c lib/redis_outbox.c lib/redis.c \
        lib/bus.c lib/waiter.c lib/interest.c lib/route.c lib/subscribe.c lib/report.c lib/close.c \
        lib/open.c
 
@@ -107,8 +107,7 @@ $(B)/tests/%.o: tests/%.c | $(B)/deps.ok
 	@mkdir -p $(@D)
 	$(CC) $(TEST_CFLAGS) -MMD -MP -c $< -o $@
 
-$(B)/test_% $(B)/it_%: $(HARNESS) $(B)/libevbus.a
-$(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o
+$(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o $(HARNESS) $(B)/libevbus.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(HARNESS) $(B)/libevbus.a $(TEST_LIBS)
 
 TESTS := $(UNIT) $(INTEGRATION)

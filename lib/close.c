@@ -11,6 +11,7 @@
 #include "err.h"
 #include "fork.h"
 #include "interest.h"
+#include "pool.h"
 #include "route.h"
 #include "subscribe.h"
 #include "wait.h"
@@ -97,7 +98,7 @@ static void mark_job(struct evb_job *job)
 
 static int flush(struct evbus *bus, evbus_done_fn fn, void *user)
 {
-    struct evb_item *item = evb_alloc(sizeof *item);
+    struct evb_item *item = evb_pool_take(sizeof *item);
     if (!item)
         return evb_fail_memory();
     evb_item_init(item);
@@ -124,6 +125,8 @@ int evbus_flush(evbus *bus, int timeout_ms)
         rc = evb_bus_may_wait(bus, "evbus_flush", timeout_ms);
     if (rc != 0)
         return rc;
+    if (timeout_ms == 0 && atomic_load(&bus->redis.outbox.events) == 0)
+        return 0;
     struct evb_wait *wait = evb_wait_new();
     if (!wait || flush(bus, evb_wait_done, wait) != 0) {
         if (wait)
@@ -150,11 +153,12 @@ static void finish(struct evbus *bus)
     evb_outbox_abandon(&bus->redis.outbox, EVBUS_ECLOSED);
     size_t count;
     evbus_sub **subs = evb_registry_close(&bus->registry, &count);
+    evb_queues_close(
+        bus); /* before their subscriptions end: what waits in them is still to be had */
     for (size_t i = 0; i < count; i++) {
         evb_registry_remove(&bus->registry, subs[i]);
         evb_sub_end(subs[i]);
     }
-    evb_queues_close(bus);
     bus->ended = subs;
     bus->ended_count = count;
     atomic_store(&bus->mode, EVBUS_MODE_CLOSED);
@@ -256,7 +260,9 @@ int evbus_close(evbus *bus, int timeout_ms)
     int rc = evb_bus_check(bus, true);
     if (rc == 0 && evb_thread_in_callback())
         return close_with(bus, -1, NULL, NULL);
-    if (rc == 0 && atomic_load(&bus->state) != EVB_BUS_CLOSED)
+    if (rc == 0 && atomic_load(&bus->state) == EVB_BUS_CLOSED)
+        return wait_handlers(bus, deadline_ms);
+    if (rc == 0)
         rc = evb_bus_may_wait(bus, "evbus_close", timeout_ms);
     if (rc != 0)
         return rc;

@@ -27,7 +27,7 @@ evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full)
     queue->generation = evb_fork_generation();
     evb_list_init(&queue->node);
     queue->fds[0] = queue->fds[1] = -1;
-    pthread_mutex_init(&queue->lock, NULL);
+    evb_lock_init(&queue->lock);
     evb_cond_init(&queue->filled);
     evb_ring_init(&queue->ring, max_events, max_bytes, full, item_drop);
     return queue;

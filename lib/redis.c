@@ -250,22 +250,14 @@ static void link_up(struct evb_link *link, void *user)
         evb_hello_send(&redis->subscriber_hello, &redis->subscriber, &redis->set.login);
 }
 
-static void link_drained(struct evb_link *link, void *user)
-{
-    (void)link;
-    pump(user);
-}
-
 static void link_down(struct evb_link *link, int error, const char *why, void *user)
 {
     (void)link;
     lose(user, error, why);
 }
 
-static const struct evb_link_hooks publisher_hooks = {link_up, publisher_reply, link_drained,
-                                                      link_down};
-static const struct evb_link_hooks subscriber_hooks = {link_up, subscriber_reply, link_drained,
-                                                       link_down};
+static const struct evb_link_hooks publisher_hooks = {link_up, publisher_reply, link_down};
+static const struct evb_link_hooks subscriber_hooks = {link_up, subscriber_reply, link_down};
 
 /* A topic was confirmed or refused; this node's own inbox is no business of anybody else. */
 static void on_decided(const struct evb_topic *topic, void *user)

@@ -4,7 +4,6 @@
 #include "clock.h"
 #include "codec.h"
 #include "config.h"
-#include "err.h"
 #include "thread.h"
 #include <string.h>
 
@@ -69,20 +68,6 @@ void evb_outbox_release(struct evb_outbox *outbox, size_t size)
 {
     atomic_fetch_sub(&outbox->events, 1);
     atomic_fetch_sub(&outbox->bytes, (int64_t)size);
-}
-
-void evb_item_init(struct evb_item *item)
-{
-    memset(item, 0, sizeof *item);
-    item->expires_ms = INT64_MAX;
-    evb_list_init(&item->node);
-}
-
-void evb_item_free(struct evb_item *item)
-{
-    if (item->event)
-        evbus_event_unref(item->event);
-    evb_free(item);
 }
 
 /* ---- ends ---- */

@@ -7,32 +7,11 @@
  */
 #ifndef EVB_REDIS_OUTBOX_H
 #define EVB_REDIS_OUTBOX_H
-#include "list.h"
-#include "log.h"
-#include "loop.h"
 #include "metrics.h"
+#include "redis_item.h"
 #include <evbus.h>
 #include <stdatomic.h>
 #include <stdint.h>
-
-struct evb_item {
-    struct evb_job job;   /* its way to the loop */
-    struct evb_node node; /* waiting, written or again */
-    evbus_event *event;   /* ref; only where a report is asked for */
-    evbus_report_fn report;
-    void *user;
-    int outcome;         /* of what never came to the outbox: EVBUS_LOCAL_DONE, EVBUS_EVICTED */
-    evbus_done_fn mark;  /* not NULL: no event, but a flush that waits for all in front of it */
-    void *owner;         /* borrowed: whom the job belongs to */
-    int64_t accepted_ms; /* monotonic */
-    int64_t expires_ms;  /* monotonic; INT64_MAX: its own time to live sets no end */
-    uint64_t seq;        /* 0: not numbered yet */
-    bool written_once;
-    size_t size;    /* bytes reserved */
-    char *bytes;    /* the PUBLISH command in RESP, in the item's own memory */
-    char *seq_slot; /* in `bytes` */
-    size_t length;
-};
 
 struct evb_outbox {
     /* fixed after init */
@@ -68,10 +47,6 @@ enum evb_admission evb_outbox_admit(struct evb_outbox *outbox, size_t size);
 bool evb_outbox_admit_report(struct evb_outbox *outbox, size_t size);
 void evb_outbox_release_report(struct evb_outbox *outbox, size_t size);
 void evb_outbox_release(struct evb_outbox *outbox, size_t size); /* admitted, then not posted */
-
-void evb_item_init(
-    struct evb_item *item); /* not numbered, no report, no bytes; made by evb_alloc */
-void evb_item_free(struct evb_item *item);
 
 void evb_outbox_take(struct evb_outbox *outbox,
                      struct evb_item *item); /* from the inbox; owned now */

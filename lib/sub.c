@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { DRAIN_AT_ONCE = 64, DRAIN_A_TURN = 512 }; /* then the next subscription has its turn */
+enum { DRAIN_AT_ONCE = 256, DRAIN_A_TURN = 1024 }; /* then the next subscription has its turn */
 
 static void drain(struct evb_job *job);
 
@@ -28,7 +28,7 @@ evbus_sub *evb_sub_new(void)
     sub->generation = evb_fork_generation();
     sub->job.run = drain;
     evb_list_init(&sub->node);
-    pthread_mutex_init(&sub->lock, NULL);
+    evb_lock_init(&sub->lock);
     evb_cond_init(&sub->ended);
     evb_ring_init(&sub->ring, 0, 0, 0, item_drop);
     return sub;

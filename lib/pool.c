@@ -1,0 +1,173 @@
+/* pool.c - free blocks by thread and size. Records are the process's, reused when a thread ends. */
+#include "pool.h"
+#include "alloc.h"
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+static const uint16_t sizes[] = {256, 384, 512, 768, 1024, 1536, 2048, 3072};
+
+enum {
+    CLASSES = sizeof sizes / sizeof sizes[0],
+    KEPT_BYTES = 512 << 10 /* free ones of one size and thread */
+};
+
+struct pool;
+
+struct block {
+    struct pool *owner; /* NULL: too large, or the allocator is the caller's */
+    union {
+        struct block *next; /* while it is free */
+        uintptr_t size_class;
+    };
+    _Alignas(16) char bytes[];
+};
+
+struct pool {
+    struct pool *next; /* fixed after init */
+    atomic_int used;
+    struct block *free[CLASSES]; /* own thread only */
+    int count[CLASSES];
+    /* what other threads gave back; the count is a bound, not a truth */
+    struct {
+        struct block *_Atomic top;
+        atomic_int count;
+        char apart[64]; /* from the cache line of the next */
+    } returned[CLASSES];
+};
+
+static struct pool *_Atomic pools;
+static _Thread_local struct pool *mine;
+static pthread_key_t key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void thread_gone(void *pool)
+{
+    mine = NULL;
+    atomic_store(&((struct pool *)pool)->used, 0);
+}
+
+static void start(void)
+{
+    pthread_key_create(&key, thread_gone);
+}
+
+static struct pool *adopt(void)
+{
+    pthread_once(&once, start);
+    struct pool *pool = atomic_load(&pools);
+    for (int unused = 0; pool; pool = pool->next, unused = 0)
+        if (atomic_compare_exchange_strong(&pool->used, &unused, 1))
+            break;
+    if (!pool) {
+        pool = evb_calloc(1, sizeof *pool);
+        if (!pool)
+            return NULL;
+        atomic_init(&pool->used, 1);
+        pool->next = atomic_load(&pools);
+        while (!atomic_compare_exchange_weak(&pools, &pool->next, pool))
+            continue;
+    }
+    if (pthread_setspecific(key, pool) != 0) {
+        atomic_store(&pool->used, 0);
+        return NULL;
+    }
+    return mine = pool;
+}
+
+static int class_of(size_t size)
+{
+    int n = 0;
+    while (size > sizes[n])
+        n++;
+    return n;
+}
+
+static bool is_pooled(size_t size)
+{
+    return size <= sizes[CLASSES - 1] && !evb_alloc_is_hooked();
+}
+
+size_t evb_pool_room(size_t size)
+{
+    return sizeof(struct block) + (is_pooled(size) ? sizes[class_of(size)] : size);
+}
+
+static int kept_most(int n)
+{
+    return KEPT_BYTES / sizes[n];
+}
+
+static void *plain(size_t size)
+{
+    struct block *block = size > SIZE_MAX - sizeof *block ? NULL : evb_alloc(sizeof *block + size);
+    if (!block)
+        return NULL;
+    block->owner = NULL;
+    return block->bytes;
+}
+
+void *evb_pool_take(size_t size)
+{
+    if (!is_pooled(size))
+        return plain(size);
+    struct pool *pool = mine ? mine : adopt();
+    if (!pool)
+        return plain(size);
+    int n = class_of(size);
+    struct block *block = pool->free[n];
+    if (!block && atomic_load_explicit(&pool->returned[n].top, memory_order_relaxed)) {
+        block = atomic_exchange_explicit(&pool->returned[n].top, NULL, memory_order_acquire);
+        pool->count[n] +=
+            atomic_exchange_explicit(&pool->returned[n].count, 0, memory_order_relaxed);
+    }
+    if (block) {
+        pool->free[n] = block->next;
+        pool->count[n]--;
+    } else {
+        pool->count[n] = 0;
+        block = evb_alloc(sizeof *block + sizes[n]);
+        if (!block)
+            return NULL;
+    }
+    block->owner = pool;
+    block->size_class = (uintptr_t)n;
+    return block->bytes;
+}
+
+static void give_back(struct pool *owner, struct block *block, int n)
+{
+    if (atomic_load_explicit(&owner->returned[n].count, memory_order_relaxed) >= kept_most(n)) {
+        evb_free(block);
+        return;
+    }
+    atomic_fetch_add_explicit(&owner->returned[n].count, 1, memory_order_relaxed);
+    struct block *top = atomic_load_explicit(&owner->returned[n].top, memory_order_relaxed);
+    do
+        block->next = top;
+    while (!atomic_compare_exchange_weak_explicit(&owner->returned[n].top, &top, block,
+                                                  memory_order_release, memory_order_relaxed));
+}
+
+void evb_pool_give(void *memory)
+{
+    if (!memory)
+        return;
+    struct block *block = (struct block *)(void *)((char *)memory - offsetof(struct block, bytes));
+    struct pool *owner = block->owner;
+    if (!owner) {
+        evb_free(block);
+        return;
+    }
+    int n = (int)block->size_class;
+    if (owner != mine) {
+        give_back(owner, block, n);
+    } else if (owner->count[n] >= kept_most(n)) {
+        evb_free(block);
+    } else {
+        block->next = owner->free[n];
+        owner->free[n] = block;
+        owner->count[n]++;
+    }
+}
