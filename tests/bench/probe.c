@@ -84,12 +84,19 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-double probe_median(double *values, int count)
+double probe_quantile(double *values, int count, double part)
 {
     if (count == 0)
         return 0;
     qsort(values, (size_t)count, sizeof *values, compare_doubles);
-    return (values[(count - 1) / 2] + values[count / 2]) / 2;
+    double at = part * (count - 1);
+    int below = (int)at, above = below + 1 < count ? below + 1 : below;
+    return values[below] + (values[above] - values[below]) * (at - below);
+}
+
+double probe_median(double *values, int count)
+{
+    return probe_quantile(values, count, 0.5);
 }
 
 static int64_t time_burst(void (*burst)(void *context, int n), void *context, int n)
