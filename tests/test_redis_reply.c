@@ -1,4 +1,5 @@
-/* test_redis_reply.c - frames through hiredis's reader and the gate: whole, byte by byte, broken. */
+/* test_redis_reply.c - frames through hiredis's reader and the gate: whole, byte by byte, broken.
+ */
 #include "alloc.h"
 #include "harness/failing.h"
 #include "list.h"
@@ -43,7 +44,7 @@ static void show(const struct evb_reply *reply, char *out, size_t room)
 {
     size_t at = strlen(out);
     if (reply->kind <= EVB_REPLY_ERROR) {
-        snprintf(out + at, room - at, "%c(%s)", "ste"[reply->kind], reply->text);
+        snprintf(out + at, room - at, "%c(%s)", "ste"[reply->kind], reply -> text);
     } else if (reply->kind == EVB_REPLY_INTEGER) {
         snprintf(out + at, room - at, "i(%lld)", reply->integer);
     } else if (reply->kind == EVB_REPLY_NIL) {
