@@ -276,11 +276,17 @@ static const struct {
     {"", false, EVBUS_EREMOTE},
 };
 
+/* The oldest written one. Marks may stand in front of it while something was refused for now. */
 static struct evb_item *answered(struct evb_outbox *outbox)
 {
-    struct evb_item *item = first(&outbox->written);
     outbox->answered_count++;
-    return item;
+    EVB_LIST_EACH(&outbox->written, node)
+    {
+        struct evb_item *item = evb_container(node, struct evb_item, node);
+        if (!item->mark)
+            return item;
+    }
+    return NULL;
 }
 
 bool evb_outbox_answer(struct evb_outbox *outbox, int64_t receivers)

@@ -413,6 +413,25 @@ START_TEST(marks)
 }
 END_TEST
 
+/* A flush between a refused event and one that is still in flight. */
+START_TEST(marks_and_refusals)
+{
+    take(1, 1);
+    mark(2);
+    take(3, 3);
+    ck_assert_str_eq(wire(-1), "1:1 3:2 ");
+    evb_outbox_answer_error(&outbox, "BUSY");
+    ck_assert(evb_outbox_answer(&outbox, 1)); /* that is the answer to 3 */
+    expect("a3 ");
+    ck_assert(evb_outbox_settled(&outbox));
+    evb_outbox_retry(&outbox);
+    ck_assert_str_eq(wire(-1), "1:3 ");
+    ck_assert(evb_outbox_answer(&outbox, 1));
+    expect("a1 m2 ");
+    end("");
+}
+END_TEST
+
 /* A flush while something was refused, and the link drops before the pause is over. */
 START_TEST(marks_and_refusals_and_drops)
 {
@@ -453,6 +472,7 @@ int main(void)
     tcase_add_test(tests, retry_keeps_the_order);
     tcase_add_loop_test(tests, link_lost, 0, 2);
     tcase_add_test(tests, marks);
+    tcase_add_test(tests, marks_and_refusals);
     tcase_add_loop_test(tests, marks_and_refusals_and_drops, 0, 2);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
