@@ -315,7 +315,7 @@ bool evb_outbox_answer_error(struct evb_outbox *outbox, const char *error)
     evb_list_remove(&item->node);
     evb_list_push(&outbox->again, &item->node);
     item->seq = 0; /* not executed: as a new one, for later ones may have been */
-    item->written_once = false;
+    item->written_once = item->in_doubt;
     return true;
 }
 
@@ -333,13 +333,12 @@ void evb_outbox_retry(struct evb_outbox *outbox)
 
 void evb_outbox_link_lost(struct evb_outbox *outbox)
 {
-    if (!outbox->resend) {
-        EVB_LIST_EACH(&outbox->written, node)
-        {
-            struct evb_item *item = evb_container(node, struct evb_item, node);
-            if (!item->mark)
-                finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EAWAY, -1);
-        }
+    EVB_LIST_EACH(&outbox->written, node)
+    {
+        struct evb_item *item = evb_container(node, struct evb_item, node);
+        item->in_doubt = true;
+        if (!item->mark && !outbox->resend)
+            finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EAWAY, -1);
     }
     evb_list_prepend(&outbox->waiting, &outbox->written);
     evb_list_prepend(&outbox->waiting, &outbox->again);

@@ -375,6 +375,24 @@ START_TEST(link_lost)
 }
 END_TEST
 
+/* In flight when the link dropped, then refused for now: it may have been executed the first time.
+ */
+START_TEST(in_doubt_stays_in_doubt)
+{
+    begin(EVB_FULL_DROP_OLDEST, 8, 100000, 1000);
+    take(1, 1);
+    wire(-1);
+    evb_outbox_link_lost(&outbox);
+    wire(-1);
+    evb_outbox_answer_error(&outbox, "LOADING");
+    evb_outbox_retry(&outbox);
+    now_ms += 5000;
+    evb_outbox_expire(&outbox);
+    expect("");
+    end("u1 ");
+}
+END_TEST
+
 START_TEST(marks)
 {
     mark(1); /* nothing is owed */
@@ -474,6 +492,7 @@ int main(void)
     tcase_add_test(tests, marks);
     tcase_add_test(tests, marks_and_refusals);
     tcase_add_loop_test(tests, marks_and_refusals_and_drops, 0, 2);
+    tcase_add_test(tests, in_doubt_stays_in_doubt);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
