@@ -324,11 +324,29 @@ bool evb_outbox_settled(const struct evb_outbox *outbox)
     return outbox->written_count == outbox->answered_count;
 }
 
+/* All waits again. Receivers let go what is below a number they saw: what has one goes before what
+ * was refused and gets a new one; marks wait for both. */
+static void put_back(struct evb_outbox *outbox)
+{
+    struct evb_node numbered, marks;
+    evb_list_init(&numbered);
+    evb_list_init(&marks);
+    evb_list_prepend(&outbox->waiting, &outbox->written);
+    bool refused = !evb_list_empty(&outbox->again);
+    struct evb_item *item;
+    while (refused && (item = first(&outbox->waiting)) && (item->mark || item->seq)) {
+        evb_list_remove(&item->node);
+        evb_list_push(item->mark ? &marks : &numbered, &item->node);
+    }
+    evb_list_prepend(&outbox->waiting, &marks);
+    evb_list_prepend(&outbox->waiting, &outbox->again);
+    evb_list_prepend(&outbox->waiting, &numbered);
+    finish_marks(outbox);
+}
+
 void evb_outbox_retry(struct evb_outbox *outbox)
 {
-    evb_list_prepend(&outbox->waiting, &outbox->written); /* only marks can be there */
-    evb_list_prepend(&outbox->waiting, &outbox->again);
-    finish_marks(outbox);
+    put_back(outbox);
 }
 
 void evb_outbox_link_lost(struct evb_outbox *outbox)
@@ -340,10 +358,8 @@ void evb_outbox_link_lost(struct evb_outbox *outbox)
         if (!item->mark && !outbox->resend)
             finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EAWAY, -1);
     }
-    evb_list_prepend(&outbox->waiting, &outbox->written);
-    evb_list_prepend(&outbox->waiting, &outbox->again);
     outbox->written_count = outbox->answered_count = 0;
-    finish_marks(outbox);
+    put_back(outbox);
 }
 
 void evb_outbox_abandon(struct evb_outbox *outbox, int error)

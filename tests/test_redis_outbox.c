@@ -375,6 +375,42 @@ START_TEST(link_lost)
 }
 END_TEST
 
+/* A receiver lets go what is not above the highest number it saw: on one connection they rise,
+ * whatever was refused before the link dropped. */
+START_TEST(numbers_rise_after_a_refusal_and_a_drop)
+{
+    take(1, 3);
+    ck_assert_str_eq(wire(-1), "1:1 2:2 3:3 ");
+    evb_outbox_answer_error(&outbox, "BUSY");
+    mark(4);
+    evb_outbox_link_lost(&outbox);
+    ck_assert_str_eq(wire(-1), "2:2 3:3 1:4 ");
+    for (int i = 0; i < 3; i++)
+        evb_outbox_answer(&outbox, 1);
+    expect("a2 a3 a1 m4 ");
+    end("");
+}
+END_TEST
+
+/* The same when the next connection refuses the first of those in flight. */
+START_TEST(numbers_rise_after_a_drop_and_a_refusal)
+{
+    take(1, 3);
+    ck_assert_str_eq(wire(-1), "1:1 2:2 3:3 ");
+    mark(4);
+    take(5, 5);
+    evb_outbox_link_lost(&outbox);
+    ck_assert_str_eq(wire(1), "1:1 ");
+    evb_outbox_answer_error(&outbox, "BUSY");
+    evb_outbox_retry(&outbox);
+    ck_assert_str_eq(wire(-1), "2:2 3:3 1:4 5:5 ");
+    for (int i = 0; i < 4; i++)
+        evb_outbox_answer(&outbox, 1);
+    expect("a2 a3 a1 m4 a5 ");
+    end("");
+}
+END_TEST
+
 /* In flight when the link dropped, then refused for now: it may have been executed the first time.
  */
 START_TEST(in_doubt_stays_in_doubt)
@@ -489,6 +525,8 @@ int main(void)
     tcase_add_loop_test(tests, refusal, 0, (int)EVB_COUNT(answers));
     tcase_add_test(tests, retry_keeps_the_order);
     tcase_add_loop_test(tests, link_lost, 0, 2);
+    tcase_add_test(tests, numbers_rise_after_a_refusal_and_a_drop);
+    tcase_add_test(tests, numbers_rise_after_a_drop_and_a_refusal);
     tcase_add_test(tests, marks);
     tcase_add_test(tests, marks_and_refusals);
     tcase_add_loop_test(tests, marks_and_refusals_and_drops, 0, 2);
