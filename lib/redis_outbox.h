@@ -28,7 +28,7 @@ struct evb_item {
     int64_t expires_ms;  /* monotonic; INT64_MAX: its own time to live sets no end */
     uint64_t seq;        /* 0: not numbered yet */
     bool written_once;
-    bool in_doubt; /* in flight when a link dropped: it may have been executed */
+    bool in_doubt;  /* in flight when a link dropped: it may have been executed */
     size_t size;    /* bytes reserved */
     char *bytes;    /* the PUBLISH command in RESP, in the item's own memory */
     char *seq_slot; /* in `bytes` */
@@ -50,8 +50,10 @@ struct evb_outbox {
 
     /* loop only */
     struct evb_node waiting, written, again; /* again: refused for now, behind them all go back */
-    uint64_t seq;                            /* the last given */
-    uint64_t written_count, answered_count;  /* on this connection */
+    int64_t soonest_ms; /* monotonic: nothing expires before; INT64_MAX: nothing expires */
+    int64_t with_ttl;   /* items that bring an end of their own */
+    uint64_t seq;       /* the last given */
+    uint64_t written_count, answered_count; /* on this connection */
     bool high;
 };
 

@@ -298,6 +298,60 @@ START_TEST(other_policies_keep)
 }
 END_TEST
 
+START_TEST(expiry)
+{
+    begin(EVB_FULL_REJECT, 100, 100000, 1000);
+    ck_assert_int_eq(evb_outbox_next_expiry_ms(&outbox), INT64_MAX);
+    take(1, 2);
+    now_ms += 400;
+    take_ttl(3, 100);
+    take(4, 4);
+    take_ttl(5, 5000); /* longer than the age: the age ends it */
+    ck_assert_int_eq(evb_outbox_next_expiry_ms(&outbox), now_ms + 100); /* behind the first */
+    now_ms += 99;
+    evb_outbox_expire(&outbox);
+    expect("");
+    now_ms += 1;
+    evb_outbox_expire(&outbox);
+    expect("x3 ");
+    ck_assert_int_eq(last_error, EVBUS_ETIMEDOUT);
+    ck_assert_int_eq(evb_outbox_next_expiry_ms(&outbox), now_ms + 500);
+    now_ms += 500;
+    evb_outbox_expire(&outbox);
+    expect("x1 x2 ");
+    now_ms += 400;
+    ck_assert_str_eq(wire(-1), ""); /* what is too old is not written either */
+    expect("x4 x5 ");
+    evb_outbox_expire(&outbox);
+    ck_assert_int_eq(evb_outbox_next_expiry_ms(&outbox), INT64_MAX);
+    ck_assert_int_eq(evb_metrics_read(&metrics, EVB_COUNT_expired), 5);
+    end("");
+}
+END_TEST
+
+/* What was written may have been executed: it waits without an end, and plans none. */
+START_TEST(written_never_expires)
+{
+    begin(EVB_FULL_REJECT, 100, 100000, 1000);
+    take(1, 1);
+    take_ttl(2, 10);
+    ck_assert_str_eq(wire(-1), "1:1 2:2 ");
+    take(3, 3);
+    evb_outbox_link_lost(&outbox);
+    now_ms += 5000;
+    evb_outbox_expire(&outbox);
+    expect("x3 ");
+    ck_assert_int_eq(evb_outbox_next_expiry_ms(&outbox), INT64_MAX);
+    mark(4);
+    ck_assert_int_eq(evb_outbox_next_expiry_ms(&outbox), INT64_MAX);
+    ck_assert_str_eq(wire(-1), "1:1 2:2 ");
+    ck_assert(evb_outbox_answer(&outbox, 0));
+    ck_assert(evb_outbox_answer(&outbox, 0));
+    expect("a1 a2 m4 ");
+    end("");
+}
+END_TEST
+
 static const struct {
     const char *error;
     bool again;
@@ -522,6 +576,8 @@ int main(void)
     tcase_add_test(tests, evicts_the_oldest);
     tcase_add_test(tests, evicts_by_bytes);
     tcase_add_test(tests, other_policies_keep);
+    tcase_add_test(tests, expiry);
+    tcase_add_test(tests, written_never_expires);
     tcase_add_loop_test(tests, refusal, 0, (int)EVB_COUNT(answers));
     tcase_add_test(tests, retry_keeps_the_order);
     tcase_add_loop_test(tests, link_lost, 0, 2);
