@@ -28,8 +28,10 @@ struct evb_outbox {
 
     /* loop only */
     struct evb_node waiting, written, again; /* again: refused for now, behind them all go back */
-    uint64_t seq;                            /* the last given */
-    uint64_t written_count, answered_count;  /* on this connection */
+    int64_t soonest_ms; /* monotonic: nothing expires before; INT64_MAX: nothing expires */
+    int64_t with_ttl;   /* items that bring an end of their own */
+    uint64_t seq;       /* the last given */
+    uint64_t written_count, answered_count; /* on this connection */
     bool high;
 };
 
