@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RETRY_PAUSE_MS = 100 };
+enum { RETRY_PAUSE_MS = 100, EXPIRY_PAUSE_MS = 10 };
 
 static const struct {
     const char *name;
@@ -92,10 +92,16 @@ static void pump(struct evb_redis *redis)
 static void plan_expiry(struct evb_redis *redis)
 {
     int64_t at_ms = evb_outbox_next_expiry_ms(&redis->outbox), now_ms = evb_clock_mono_ms();
-    if (state_of(redis) == EVB_REDIS_READY || at_ms == INT64_MAX)
+    bool planned = event_pending(redis->expiry, EV_TIMEOUT, NULL);
+    if (state_of(redis) == EVB_REDIS_READY || at_ms == INT64_MAX) {
         event_del(redis->expiry);
-    else if (!event_pending(redis->expiry, EV_TIMEOUT, NULL))
-        arm(redis->expiry, at_ms > now_ms ? at_ms - now_ms + 1 : 1);
+        return;
+    }
+    at_ms = at_ms > now_ms + EXPIRY_PAUSE_MS ? at_ms + 1 : now_ms + EXPIRY_PAUSE_MS;
+    if (planned && redis->expiry_ms <= at_ms)
+        return;
+    redis->expiry_ms = at_ms;
+    arm(redis->expiry, at_ms - now_ms);
 }
 
 void evb_redis_idle(struct evb_redis *redis)
@@ -250,22 +256,14 @@ static void link_up(struct evb_link *link, void *user)
         evb_hello_send(&redis->subscriber_hello, &redis->subscriber, &redis->set.login);
 }
 
-static void link_drained(struct evb_link *link, void *user)
-{
-    (void)link;
-    pump(user);
-}
-
 static void link_down(struct evb_link *link, int error, const char *why, void *user)
 {
     (void)link;
     lose(user, error, why);
 }
 
-static const struct evb_link_hooks publisher_hooks = {link_up, publisher_reply, link_drained,
-                                                      link_down};
-static const struct evb_link_hooks subscriber_hooks = {link_up, subscriber_reply, link_drained,
-                                                       link_down};
+static const struct evb_link_hooks publisher_hooks = {link_up, publisher_reply, link_down};
+static const struct evb_link_hooks subscriber_hooks = {link_up, subscriber_reply, link_down};
 
 /* A topic was confirmed or refused; this node's own inbox is no business of anybody else. */
 static void on_decided(const struct evb_topic *topic, void *user)

@@ -9,6 +9,7 @@
 #ifndef EVB_REDIS_H
 #define EVB_REDIS_H
 #include "backoff.h"
+#include "log.h"
 #include "redis_dns.h"
 #include "redis_heart.h"
 #include "redis_hello.h"
@@ -73,6 +74,7 @@ struct evb_redis {
     int address_count, address_index;
     struct evb_heart heart;
     struct event *timer, *deadline, *pause, *expiry; /* owned */
+    int64_t expiry_ms;                               /* monotonic: when `expiry` fires */
     pthread_mutex_t error_lock;                      /* a leaf */
     char error[256];                                 /* under error_lock: why it is away, or "" */
 };

@@ -55,6 +55,7 @@ void evb_sub_unref(evbus_sub *sub)
  * that nothing of the caller's is touched once evbus_unsubscribe() has returned. */
 static void try_end(evbus_sub *sub)
 {
+    evb_hazard_barrier();
     if (evb_hazard_held(sub))
         return;
     pthread_mutex_lock(&sub->lock);

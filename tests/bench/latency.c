@@ -24,7 +24,7 @@ void latency_report(void)
     double *measured = samples + LATENCY_WARMUP;
     int count = LATENCY_EVENTS - LATENCY_WARMUP;
     probe_report("us", probe_median(measured, count));
-    probe_report("p99_us", measured[count * 99 / 100]);
+    probe_report("p99_us", probe_quantile(measured, count, 0.99));
 }
 
 int latency_timer(void)

@@ -15,6 +15,7 @@
 
 #define SLICE_NS 5000000
 #define SLICES   21
+#define WARMUP   10000
 #define STAMP_AT 5 /* behind {"t": */
 
 void probe_pin(int core)
@@ -83,24 +84,32 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-double probe_median(double *values, int count)
+double probe_quantile(double *values, int count, double part)
 {
     if (count == 0)
         return 0;
     qsort(values, (size_t)count, sizeof *values, compare_doubles);
-    return (values[(count - 1) / 2] + values[count / 2]) / 2;
+    double at = part * (count - 1);
+    int below = (int)at, above = below + 1 < count ? below + 1 : below;
+    return values[below] + (values[above] - values[below]) * (at - below);
+}
+
+double probe_median(double *values, int count)
+{
+    return probe_quantile(values, count, 0.5);
 }
 
 static int64_t time_burst(void (*burst)(void *context, int n), void *context, int n)
 {
-    int64_t start = probe_now_ns();
+    int64_t start = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     burst(context, n);
-    return probe_now_ns() - start;
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID) - start;
 }
 
 double probe_burst_ns(void (*burst)(void *context, int n), void *context)
 {
     int n = 64;
+    burst(context, WARMUP); /* first times are slow, and would pass for many */
     while (time_burst(burst, context, n) < SLICE_NS)
         n *= 2;
     double slices[SLICES];

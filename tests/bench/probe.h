@@ -22,9 +22,11 @@ int64_t probe_cpu_ns(void); /* of the whole process, user and system */
 void probe_sleep_ms(int ms);
 void probe_report(const char *figure, double value);
 _Noreturn void probe_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
-double probe_median(double *values, int count); /* sorts them */
+double probe_quantile(double *values, int count, double part); /* part of 0..1; sorts them */
+double probe_median(double *values, int count);
 
-/* Median time of one of the n calls that burst(context, n) makes, over slices of a few ms. */
+/* Median time of one of the n calls that burst(context, n) makes, over slices of a few ms. Time of
+ * this thread's CPU: what others do on the core meanwhile does not count. */
 double probe_burst_ns(void (*burst)(void *context, int n), void *context);
 
 /* PROBE_DATA bytes of JSON and a NUL, with a stamp in a fixed place; and the stamp of such data. */

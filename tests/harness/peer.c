@@ -1,45 +1,25 @@
 /* peer.c - both sides of the other process. */
 #include "harness/peer.h"
+#include "harness/child.h"
 #include "harness/recorder.h"
 #include "harness/suite.h"
-#include <fcntl.h>
-#include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 /* ---- the test's side ---- */
 
-static void become_peer(pid_t parent, int in, int out)
-{
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    dup2(in, STDIN_FILENO);
-    dup2(out, STDOUT_FILENO);
-    if (getppid() == parent)
-        execl("/proc/self/exe", "peer", "peer", (char *)NULL);
-    _exit(127);
-}
+struct peer {
+    struct child child;
+};
 
 struct peer *peer_start(struct server *server, const char *settings)
 {
-    int to[2], from[2];
+    static const char *const words[] = {"/proc/self/exe", "peer", NULL};
     struct peer *peer = calloc(1, sizeof *peer);
-    pid_t parent = getpid();
     ck_assert_ptr_nonnull(peer);
-    ck_assert_int_eq(pipe2(to, O_CLOEXEC), 0);
-    ck_assert_int_eq(pipe2(from, O_CLOEXEC), 0);
-    peer->pid = fork();
-    ck_assert_int_ge(peer->pid, 0);
-    if (peer->pid == 0)
-        become_peer(parent, to[0], from[1]);
-    close(to[0]);
-    close(from[1]);
-    peer->to = fdopen(to[1], "w");
-    peer->from = fdopen(from[0], "r");
-    ck_assert(peer->to && peer->from);
+    child_start(&peer->child, words);
     peer_ask(peer, "open redis.path=%s %s", server->socket, settings);
     return peer;
 }
@@ -48,30 +28,24 @@ const char *peer_ask(struct peer *peer, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    vfprintf(peer->to, format, args);
+    vfprintf(peer->child.to, format, args);
     va_end(args);
-    fputc('\n', peer->to);
-    fflush(peer->to);
-    ssize_t length = getline(&peer->line, &peer->room, peer->from);
-    if (length <= 0)
+    fputc('\n', peer->child.to);
+    fflush(peer->child.to);
+    const char *line = child_line(&peer->child);
+    if (!line)
         ck_abort_msg("the other process gave no answer to: %s", format);
-    peer->line[strcspn(peer->line, "\n")] = '\0';
-    if (!strncmp(peer->line, "error", 5))
-        ck_abort_msg("the other process, asked %s: %s", format, peer->line);
-    return peer->line;
+    if (!strncmp(line, "error", 5))
+        ck_abort_msg("the other process, asked %s: %s", format, line);
+    return line;
 }
 
 void peer_stop(struct peer *peer)
 {
-    int status = 0;
     peer_ask(peer, "close");
-    fclose(peer->to);
-    fclose(peer->from);
-    waitpid(peer->pid, &status, 0);
-    free(peer->line);
+    int status = child_wait(&peer->child);
     free(peer);
-    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the other process ended with %x",
-                  (unsigned)status);
+    ck_assert_msg(status == 0, "the other process ended with %d", status);
 }
 
 /* ---- the other side ---- */

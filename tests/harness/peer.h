@@ -11,14 +11,8 @@
 #ifndef HARNESS_PEER_H
 #define HARNESS_PEER_H
 #include "harness/server.h"
-#include <stdio.h>
 
-struct peer {
-    pid_t pid;
-    FILE *to, *from;
-    char *line; /* owned: the last answer */
-    size_t room;
-};
+struct peer;
 
 struct peer *peer_start(struct server *server,
                         const char *settings); /* opens its bus; "" for none */
