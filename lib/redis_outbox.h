@@ -29,10 +29,11 @@ struct evb_outbox {
     /* loop only */
     struct evb_node waiting; /* never written, or refused for now */
     struct evb_node resend;  /* written on an earlier connection: goes before what waits */
-    struct evb_node written, again; /* again: refused for now, until all that was written is answered */
-    int64_t soonest_ms; /* monotonic: nothing expires before; INT64_MAX: nothing expires */
-    int64_t with_ttl;   /* items that bring an end of their own */
-    uint64_t seq;       /* the last given */
+    struct evb_node written;
+    struct evb_node again; /* refused for now, until all that was written is answered */
+    int64_t soonest_ms;    /* monotonic: nothing expires before; INT64_MAX: nothing expires */
+    int64_t with_ttl;      /* items that bring an end of their own */
+    uint64_t seq;          /* the last given */
     uint64_t written_count, answered_count; /* on this connection */
     bool high;
 };
