@@ -64,6 +64,7 @@ need() {
 find_missing() {
 	missing=
 	need gcc command -v gcc
+	need g++ command -v g++
 	need libc6-dev has_header stdio.h
 	need make command -v make
 	need pkg-config command -v pkg-config
