@@ -118,7 +118,8 @@ void evb_hazard_barrier(void)
         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
 }
 
-/* From the last slot to the first: evb_hazard_swap() moves an object down, and must not slip past. */
+/* From the last slot to the first: evb_hazard_swap() moves an object down, and must not slip
+ * past. */
 bool evb_hazard_held(const void *object)
 {
     for (struct evb_thread *t = atomic_load(&records); t; t = t->next)
