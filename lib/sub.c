@@ -152,7 +152,7 @@ static void count_dropped(evbus_sub *sub, int n)
 
 static void push(evbus_sub *sub, evbus_event *event)
 {
-    struct evb_ring_item item = {evbus_event_ref(event), NULL};
+    struct evb_ring_item item = {.event = evbus_event_ref(event)};
     pthread_mutex_lock(&sub->lock);
     int dropped = evb_ring_push(&sub->ring, item);
     bool schedule = !sub->scheduled;
@@ -211,7 +211,8 @@ void evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
         call(sub, event, thread);
     } else if (sub->deliver == EVB_DELIVER_QUEUE) {
         evb_sub_ref(sub);
-        sub->enqueue(sub->queue, (struct evb_ring_item){evbus_event_ref(event), sub});
+        sub->enqueue(sub->queue,
+                     (struct evb_ring_item){.event = evbus_event_ref(event), .sub = sub});
     } else if (may_call_now(sub, how, thread)) {
         call(sub, event, thread);
     } else {
