@@ -76,17 +76,20 @@ static void arm(struct event *timer, int64_t ms)
 
 /* ---- writing ---- */
 
-static void pump(struct evb_redis *redis)
+/* True: something was written. */
+static bool pump(struct evb_redis *redis)
 {
     struct evb_link *link = &redis->publisher;
-    while (link->up && state_of(redis) == EVB_REDIS_READY) {
-        struct evb_item *item = NULL;
+    uint64_t before = redis->outbox.written_count;
+    struct evb_item *item = NULL;
+    do {
+        if (!link->up || state_of(redis) != EVB_REDIS_READY)
+            return false;
         while (evb_link_backlog(link) < EVB_LINK_FULL && (item = evb_outbox_next(&redis->outbox)))
             evb_link_send(link, item->bytes, item->length);
         evb_link_flush(link);
-        if (!item || evb_link_backlog(link) > 0)
-            return;
-    }
+    } while (item && evb_link_backlog(link) == 0);
+    return redis->outbox.written_count != before;
 }
 
 static void plan_expiry(struct evb_redis *redis)
@@ -104,11 +107,12 @@ static void plan_expiry(struct evb_redis *redis)
     arm(redis->expiry, at_ms - now_ms);
 }
 
-void evb_redis_idle(struct evb_redis *redis)
+bool evb_redis_idle(struct evb_redis *redis)
 {
-    pump(redis);
+    bool wrote = pump(redis);
     evb_link_flush(&redis->subscriber);
     plan_expiry(redis);
+    return wrote;
 }
 
 /* ---- readiness and heartbeat ---- */
@@ -168,12 +172,12 @@ static void on_control(struct evb_redis *redis, const struct evb_reply *reply)
         break;
     case EVB_CONTROL_ROLE:
         rc = evb_hello_read(reply, &redis->server, why, sizeof why);
-        atomic_store(&redis->rtt_us, redis->heart.rtt_us);
         break;
     case EVB_CONTROL_FENCE:
         rc = evb_heart_answered(&redis->heart, reply, why, sizeof why);
         break;
     }
+    atomic_store(&redis->rtt_us, redis->heart.rtt_us);
     if (rc != 0)
         lose(redis, rc, why);
     else

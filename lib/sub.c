@@ -7,7 +7,11 @@
 #include <errno.h>
 #include <string.h>
 
-enum { DRAIN_AT_ONCE = 256, DRAIN_A_TURN = 1024 }; /* then the next subscription has its turn */
+enum {
+    DRAIN_AT_ONCE = 256,
+    DRAIN_A_TURN = 1024,
+    AHEAD = 3
+}; /* then the next subscription has its turn */
 
 static void drain(struct evb_job *job);
 
@@ -180,6 +184,8 @@ static void drain(struct evb_job *job)
             sub->scheduled = more = false;
         pthread_mutex_unlock(&sub->lock);
         for (int i = 0; i < n; i++) {
+            if (i + AHEAD < n) /* another core wrote it */
+                evb_event_prefetch(items[i + AHEAD].event);
             call(sub, items[i].event, thread);
             evbus_event_unref(items[i].event);
         }
