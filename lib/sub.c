@@ -144,7 +144,11 @@ static void drain(struct evb_job *job)
     evbus_sub *sub = evb_container(job, evbus_sub, job);
     struct evb_thread *thread = evb_thread_self();
     struct evb_ring_item items[DRAIN_AT_ONCE];
-    bool more = thread != NULL;
+    bool more = true;
+    if (!thread) { /* no memory for its record: what waits goes on waiting */
+        evb_loop_post(sub->loop, &sub->job);
+        return;
+    }
     for (int turn = 0; more && turn < DRAIN_A_TURN; turn += DRAIN_AT_ONCE) {
         pthread_mutex_lock(&sub->lock);
         int n = evb_ring_pop(&sub->ring, items, DRAIN_AT_ONCE);

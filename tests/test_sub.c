@@ -270,6 +270,23 @@ START_TEST(names_of_stats)
 }
 END_TEST
 
+/* Without memory for its thread's record nothing can be handed over: later it can. */
+START_TEST(loop_without_memory)
+{
+    open_thread();
+    evbus_sub *sub = sub_of(EVB_DELIVER_LOOP, keep, NULL);
+    deliver_local(sub, 1);
+    deliver_local(sub, 2);
+    atomic_store(&memory_left, 0);
+    start_thread();
+    await_count(&got_count, 2);
+    atomic_store(&memory_left, -1);
+    close_thread();
+    ck_assert(evb_sub_idle(sub));
+    end(sub);
+}
+END_TEST
+
 static void use(bool fails)
 {
     setup();
@@ -317,6 +334,7 @@ int main(void)
     tcase_add_test(tests, everybody_has_a_turn);
     tcase_add_test(tests, queue_gets_references);
     tcase_add_test(tests, names_of_stats);
+    tcase_add_test(tests, loop_without_memory);
     tcase_add_test(tests, memory_runs_out);
     return unit_run(suite);
 }
