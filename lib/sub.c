@@ -97,8 +97,9 @@ int evb_sub_wait_ended(evbus_sub *sub, int timeout_ms)
     pthread_mutex_lock(&sub->lock);
     while (atomic_load(&sub->state) != EVB_SUB_ENDED && rc != ETIMEDOUT)
         rc = evb_cond_wait(&sub->ended, &sub->lock, deadline_ms);
+    bool ended = atomic_load(&sub->state) == EVB_SUB_ENDED;
     pthread_mutex_unlock(&sub->lock);
-    return rc == ETIMEDOUT ? evb_fail(EVBUS_ETIMEDOUT, "a handler still runs") : 0;
+    return ended ? 0 : evb_fail(EVBUS_ETIMEDOUT, "a handler still runs");
 }
 
 static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)

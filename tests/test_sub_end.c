@@ -154,6 +154,32 @@ START_TEST(waits_for_the_loop)
 }
 END_TEST
 
+/* ENDED while the waiter's time runs out: it has ended, so the waiter is told that. */
+static void *wait_briefly(void *sub)
+{
+    atomic_fetch_add(&inside, 1);
+    return evb_sub_wait_ended(sub, 50) == 0 ? sub : NULL;
+}
+
+START_TEST(ended_at_the_deadline)
+{
+    void *told;
+    evbus_sub *sub = sub_of(EVB_DELIVER_INLINE, count, NULL);
+    pthread_t thread = thread_start(wait_briefly, sub);
+    await_count(&inside, 1);
+    for (int64_t from = unit_now_us(); unit_now_us() - from < 20000;)
+        sched_yield(); /* it waits by now, or will find the lock taken */
+    pthread_mutex_lock(&sub->lock);
+    for (int64_t from = unit_now_us(); unit_now_us() - from < 100000;)
+        sched_yield(); /* its time is up, and it wants the lock back */
+    atomic_store(&sub->state, EVB_SUB_ENDED);
+    pthread_mutex_unlock(&sub->lock);
+    ck_assert_int_eq(pthread_join(thread, &told), 0);
+    ck_assert_ptr_nonnull(told);
+    evb_sub_unref(sub);
+}
+END_TEST
+
 static int end_itself(evbus_sub *sub, evbus_event *event, void *user)
 {
     count(sub, event, user);
@@ -365,6 +391,7 @@ int main(void)
     tcase_add_test(tests, on_free_asked_for);
     tcase_add_test(tests, waits_for_all_that_run);
     tcase_add_test(tests, waits_for_the_loop);
+    tcase_add_test(tests, ended_at_the_deadline);
     tcase_add_test(tests, inside_its_own_handler);
     tcase_add_test(tests, handlers_ending_each_other);
     tcase_add_test(tests, on_free_is_a_callback);
