@@ -202,10 +202,20 @@ bool evb_sub_idle(evbus_sub *sub)
     return idle;
 }
 
+/* Its lock may have been held when the child began: there it must not be touched. */
+static int check_fork(const evbus_sub *sub)
+{
+    if (sub->generation == evb_fork_generation())
+        return 0;
+    return evb_fail(EVBUS_EFORK, "the subscription belongs to the parent process");
+}
+
 int evbus_sub_on_free(evbus_sub *sub, evbus_free_fn fn)
 {
     if (!sub || !fn)
         return evb_fail(EVBUS_EINVAL, "evbus_sub_on_free: needs a subscription and a function");
+    if (check_fork(sub) != 0)
+        return EVBUS_EFORK;
     pthread_mutex_lock(&sub->lock);
     bool over = atomic_load(&sub->state) == EVB_SUB_ENDED || sub->freeing;
     if (!over)
@@ -220,6 +230,8 @@ int64_t evbus_sub_stat(const evbus_sub *sub, const char *name)
 {
     if (!sub || !name)
         return -1;
+    if (check_fork(sub) != 0)
+        return EVBUS_EFORK;
     if (!strcmp(name, "delivered"))
         return atomic_load(&sub->delivered);
     if (!strcmp(name, "failed"))

@@ -2,6 +2,8 @@
  * counts. */
 #include "sub_fixture.h"
 #include <evbus.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static uint64_t got[20000];
 static atomic_int got_count, on_loop, in_callback;
@@ -270,6 +272,34 @@ START_TEST(names_of_stats)
 }
 END_TEST
 
+static void never(void *user)
+{
+    (void)user;
+    _exit(9);
+}
+
+/* A lock that another thread held when the child began is never given back there. */
+START_TEST(a_child_is_told_at_once)
+{
+    int status;
+    evbus_sub *sub = sub_of(EVB_DELIVER_LOOP, keep, NULL);
+    pthread_mutex_lock(&sub->lock);
+    pid_t child = fork();
+    if (child == 0) {
+        alarm(10);
+        bool told = evbus_sub_stat(sub, "queued") == EVBUS_EFORK &&
+                    evbus_last_code() == EVBUS_EFORK &&
+                    evbus_sub_stat(sub, "delivered") == EVBUS_EFORK &&
+                    evbus_sub_on_free(sub, never) == EVBUS_EFORK;
+        _exit(told ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    pthread_mutex_unlock(&sub->lock);
+    end(sub);
+}
+END_TEST
+
 /* Without memory for its thread's record nothing can be handed over: later it can. */
 START_TEST(loop_without_memory)
 {
@@ -334,6 +364,7 @@ int main(void)
     tcase_add_test(tests, everybody_has_a_turn);
     tcase_add_test(tests, queue_gets_references);
     tcase_add_test(tests, names_of_stats);
+    tcase_add_test(tests, a_child_is_told_at_once);
     tcase_add_test(tests, loop_without_memory);
     tcase_add_test(tests, memory_runs_out);
     return unit_run(suite);
