@@ -246,6 +246,29 @@ START_TEST(events_of_the_ended_are_skipped)
 }
 END_TEST
 
+static void *deliver_when_empty(void *to)
+{
+    while (evbus_queue_stat(queue, "queued") > 0)
+        sched_yield();
+    deliver_local(to, 77);
+    return NULL;
+}
+
+/* A queue that held only such events is an empty queue: the wait goes on. */
+START_TEST(waits_past_events_of_the_ended)
+{
+    static const int timeouts[] = {-1, 20000};
+    evbus_sub *other = sub_into(queue, 1);
+    deliver_local(other, 1);
+    deliver_local(other, 2);
+    evb_sub_end(other);
+    pthread_t thread = thread_start(deliver_when_empty, sub);
+    ck_assert_int_eq(next(queue, timeouts[_i]), 77);
+    thread_join(thread);
+    evb_sub_unref(other);
+}
+END_TEST
+
 START_TEST(keeps_its_subscriptions)
 {
     enum { MANY = 50 };
@@ -389,6 +412,7 @@ int main(void)
     tcase_add_test(tests, closed_and_empty);
     tcase_add_test(tests, cleared);
     tcase_add_test(tests, events_of_the_ended_are_skipped);
+    tcase_add_loop_test(tests, waits_past_events_of_the_ended, 0, 2);
     tcase_add_test(tests, keeps_its_subscriptions);
     tcase_add_test(tests, many_push_many_pull);
     tcase_add_test(tests, memory_runs_out);
