@@ -161,6 +161,14 @@ static int keep_live(struct evb_ring_item *items, int count)
     return kept;
 }
 
+/* Its lock may have been held when the child began: there it must not be touched. */
+static int check_fork(const evbus_queue *queue)
+{
+    if (queue->generation == evb_fork_generation())
+        return 0;
+    return evb_fail(EVBUS_EFORK, "the queue belongs to the parent process");
+}
+
 enum { PULL_MOST = 256 };
 
 /* Up to `max` that are somebody's. Lock held. */
@@ -206,8 +214,8 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
     if (!queue || !events || max < 1)
         return evb_fail(EVBUS_EINVAL,
                         "evbus_queue_next: needs a queue, room for events and max >= 1");
-    if (queue->generation != evb_fork_generation())
-        return evb_fail(EVBUS_EFORK, "the queue belongs to the parent process");
+    if (check_fork(queue) != 0)
+        return EVBUS_EFORK;
     if (timeout_ms != 0 && evb_loop_is_here(queue->loop))
         return evb_fail(EVBUS_EDEADLK,
                         "pulling with a timeout on the bus's own loop would wait for "
@@ -236,6 +244,8 @@ int evbus_queue_fd(evbus_queue *queue)
 {
     if (!queue)
         return evb_fail(EVBUS_EINVAL, "evbus_queue_fd: no queue");
+    if (check_fork(queue) != 0)
+        return EVBUS_EFORK;
     int rc = 0;
     pthread_mutex_lock(&queue->lock);
     if (queue->fds[0] < 0) {
@@ -252,6 +262,8 @@ int64_t evbus_queue_stat(const evbus_queue *queue, const char *name)
 {
     if (!queue || !name)
         return -1;
+    if (check_fork(queue) != 0)
+        return EVBUS_EFORK;
     pthread_mutex_t *lock = (pthread_mutex_t *)&queue->lock;
     pthread_mutex_lock(lock);
     int64_t value = !strcmp(name, "queued")    ? (int64_t)queue->ring.count

@@ -5,6 +5,8 @@
 #include <evbus.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static evbus_queue *queue;
 static evbus_sub *sub;
@@ -269,6 +271,25 @@ START_TEST(waits_past_events_of_the_ended)
 }
 END_TEST
 
+START_TEST(a_child_is_told_at_once)
+{
+    int status;
+    pthread_mutex_lock(&queue->lock); /* as another thread may have it */
+    pid_t child = fork();
+    if (child == 0) {
+        evbus_event *event;
+        alarm(10);
+        bool told = evbus_queue_next(queue, 0, &event, NULL) == EVBUS_EFORK &&
+                    evbus_queue_fd(queue) == EVBUS_EFORK &&
+                    evbus_queue_stat(queue, "queued") == EVBUS_EFORK;
+        _exit(told ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    pthread_mutex_unlock(&queue->lock);
+}
+END_TEST
+
 START_TEST(keeps_its_subscriptions)
 {
     enum { MANY = 50 };
@@ -413,6 +434,7 @@ int main(void)
     tcase_add_test(tests, cleared);
     tcase_add_test(tests, events_of_the_ended_are_skipped);
     tcase_add_loop_test(tests, waits_past_events_of_the_ended, 0, 2);
+    tcase_add_test(tests, a_child_is_told_at_once);
     tcase_add_test(tests, keeps_its_subscriptions);
     tcase_add_test(tests, many_push_many_pull);
     tcase_add_test(tests, memory_runs_out);
