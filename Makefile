@@ -4,18 +4,13 @@
 SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
        lib/match.c lib/backoff.c lib/json.c \
        lib/option.c lib/url.c lib/config.c lib/config_load.c lib/event.c lib/event_set.c \
-       lib/codec_write.c lib/codec_scan.c lib/codec_read.c lib/seen.c lib/metrics.c \
-       lib/thread.c lib/ring.c lib/loop.c lib/wait.c lib/sub.c lib/queue.c lib/trie.c lib/registry.c \
+       lib/codec_write.c lib/codec_scan.c lib/codec.c lib/seen.c lib/metrics.c \
+       lib/thread.c lib/ring.c lib/loop.c lib/wait.c lib/sub.c lib/queue.c lib/trie.c lib/snapshot.c lib/registry.c \
        lib/redis_reply.c lib/redis_link.c lib/redis_dns.c lib/redis_hello.c lib/redis_subs.c \
-       lib/redis_heart.c lib/redis_outbox.c lib/redis.c \
+       lib/redis_heart.c lib/redis_item.c lib/redis_outbox.c lib/redis.c \
        lib/bus.c lib/waiter.c lib/interest.c lib/route.c lib/subscribe.c lib/report.c lib/close.c \
        lib/open.c
 
-PREFIX ?= /usr/local
-LIBDIR ?= $(PREFIX)/lib
-INCLUDEDIR ?= $(PREFIX)/include
-MANDIR ?= $(PREFIX)/share/man
-BINDIR ?= $(PREFIX)/bin
 PKG_CONFIG ?= pkg-config
 B := build
 
@@ -53,7 +48,7 @@ help:
 	@echo 'make check        all tests (a real redis-server is started by them)'
 	@echo 'make check-san    the tests under ASan+UBSan, then under TSan'
 	@echo 'make bench        ratios against peers in one run'
-	@echo 'make install      DESTDIR= PREFIX= LIBDIR= MANDIR='
+	@echo 'make clean        removes the build folder'
 
 deps:
 	@./pkgconfig/install-deps.sh
@@ -112,8 +107,8 @@ $(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o $(HARNESS) $(B)
 
 TESTS := $(UNIT) $(INTEGRATION)
 
-check: all $(TESTS:%=$(B)/%) check-structure
-	@B=$(B) tests/run.sh $(TESTS)
+check: all $(TESTS:%=$(B)/%)
+	@B=$(B) CC="$(CC)" CXX="$(CXX)" tests/run.sh structure $(TESTS)
 
 check-structure: all
 	@B=$(B) CC="$(CC)" CXX="$(CXX)" tests/structure.sh
@@ -132,8 +127,10 @@ san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES)
 	@B=$(B) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="halt_on_error=0 exitcode=66 second_deadlock_stack=1 suppressions=tests/tsan.supp" \
 	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh $(TESTS)
 
+include tests/bench/bench.mk
+
 .SECONDARY:
-.PHONY: all help deps demo check check-san check-structure san-tests bench install uninstall clean
+.PHONY: all help deps demo check check-san check-structure san-tests bench clean
 
 clean:
 	rm -rf $(B)

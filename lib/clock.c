@@ -156,7 +156,7 @@ int evb_time_read(const char *text, size_t length, int64_t *unix_us)
     if (year < 0 || month < 1 || month > 12 || day < 1 || p == end)
         return -1;
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    if (day > month_days[month - 1] + (month == 2 && leap) || !strchr("Tt ", *p++))
+    if (day > month_days[month - 1] + (month == 2 && leap) || !memchr("Tt ", *p++, 3))
         return -1;
     int hour = take(&p, end, 2, ':'), minute = take(&p, end, 2, ':'), second = take(&p, end, 2, 0);
     int64_t fraction, offset;

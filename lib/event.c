@@ -34,7 +34,7 @@ evbus_event *evb_event_alloc(size_t room)
     memset(event, 0, offsetof(evbus_event, node_text));
     atomic_init(&event->refs, 1);
     event->origin = EVBUS_ORIGIN_LOCAL;
-    event->size = (uint32_t)(sizeof *event + room);
+    event->size = (uint32_t)evb_pool_room(sizeof *event + room);
     event->version = (struct evb_text){EVB_VERSION_DEFAULT, sizeof EVB_VERSION_DEFAULT - 1};
     event->spare = event->body;
     event->spare_room = (uint32_t)room;

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* The process's default: what buses opened later begin with. */
-static struct evb_log defaults = {.level = -1};
+static struct evb_log defaults = {.level = -1, .setting = -1};
 
 static int target_push(struct evb_log *log, evbus_log_fn fn, void *user)
 {
@@ -28,6 +28,7 @@ void evb_log_init(struct evb_log *log, const char *name, int level)
     struct evb_log_target *target = atomic_load(&defaults.target);
     memset(log, 0, sizeof *log);
     snprintf(log->name, sizeof log->name, "%s", name);
+    log->setting = level;
     atomic_init(&log->level, default_level < 0 ? level : default_level);
     atomic_init(&log->target, NULL);
     if (target && target->fn)
@@ -51,8 +52,8 @@ int evb_log_set(struct evb_log *log, int level, evbus_log_fn fn, void *user)
         return evb_fail(EVBUS_EINVAL, "log level %d: 0 (none) to %d (debug)", level,
                         EVBUS_LOG_DEBUG);
     int rc = target_push(log, fn, user);
-    if (rc == 0 && level >= 0)
-        atomic_store(&log->level, level);
+    if (rc == 0)
+        atomic_store(&log->level, level < 0 ? log->setting : level);
     return rc;
 }
 

@@ -13,7 +13,9 @@ struct evb_log_target { /* fixed after creation; replaced whole, kept until the 
 struct evb_log {
     _Atomic int level;
     struct evb_log_target *_Atomic target;
-    char name[32]; /* fixed after init: the bus, in front of each line */
+    /* fixed after init */
+    int setting;   /* what level -1 means */
+    char name[32]; /* the bus, in front of each line */
 };
 
 void evb_log_init(struct evb_log *log, const char *name,

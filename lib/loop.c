@@ -74,7 +74,7 @@ void evb_loop_end(struct evb_loop *loop)
      * here. */
     atomic_store(&loop->asleep, 1);
     if ((loop->pending || atomic_load(&loop->inbox)) && atomic_exchange(&loop->asleep, 0))
-        event_active(loop->wake, EV_TIMEOUT, 0);
+        wake_up(loop); /* by the eventfd: event_active() would put it before sockets and timers */
     loop->depth--;
 }
 

@@ -157,7 +157,7 @@ static int open_redis(struct evbus *bus)
     outbox->max_bytes = number(bus, EVB_CFG_OUTBOX_BYTES);
     outbox->max_age_ms = number(bus, EVB_CFG_OUTBOX_AGE);
     outbox->full = (int)number(bus, EVB_CFG_OUTBOX_FULL);
-    outbox->resend = number(bus, EVB_CFG_PUBLISH_RESEND);
+    outbox->may_resend = number(bus, EVB_CFG_PUBLISH_RESEND);
     return evb_redis_init(&bus->redis, &set, &bus->loop, &bus->log, &bus->metrics, &redis_hooks,
                           bus);
 }

@@ -256,22 +256,14 @@ static void link_up(struct evb_link *link, void *user)
         evb_hello_send(&redis->subscriber_hello, &redis->subscriber, &redis->set.login);
 }
 
-static void link_drained(struct evb_link *link, void *user)
-{
-    (void)link;
-    pump(user);
-}
-
 static void link_down(struct evb_link *link, int error, const char *why, void *user)
 {
     (void)link;
     lose(user, error, why);
 }
 
-static const struct evb_link_hooks publisher_hooks = {link_up, publisher_reply, link_drained,
-                                                      link_down};
-static const struct evb_link_hooks subscriber_hooks = {link_up, subscriber_reply, link_drained,
-                                                       link_down};
+static const struct evb_link_hooks publisher_hooks = {link_up, publisher_reply, link_down};
+static const struct evb_link_hooks subscriber_hooks = {link_up, subscriber_reply, link_down};
 
 /* A topic was confirmed or refused; this node's own inbox is no business of anybody else. */
 static void on_decided(const struct evb_topic *topic, void *user)
@@ -431,17 +423,16 @@ static void on_timer(struct evb_redis *redis)
     }
 }
 
-static void on_pause(struct evb_redis *redis)
+static void retry(struct evb_redis *redis)
 {
     evb_outbox_retry(&redis->outbox);
 }
 
-static void on_expiry(struct evb_redis *redis)
+static void expire(struct evb_redis *redis)
 {
     evb_outbox_expire(&redis->outbox);
 }
 
-/* libevent's callbacks, all of one form. */
 #define TIMER(name)                                                                                \
     static void fire_##name(evutil_socket_t fd, short what, void *arg)                             \
     {                                                                                              \
@@ -455,8 +446,8 @@ static void on_expiry(struct evb_redis *redis)
     }
 TIMER(on_timer)
 TIMER(judge)
-TIMER(on_pause)
-TIMER(on_expiry)
+TIMER(retry)
+TIMER(expire)
 
 int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *settings,
                    struct evb_loop *loop, struct evb_log *log, struct evb_metrics *metrics,
@@ -480,8 +471,8 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
     evb_backoff_init(&redis->backoff, settings->backoff_ms, settings->backoff_max_ms);
     redis->timer = event_new(loop->base, -1, 0, fire_on_timer, redis);
     redis->deadline = event_new(loop->base, -1, 0, fire_judge, redis);
-    redis->pause = event_new(loop->base, -1, 0, fire_on_pause, redis);
-    redis->expiry = event_new(loop->base, -1, 0, fire_on_expiry, redis);
+    redis->pause = event_new(loop->base, -1, 0, fire_retry, redis);
+    redis->expiry = event_new(loop->base, -1, 0, fire_expire, redis);
     if (!redis->timer || !redis->deadline || !redis->pause || !redis->expiry)
         return evb_fail_memory();
     return evb_subs_add(&redis->subs, settings->inbox, strlen(settings->inbox), false);

@@ -9,6 +9,7 @@
 #ifndef EVB_REDIS_H
 #define EVB_REDIS_H
 #include "backoff.h"
+#include "log.h"
 #include "redis_dns.h"
 #include "redis_heart.h"
 #include "redis_hello.h"

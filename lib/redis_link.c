@@ -260,8 +260,6 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         finish_connect(link);
     else
         evb_link_flush(link);
-    if (link->up && !link->writable_added)
-        link->hooks->drained(link, link->user);
     evb_loop_end(loop);
 }
 

@@ -4,7 +4,6 @@
 #include "clock.h"
 #include "codec.h"
 #include "config.h"
-#include "pool.h"
 #include "thread.h"
 #include <string.h>
 
@@ -14,6 +13,7 @@ void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
     outbox->metrics = metrics;
     outbox->water = water;
     outbox->user = user;
+    evb_list_init(&outbox->resend);
     evb_list_init(&outbox->waiting);
     evb_list_init(&outbox->written);
     evb_list_init(&outbox->again);
@@ -21,6 +21,9 @@ void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
 }
 
 /* ---- admission ---- */
+
+/* Room for the reports of what an outbox that is full drops, however small it is. */
+enum { REPORTS_AT_LEAST = 1024, REPORT_BYTES_AT_LEAST = 1 << 20 };
 
 /* With drop-oldest a publisher may run ahead of the loop, which evicts, by an eighth of the limit.
  */
@@ -46,8 +49,10 @@ bool evb_outbox_admit_report(struct evb_outbox *outbox, size_t size)
 {
     int64_t events = atomic_fetch_add(&outbox->events, 1) + 1;
     int64_t bytes = atomic_fetch_add(&outbox->bytes, (int64_t)size) + (int64_t)size;
-    if (events <= outbox->max_events + outbox->max_events / 8 + 1 &&
-        bytes <= outbox->max_bytes + outbox->max_bytes / 8) {
+    int64_t more_events = outbox->max_events / 8, more_bytes = outbox->max_bytes / 8;
+    more_events = more_events < REPORTS_AT_LEAST ? REPORTS_AT_LEAST : more_events;
+    more_bytes = more_bytes < REPORT_BYTES_AT_LEAST ? REPORT_BYTES_AT_LEAST : more_bytes;
+    if (events <= outbox->max_events + more_events && bytes <= outbox->max_bytes + more_bytes) {
         atomic_fetch_add(&outbox->reports, 1);
         return true;
     }
@@ -70,20 +75,6 @@ void evb_outbox_release(struct evb_outbox *outbox, size_t size)
 {
     atomic_fetch_sub(&outbox->events, 1);
     atomic_fetch_sub(&outbox->bytes, (int64_t)size);
-}
-
-void evb_item_init(struct evb_item *item)
-{
-    memset(item, 0, sizeof *item);
-    item->expires_ms = INT64_MAX;
-    evb_list_init(&item->node);
-}
-
-void evb_item_free(struct evb_item *item)
-{
-    if (item->event)
-        evbus_event_unref(item->event);
-    evb_pool_give(item);
 }
 
 /* ---- ends ---- */
@@ -149,13 +140,11 @@ static void finish_marks(struct evb_outbox *outbox)
 {
     if (!evb_list_empty(&outbox->again))
         return;
-    struct evb_item *item;
-    while ((item = first(&outbox->written)) && item->mark)
-        finish(outbox, item, EVBUS_ACKED, 0, -1);
-    while (!item && (item = first(&outbox->waiting)) && item->mark) {
-        finish(outbox, item, EVBUS_ACKED, 0, -1);
-        item = NULL;
-    }
+    const struct evb_node *lists[] = {&outbox->written, &outbox->resend, &outbox->waiting};
+    struct evb_item *item = NULL;
+    for (size_t i = 0; !item && i < EVB_COUNT(lists); i++)
+        while ((item = first(lists[i])) && item->mark)
+            finish(outbox, item, EVBUS_ACKED, 0, -1);
 }
 
 /* ---- waiting ---- */
@@ -242,9 +231,9 @@ struct evb_item *evb_outbox_next(struct evb_outbox *outbox)
     struct evb_item *item;
     if (!evb_list_empty(&outbox->again))
         return NULL; /* those that failed go first, when their pause is over */
-    while ((item = first(&outbox->waiting))) {
+    while ((item = first(&outbox->resend)) || (item = first(&outbox->waiting))) {
         if (outbox->max_age_ms > 0 || item->expires_ms != INT64_MAX) {
-            if (end_of(outbox, item) <= evb_clock_mono_ms()) {
+            if (end_of(outbox, item) <= evb_clock_rough_ms()) {
                 finish(outbox, item, EVBUS_EXPIRED, EVBUS_ETIMEDOUT, -1);
                 continue;
             }
@@ -341,21 +330,21 @@ bool evb_outbox_settled(const struct evb_outbox *outbox)
  * was refused and gets a new one; marks wait for both. */
 static void put_back(struct evb_outbox *outbox)
 {
-    struct evb_node numbered, marks;
-    evb_list_init(&numbered);
-    evb_list_init(&marks);
-    evb_list_prepend(&outbox->waiting, &outbox->written);
     bool refused = !evb_list_empty(&outbox->again);
-    struct evb_item *item;
-    while (refused && (item = first(&outbox->waiting)) && (item->mark || item->seq)) {
-        evb_list_remove(&item->node);
-        evb_list_push(item->mark ? &marks : &numbered, &item->node);
+    struct evb_node marks;
+    evb_list_init(&marks);
+    evb_list_prepend(&outbox->resend, &outbox->written);
+    EVB_LIST_EACH(&outbox->resend, node)
+    {
+        if (!refused || !evb_container(node, struct evb_item, node)->mark)
+            continue;
+        evb_list_remove(node);
+        evb_list_push(&marks, node);
     }
     if (refused)
         outbox->soonest_ms = 0; /* they may expire: the next look tells when */
     evb_list_prepend(&outbox->waiting, &marks);
     evb_list_prepend(&outbox->waiting, &outbox->again);
-    evb_list_prepend(&outbox->waiting, &numbered);
     finish_marks(outbox);
 }
 
@@ -370,7 +359,7 @@ void evb_outbox_link_lost(struct evb_outbox *outbox)
     {
         struct evb_item *item = evb_container(node, struct evb_item, node);
         item->in_doubt = true;
-        if (!item->mark && !outbox->resend)
+        if (!item->mark && !outbox->may_resend)
             finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EAWAY, -1);
     }
     outbox->written_count = outbox->answered_count = 0;
@@ -380,6 +369,7 @@ void evb_outbox_link_lost(struct evb_outbox *outbox)
 void evb_outbox_abandon(struct evb_outbox *outbox, int error)
 {
     struct evb_item *item;
+    evb_list_prepend(&outbox->waiting, &outbox->resend);
     evb_list_prepend(&outbox->waiting, &outbox->written);
     evb_list_prepend(&outbox->waiting, &outbox->again);
     while ((item = first(&outbox->waiting)))

@@ -7,6 +7,7 @@
 #define EVB_REGISTRY_H
 #include "map.h"
 #include "match.h"
+#include "snapshot.h"
 #include "sub.h"
 #include "trie.h"
 
@@ -38,28 +39,17 @@ struct evb_entry {   /* one distinct pattern */
     char pattern[];
 };
 
-struct evb_snapshot {             /* who gets events of one type: immutable */
-    struct evb_snapshot *retired; /* under the registry's lock */
-    uint64_t version;
-    size_t count;
-    evbus_sub *subs[]; /* refs */
-};
-
-struct evb_table;
-
 struct evb_registry {
     pthread_mutex_t lock;
-    pthread_cond_t changed;    /* under lock: an entry's wire state moved */
-    const void *_Atomic table; /* struct evb_table */
-    _Atomic uint64_t version;  /* counts changes; a snapshot of another version is stale */
+    pthread_cond_t changed;   /* under lock: an entry's wire state moved */
+    _Atomic uint64_t version; /* counts changes; a snapshot of another version is stale */
     /* under lock */
     struct evb_map entries; /* pattern -> struct evb_entry (ref) */
     struct evb_trie trie;
     struct evb_entry **glob; /* owned array of borrowed entries */
     size_t glob_count, glob_room;
-    size_t sub_count, stale; /* stale: subscriptions that ended since the last purge */
-    struct evb_snapshot *retired_snapshots;
-    struct evb_table *retired_tables;
+    size_t sub_count;
+    struct evb_snapshots snapshots; /* but for their reading */
     bool closed;
     bool wants_redis; /* fixed after init */
     /* fixed after init: an entry's remote count became or left 0; called with no lock held */

@@ -154,73 +154,6 @@ static void take_job(struct evb_job *job)
     evb_outbox_take(&bus->redis.outbox, item);
 }
 
-static size_t decimal(char *out, size_t value)
-{
-    char digits[20];
-    size_t n = 0, at = 0;
-    do
-        digits[n++] = (char)('0' + value % 10);
-    while (value /= 10);
-    while (n)
-        out[at++] = digits[--n];
-    return at;
-}
-
-static char *append(char *out, const void *bytes, size_t length)
-{
-    memcpy(out, bytes, length);
-    return out + length;
-}
-
-static char *append_length(char *out, size_t length)
-{
-    *out++ = '$';
-    out += decimal(out, length);
-    return append(out, "\r\n", 2);
-}
-
-/*
- * The PUBLISH command (redis.io/commands/publish) behind the item, in one block. The payload's
- * length is known only when it is written, so the command's head goes into a gap in front of it.
- */
-static struct evb_item *encode_in(struct evbus *bus, evbus_event *event, bool local, size_t guess)
-{
-    char head[64 + 512], *end = head;
-    size_t channel = bus->prefix_length + event->type.length, seq_at;
-    size_t gap = sizeof(struct evb_item) + 64 + channel, room = gap + guess + 8;
-    struct evb_item *item = evb_pool_take(room);
-    struct evb_buf buf = {.data = (char *)item, .length = gap, .room = room, .fixed = true};
-    if (!item)
-        return NULL;
-    evb_codec_write(&buf, event, local, &seq_at);
-    end = append(end, "*3\r\n$7\r\nPUBLISH\r\n", 17);
-    end = append_length(end, channel);
-    end = append(end, bus->prefix, bus->prefix_length);
-    end = append(end, event->type.ptr, event->type.length);
-    end = append(end, "\r\n", 2);
-    end = append_length(end, buf.length - gap);
-    evb_buf_add(&buf, "\r\n", 2);
-    if (buf.failed) {
-        evb_pool_give(item);
-        return NULL;
-    }
-    evb_item_init(item);
-    item->bytes = buf.data + gap - (end - head);
-    memcpy(item->bytes, head, (size_t)(end - head));
-    item->seq_slot = buf.data + seq_at;
-    item->length = buf.length - gap + (size_t)(end - head);
-    return item;
-}
-
-/* Quoting may need more than was guessed. */
-static struct evb_item *encode(struct evbus *bus, evbus_event *event, bool local, size_t guess)
-{
-    struct evb_item *item = NULL;
-    for (int i = 0; !item && i < 3; i++, guess *= 3)
-        item = encode_in(bus, event, local, guess);
-    return item;
-}
-
 enum way {              /* to Redis and its report */
            WAY_NONE,    /* goes not to Redis, nobody asks for a report */
            WAY_OUTBOX,  /* room is reserved in the outbox */
@@ -234,8 +167,8 @@ struct handover {
     evbus_report_fn report;
     void *user;
     enum way way;
-    size_t size, guess; /* bytes reserved; of the envelope */
-    int bits;           /* EVBUS_SENT_REDIS, _OUTBOX, or 0 */
+    size_t size; /* bytes reserved */
+    int bits;    /* EVBUS_SENT_REDIS, _OUTBOX, or 0 */
 };
 
 static int reserve_report(struct evb_outbox *outbox, struct handover *out, enum way with,
@@ -253,11 +186,10 @@ static int reserve(struct evbus *bus, const evbus_event *event, int where, struc
 {
     struct evb_outbox *outbox = &bus->redis.outbox;
     bool up = atomic_load_explicit(&outbox->up, memory_order_relaxed);
-    out->size = sizeof(struct evb_item) + (out->report ? event->size : 0);
+    out->size = evb_pool_room(sizeof(struct evb_item)) + (out->report ? event->size : 0);
     if (!(where & EVB_FROM_REDIS))
         return reserve_report(outbox, out, WAY_REPORT, WAY_NONE);
-    out->guess = evb_codec_size(event);
-    out->size += out->guess + bus->prefix_length + 128;
+    out->size = evb_item_size(bus->prefix_length, event) + (out->report ? event->size : 0);
     switch (evb_outbox_admit(outbox, out->size)) {
     case EVB_ADMIT:
         out->way = WAY_OUTBOX;
@@ -294,7 +226,7 @@ static int post(struct evbus *bus, evbus_event *event, bool local, const struct 
     if (way->way == WAY_NONE || way->way == WAY_DROPPED)
         return 0;
     if (way->way == WAY_OUTBOX)
-        item = encode(bus, event, local, way->guess);
+        item = evb_item_encode(bus->prefix, bus->prefix_length, event, local);
     else if ((item = evb_pool_take(sizeof *item)))
         evb_item_init(item);
     if (!item)
@@ -362,32 +294,44 @@ fail:
     return rc;
 }
 
+static int refused(evbus *bus, int rc)
+{
+    if (bus && rc != EVBUS_EFORK)
+        evb_count(&bus->metrics, EVB_COUNT_publish_errors, 1);
+    return rc;
+}
+
 static int publish(struct evbus *bus, evbus_event *event, int flags, evbus_report_fn fn, void *user)
 {
     int rc = evb_bus_check(bus, false);
     if (rc == 0)
         rc = event ? accept_event(bus, event, flags, fn, user)
                    : evb_fail(EVBUS_EINVAL, "no event (NULL): evbus_event_new() makes one");
-    if (rc < 0 && bus && rc != EVBUS_EFORK)
-        evb_count(&bus->metrics, EVB_COUNT_publish_errors, 1);
+    return rc < 0 ? refused(bus, rc) : rc;
+}
+
+static int check_type(const char *type, size_t length)
+{
+    int rc = type ? evb_type_check(type, length)
+                  : evb_fail(EVBUS_EINVAL, "no event type (NULL): \"task.created\", say");
+    if (rc == 0 && evb_type_is_system(type, length))
+        rc = evb_fail(EVBUS_EINVAL, "type %s: \"evbus.\" is reserved for the library", type);
     return rc;
 }
 
 int evbus_publish(evbus *bus, const char *type, const char *json)
 {
     size_t length = type ? strlen(type) : 0;
-    int rc = type ? evb_type_check(type, length)
-                  : evb_fail(EVBUS_EINVAL, "no event type (NULL): \"task.created\", say");
-    if (rc == 0 && evb_type_is_system(type, length))
-        rc = evb_fail(EVBUS_EINVAL, "type %s: \"evbus.\" is reserved for the library", type);
-    if (rc != 0)
-        return rc;
-    evbus_event *event = evb_event_make(type, length, json, json ? strlen(json) : 0, true);
+    int rc = evb_bus_check(bus, false);
+    if (rc == 0)
+        rc = check_type(type, length);
+    evbus_event *event =
+        rc == 0 ? evb_event_make(type, length, json, json ? strlen(json) : 0, true) : NULL;
     if (!event)
-        return EVBUS_ENOMEM;
-    rc = publish(bus, event, 0, NULL, NULL);
+        return refused(bus, rc == 0 ? EVBUS_ENOMEM : rc);
+    rc = accept_event(bus, event, 0, NULL, NULL);
     evbus_event_unref(event);
-    return rc;
+    return rc < 0 ? refused(bus, rc) : rc;
 }
 
 int evbus_publish_event(evbus *bus, evbus_event *event, int flags)

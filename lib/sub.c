@@ -55,6 +55,7 @@ void evb_sub_unref(evbus_sub *sub)
  * that nothing of the caller's is touched once evbus_unsubscribe() has returned. */
 static void try_end(evbus_sub *sub)
 {
+    evb_hazard_barrier();
     if (evb_hazard_held(sub))
         return;
     pthread_mutex_lock(&sub->lock);
@@ -151,7 +152,7 @@ static void count_dropped(evbus_sub *sub, int n)
 
 static void push(evbus_sub *sub, evbus_event *event)
 {
-    struct evb_ring_item item = {evbus_event_ref(event), NULL};
+    struct evb_ring_item item = {.event = evbus_event_ref(event)};
     pthread_mutex_lock(&sub->lock);
     int dropped = evb_ring_push(&sub->ring, item);
     bool schedule = !sub->scheduled;
@@ -210,7 +211,8 @@ void evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
         call(sub, event, thread);
     } else if (sub->deliver == EVB_DELIVER_QUEUE) {
         evb_sub_ref(sub);
-        sub->enqueue(sub->queue, (struct evb_ring_item){evbus_event_ref(event), sub});
+        sub->enqueue(sub->queue,
+                     (struct evb_ring_item){.event = evbus_event_ref(event), .sub = sub});
     } else if (may_call_now(sub, how, thread)) {
         call(sub, event, thread);
     } else {

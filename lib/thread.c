@@ -2,7 +2,6 @@
 #include "thread.h"
 #include "alloc.h"
 #include "err.h"
-#include <assert.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <sys/syscall.h>
@@ -37,7 +36,7 @@ static void forked(void)
     }
 }
 
-static bool light; /* fixed after start */
+bool evb_hazard_light;
 
 static long membarrier(int command)
 {
@@ -46,7 +45,7 @@ static long membarrier(int command)
 
 static void start(void)
 {
-    light = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
+    evb_hazard_light = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
     pthread_key_create(&key, thread_gone);
     pthread_atfork(NULL, NULL, forked);
 }
@@ -89,29 +88,13 @@ bool evb_thread_in_callback(void)
     return self && self->callbacks > 0;
 }
 
-static void set(struct evb_thread *thread, unsigned slot, const void *object)
-{
-    if (!light) {
-        atomic_store(&thread->hazard[slot], object);
-        return;
-    }
-    atomic_store_explicit(&thread->hazard[slot], object, memory_order_release);
-    atomic_signal_fence(memory_order_seq_cst); /* the compiler's part; membarrier does the other */
-}
-
-void evb_hazard_hold(struct evb_thread *thread, const void *object)
-{
-    assert(thread->hazards < EVB_HAZARDS);
-    set(thread, thread->hazards++, object);
-}
-
 const void *evb_hazard_acquire(struct evb_thread *thread, const void *_Atomic *source)
 {
     assert(thread->hazards < EVB_HAZARDS);
     unsigned slot = thread->hazards++;
     const void *object = atomic_load_explicit(source, memory_order_acquire);
     for (;;) {
-        set(thread, slot, object);
+        evb_hazard_set(thread, slot, object);
         const void *again = atomic_load(source);
         if (again == object)
             return object;
@@ -119,31 +102,29 @@ const void *evb_hazard_acquire(struct evb_thread *thread, const void *_Atomic *s
     }
 }
 
-void evb_hazard_release(struct evb_thread *thread)
-{
-    assert(thread->hazards > 0);
-    set(thread, --thread->hazards, NULL);
-}
-
 void evb_hazard_swap(struct evb_thread *thread)
 {
     assert(thread->hazards > 1);
     unsigned last = thread->hazards - 1;
     const void *object = atomic_load_explicit(&thread->hazard[last], memory_order_relaxed);
-    set(thread, last - 1, object); /* held twice for a moment, never not at all */
+    evb_hazard_set(thread, last - 1, object); /* held twice for a moment, never not at all */
     evb_hazard_release(thread);
 }
 
-/* From the last slot to the first: evb_hazard_swap() moves an object down, and must not slip past.
- */
-bool evb_hazard_held(const void *object)
+void evb_hazard_barrier(void)
 {
     atomic_thread_fence(memory_order_seq_cst);
-    if (light)
+    if (evb_hazard_light)
         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+}
+
+/* From the last slot to the first: evb_hazard_swap() moves an object down, and must not slip
+ * past. */
+bool evb_hazard_held(const void *object)
+{
     for (struct evb_thread *t = atomic_load(&records); t; t = t->next)
-        for (int i = EVB_HAZARDS - 1; i >= 0; i--)
-            if (atomic_load(&t->hazard[i]) == object)
+        for (int n = EVB_HAZARDS - 1; n >= 0; n--)
+            if (atomic_load(&t->hazard[n]) == object)
                 return true;
     return false;
 }

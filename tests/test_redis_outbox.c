@@ -64,7 +64,7 @@ static void begin(int full, int64_t events, int64_t bytes, int64_t age_ms)
     outbox.max_events = events;
     outbox.max_bytes = bytes;
     outbox.max_age_ms = age_ms;
-    outbox.resend = true;
+    outbox.may_resend = true;
     story[0] = '\0';
 }
 
@@ -415,7 +415,7 @@ END_TEST
 START_TEST(link_lost)
 {
     take(1, 4);
-    outbox.resend = _i;
+    outbox.may_resend = _i;
     ck_assert_str_eq(wire(3), "1:1 2:2 3:3 ");
     evb_outbox_answer(&outbox, 1);
     evb_outbox_link_lost(&outbox);

@@ -1,5 +1,5 @@
-/* codec_read.c - from JSON to an event. Called on the loop for every message, and by whoever has an
- * envelope as text.
+/* codec.c - from JSON to an event; codec_write.c goes the other way. Called on the loop for every
+ * message, and by whoever has an envelope as text.
  *
  * The text is copied into the event and scanned there once. Only when the object proves to be an
  * envelope, its strings lose their escapes and get their NUL, in place. */
@@ -286,12 +286,13 @@ static void scan_start(struct evb_scan *scan)
 
 static int read_object(struct evb_scan *scan)
 {
+    bool typed = scan->event->type.ptr != NULL;
     scan_start(scan);
-    if (evb_scan_own(scan) && !(scan->flags & EVB_READ_TYPE))
+    if (typed && evb_scan_own(scan))
         return take_envelope(scan);
     scan_start(scan);
     int error = evb_scan_object(scan);
-    if (!error && scan->flags & EVB_READ_TYPE)
+    if (!error && !typed)
         error = take_type(scan);
     if (error)
         return error;
@@ -307,7 +308,7 @@ static int read_object(struct evb_scan *scan)
 
 static int read_plain(struct evb_scan *scan, char *text, size_t length)
 {
-    if (scan->flags & EVB_READ_TYPE)
+    if (!scan->event->type.ptr)
         return evb_scan_fail(scan, "no JSON object");
     scan->event->data = (struct evb_text){text, (uint32_t)length};
     return 0;
@@ -338,7 +339,7 @@ int evb_codec_read(const char *text, size_t length, const char *type, size_t typ
         event->type =
             (struct evb_text){evb_event_keep(event, type, type_length), (uint32_t)type_length};
     scan.event = event;
-    scan.flags = flags;
+    scan.check = flags & EVB_READ_CHECK;
     scan.begin = copy + (evb_json_space(copy, copy + length) - copy);
     scan.end = copy + length;
     int error = *scan.begin == '{' ? read_object(&scan) : read_plain(&scan, copy, length);
