@@ -208,8 +208,10 @@ void evb_loop_fini(struct evb_loop *loop)
 {
     if (loop->wake)
         event_free(loop->wake);
-    if (loop->own && loop->base)
+    if (loop->own && loop->base) {
+        event_base_loop(loop->base, EVLOOP_NONBLOCK); /* what libevent put off: a lookup's end */
         event_base_free(loop->base);
+    }
     loop->wake = NULL;
     loop->base = NULL;
     if (loop->wake_fd >= 0)

@@ -174,12 +174,6 @@ static void on_reply(struct evb_link *link, const struct evb_reply *reply, void 
               c->hello.left == 0;
 }
 
-static void on_drained(struct evb_link *link, void *user)
-{
-    (void)link;
-    (void)user;
-}
-
 static void on_down(struct evb_link *link, int error, const char *why, void *user)
 {
     struct connection *c = user;
@@ -196,7 +190,7 @@ static bool is_over(void *arg)
 
 static void meet(struct connection *c, const struct evb_login *login, const char *answer)
 {
-    static const struct evb_link_hooks hooks = {on_up, on_reply, on_drained, on_down};
+    static const struct evb_link_hooks hooks = {on_up, on_reply, on_down};
     memset(c, 0, sizeof *c);
     c->login = login;
     c->base = event_base_new();

@@ -295,8 +295,8 @@ static void play(int number)
     MUST(evb_outbox_owed(&outbox) == 0);
     MUST(atomic_load(&outbox.bytes) == 0);
     MUST(outbox.with_ttl == 0);
-    MUST(evb_list_empty(&outbox.waiting) && evb_list_empty(&outbox.written) &&
-         evb_list_empty(&outbox.again));
+    MUST(evb_list_empty(&outbox.resend) && evb_list_empty(&outbox.waiting) &&
+         evb_list_empty(&outbox.written) && evb_list_empty(&outbox.again));
 }
 
 START_TEST(games)
