@@ -11,11 +11,6 @@ SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/rand.c lib/lo
        lib/bus.c lib/waiter.c lib/interest.c lib/route.c lib/subscribe.c lib/report.c lib/close.c \
        lib/open.c
 
-PREFIX ?= /usr/local
-LIBDIR ?= $(PREFIX)/lib
-INCLUDEDIR ?= $(PREFIX)/include
-MANDIR ?= $(PREFIX)/share/man
-BINDIR ?= $(PREFIX)/bin
 PKG_CONFIG ?= pkg-config
 B := build
 
@@ -53,7 +48,7 @@ help:
 	@echo 'make check        all tests (a real redis-server is started by them)'
 	@echo 'make check-san    the tests under ASan+UBSan, then under TSan'
 	@echo 'make bench        ratios against peers in one run'
-	@echo 'make install      DESTDIR= PREFIX= LIBDIR= MANDIR='
+	@echo 'make clean        removes the build folder'
 
 deps:
 	@./pkgconfig/install-deps.sh
@@ -112,8 +107,8 @@ $(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o $(HARNESS) $(B)
 
 TESTS := $(UNIT) $(INTEGRATION)
 
-check: all $(TESTS:%=$(B)/%) check-structure
-	@B=$(B) tests/run.sh $(TESTS)
+check: all $(TESTS:%=$(B)/%)
+	@B=$(B) CC="$(CC)" CXX="$(CXX)" tests/run.sh structure $(TESTS)
 
 check-structure: all
 	@B=$(B) CC="$(CC)" CXX="$(CXX)" tests/structure.sh
@@ -135,7 +130,7 @@ san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES)
 include tests/bench/bench.mk
 
 .SECONDARY:
-.PHONY: all help deps demo check check-san check-structure san-tests bench install uninstall clean
+.PHONY: all help deps demo check check-san check-structure san-tests bench clean
 
 clean:
 	rm -rf $(B)

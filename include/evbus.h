@@ -170,7 +170,9 @@ int evbus_set_log(evbus *bus, int level, evbus_log_fn fn, void *user);
 int evbus_publish(evbus *bus, const char *type, const char *json);  /* json NULL: no data */
 int evbus_publish_event(evbus *bus, evbus_event *event, int flags); /* freezes it; once per event */
 int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report_fn fn,
-                         void *user); /* one report if accepted, none if refused */
+                         void *user); /* one report if accepted, none if refused. EVBUS_EFULL also
+                                        when an eighth of the outbox's bounds beyond them (1,024
+                                        events at the least) waits for its reports */
 
 /*
  * ---- subscribe ----

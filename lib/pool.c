@@ -10,7 +10,10 @@ static const uint16_t sizes[] = {256, 384, 512, 768, 1024, 1536, 2048, 3072};
 
 enum {
     CLASSES = sizeof sizes / sizeof sizes[0],
-    KEPT_BYTES = 512 << 10 /* free ones of one size and thread */
+    KEPT_BYTES = 512 << 10, /* free ones of one size and thread */
+    BUNDLE = 32,            /* blocks that go back to their thread at once */
+    LINE = 64,
+    AHEAD = 6 * LINE
 };
 
 struct pool;
@@ -29,6 +32,11 @@ struct pool {
     atomic_int used;
     struct block *free[CLASSES]; /* own thread only */
     int count[CLASSES];
+    struct bundle { /* own thread only: blocks of another, on their way back */
+        struct pool *owner;
+        struct block *first, *last;
+        int count;
+    } bundle[CLASSES];
     /* what other threads gave back; the count is a bound, not a truth */
     struct {
         struct block *_Atomic top;
@@ -42,10 +50,44 @@ static _Thread_local struct pool *mine;
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-static void thread_gone(void *pool)
+static int kept_most(int n)
 {
+    return KEPT_BYTES / sizes[n];
+}
+
+static void bundle_free(struct bundle *bundle)
+{
+    while (bundle->first) {
+        struct block *block = bundle->first;
+        bundle->first = block->next;
+        evb_free(block);
+    }
+}
+
+static void bundle_return(struct bundle *bundle, int n)
+{
+    struct pool *owner = bundle->owner;
+    if (bundle->count &&
+        atomic_load_explicit(&owner->returned[n].count, memory_order_relaxed) >= kept_most(n)) {
+        bundle_free(bundle);
+    } else if (bundle->count) {
+        atomic_fetch_add_explicit(&owner->returned[n].count, bundle->count, memory_order_relaxed);
+        struct block *top = atomic_load_explicit(&owner->returned[n].top, memory_order_relaxed);
+        do
+            bundle->last->next = top;
+        while (!atomic_compare_exchange_weak_explicit(&owner->returned[n].top, &top, bundle->first,
+                                                      memory_order_release, memory_order_relaxed));
+    }
+    *bundle = (struct bundle){0};
+}
+
+static void thread_gone(void *record)
+{
+    struct pool *pool = record;
+    for (int n = 0; n < CLASSES; n++)
+        bundle_return(&pool->bundle[n], n);
     mine = NULL;
-    atomic_store(&((struct pool *)pool)->used, 0);
+    atomic_store(&pool->used, 0);
 }
 
 static void start(void)
@@ -94,11 +136,6 @@ size_t evb_pool_room(size_t size)
     return sizeof(struct block) + (is_pooled(size) ? sizes[class_of(size)] : size);
 }
 
-static int kept_most(int n)
-{
-    return KEPT_BYTES / sizes[n];
-}
-
 static void *plain(size_t size)
 {
     struct block *block = size > SIZE_MAX - sizeof *block ? NULL : evb_alloc(sizeof *block + size);
@@ -106,6 +143,13 @@ static void *plain(size_t size)
         return NULL;
     block->owner = NULL;
     return block->bytes;
+}
+
+/* The next block was last touched by another core, as like as not. */
+static void fetch_ahead(const struct block *block)
+{
+    for (int i = 0; i < AHEAD; i += LINE)
+        __builtin_prefetch((const char *)block + i, 1);
 }
 
 void *evb_pool_take(size_t size)
@@ -125,6 +169,7 @@ void *evb_pool_take(size_t size)
     if (block) {
         pool->free[n] = block->next;
         pool->count[n]--;
+        fetch_ahead(block->next);
     } else {
         pool->count[n] = 0;
         block = evb_alloc(sizeof *block + sizes[n]);
@@ -136,18 +181,16 @@ void *evb_pool_take(size_t size)
     return block->bytes;
 }
 
-static void give_back(struct pool *owner, struct block *block, int n)
+static void give_back(struct pool *pool, struct block *block, struct pool *owner, int n)
 {
-    if (atomic_load_explicit(&owner->returned[n].count, memory_order_relaxed) >= kept_most(n)) {
-        evb_free(block);
-        return;
-    }
-    atomic_fetch_add_explicit(&owner->returned[n].count, 1, memory_order_relaxed);
-    struct block *top = atomic_load_explicit(&owner->returned[n].top, memory_order_relaxed);
-    do
-        block->next = top;
-    while (!atomic_compare_exchange_weak_explicit(&owner->returned[n].top, &top, block,
-                                                  memory_order_release, memory_order_relaxed));
+    struct bundle *bundle = &pool->bundle[n];
+    if (bundle->owner != owner || bundle->count == BUNDLE)
+        bundle_return(bundle, n);
+    block->next = bundle->first;
+    bundle->first = block;
+    if (!bundle->count++)
+        bundle->last = block;
+    bundle->owner = owner;
 }
 
 void evb_pool_give(void *memory)
@@ -161,8 +204,11 @@ void evb_pool_give(void *memory)
         return;
     }
     int n = (int)block->size_class;
-    if (owner != mine) {
-        give_back(owner, block, n);
+    struct pool *pool = mine ? mine : adopt();
+    if (!pool) {
+        evb_free(block);
+    } else if (owner != pool) {
+        give_back(pool, block, owner, n);
     } else if (owner->count[n] >= kept_most(n)) {
         evb_free(block);
     } else {

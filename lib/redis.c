@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RETRY_PAUSE_MS = 100 };
+enum { RETRY_PAUSE_MS = 100, EXPIRY_PAUSE_MS = 10 };
 
 static const struct {
     const char *name;
@@ -76,33 +76,43 @@ static void arm(struct event *timer, int64_t ms)
 
 /* ---- writing ---- */
 
-static void pump(struct evb_redis *redis)
+/* True: something was written. */
+static bool pump(struct evb_redis *redis)
 {
     struct evb_link *link = &redis->publisher;
-    while (link->up && state_of(redis) == EVB_REDIS_READY) {
-        struct evb_item *item = NULL;
+    uint64_t before = redis->outbox.written_count;
+    struct evb_item *item = NULL;
+    do {
+        if (!link->up || state_of(redis) != EVB_REDIS_READY)
+            return false;
         while (evb_link_backlog(link) < EVB_LINK_FULL && (item = evb_outbox_next(&redis->outbox)))
             evb_link_send(link, item->bytes, item->length);
         evb_link_flush(link);
-        if (!item || evb_link_backlog(link) > 0)
-            return;
-    }
+    } while (item && evb_link_backlog(link) == 0);
+    return redis->outbox.written_count != before;
 }
 
 static void plan_expiry(struct evb_redis *redis)
 {
     int64_t at_ms = evb_outbox_next_expiry_ms(&redis->outbox), now_ms = evb_clock_mono_ms();
-    if (state_of(redis) == EVB_REDIS_READY || at_ms == INT64_MAX)
+    bool planned = event_pending(redis->expiry, EV_TIMEOUT, NULL);
+    if (state_of(redis) == EVB_REDIS_READY || at_ms == INT64_MAX) {
         event_del(redis->expiry);
-    else if (!event_pending(redis->expiry, EV_TIMEOUT, NULL))
-        arm(redis->expiry, at_ms > now_ms ? at_ms - now_ms + 1 : 1);
+        return;
+    }
+    at_ms = at_ms > now_ms + EXPIRY_PAUSE_MS ? at_ms + 1 : now_ms + EXPIRY_PAUSE_MS;
+    if (planned && redis->expiry_ms <= at_ms)
+        return;
+    redis->expiry_ms = at_ms;
+    arm(redis->expiry, at_ms - now_ms);
 }
 
-void evb_redis_idle(struct evb_redis *redis)
+bool evb_redis_idle(struct evb_redis *redis)
 {
-    pump(redis);
+    bool wrote = pump(redis);
     evb_link_flush(&redis->subscriber);
     plan_expiry(redis);
+    return wrote;
 }
 
 /* ---- readiness and heartbeat ---- */
@@ -162,12 +172,12 @@ static void on_control(struct evb_redis *redis, const struct evb_reply *reply)
         break;
     case EVB_CONTROL_ROLE:
         rc = evb_hello_read(reply, &redis->server, why, sizeof why);
-        atomic_store(&redis->rtt_us, redis->heart.rtt_us);
         break;
     case EVB_CONTROL_FENCE:
         rc = evb_heart_answered(&redis->heart, reply, why, sizeof why);
         break;
     }
+    atomic_store(&redis->rtt_us, redis->heart.rtt_us);
     if (rc != 0)
         lose(redis, rc, why);
     else
@@ -417,17 +427,16 @@ static void on_timer(struct evb_redis *redis)
     }
 }
 
-static void on_pause(struct evb_redis *redis)
+static void retry(struct evb_redis *redis)
 {
     evb_outbox_retry(&redis->outbox);
 }
 
-static void on_expiry(struct evb_redis *redis)
+static void expire(struct evb_redis *redis)
 {
     evb_outbox_expire(&redis->outbox);
 }
 
-/* libevent's callbacks, all of one form. */
 #define TIMER(name)                                                                                \
     static void fire_##name(evutil_socket_t fd, short what, void *arg)                             \
     {                                                                                              \
@@ -441,8 +450,8 @@ static void on_expiry(struct evb_redis *redis)
     }
 TIMER(on_timer)
 TIMER(judge)
-TIMER(on_pause)
-TIMER(on_expiry)
+TIMER(retry)
+TIMER(expire)
 
 int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *settings,
                    struct evb_loop *loop, struct evb_log *log, struct evb_metrics *metrics,
@@ -466,8 +475,8 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
     evb_backoff_init(&redis->backoff, settings->backoff_ms, settings->backoff_max_ms);
     redis->timer = event_new(loop->base, -1, 0, fire_on_timer, redis);
     redis->deadline = event_new(loop->base, -1, 0, fire_judge, redis);
-    redis->pause = event_new(loop->base, -1, 0, fire_on_pause, redis);
-    redis->expiry = event_new(loop->base, -1, 0, fire_on_expiry, redis);
+    redis->pause = event_new(loop->base, -1, 0, fire_retry, redis);
+    redis->expiry = event_new(loop->base, -1, 0, fire_expire, redis);
     if (!redis->timer || !redis->deadline || !redis->pause || !redis->expiry)
         return evb_fail_memory();
     return evb_subs_add(&redis->subs, settings->inbox, strlen(settings->inbox), false);

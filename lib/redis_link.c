@@ -124,6 +124,10 @@ void evb_link_flush(struct evb_link *link)
     int done = 1;
     if (!link->context || !link->up)
         return;
+    if (link->gate.error) { /* a command is missing: no later one may go */
+        fail_from_hiredis(link);
+        return;
+    }
     size_t before = sdslen(link->context->obuf);
     if (before == 0)
         return;

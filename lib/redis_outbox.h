@@ -17,7 +17,7 @@ struct evb_outbox {
     /* fixed after init */
     int64_t max_events, max_bytes, max_age_ms;
     int full; /* EVB_FULL_* */
-    bool resend;
+    bool may_resend;
     struct evb_metrics *metrics;
     void (*water)(bool high, void *user); /* 80 % were reached; 50 % are left */
     void *user;
@@ -27,9 +27,14 @@ struct evb_outbox {
     atomic_int up;                 /* the link is READY */
 
     /* loop only */
-    struct evb_node waiting, written, again; /* again: refused for now, behind them all go back */
-    uint64_t seq;                            /* the last given */
-    uint64_t written_count, answered_count;  /* on this connection */
+    struct evb_node waiting; /* never written, or refused for now */
+    struct evb_node resend;  /* written on an earlier connection: goes before what waits */
+    struct evb_node written;
+    struct evb_node again; /* refused for now, until all that was written is answered */
+    int64_t soonest_ms;    /* monotonic: nothing expires before; INT64_MAX: nothing expires */
+    int64_t with_ttl;      /* items that bring an end of their own */
+    uint64_t seq;          /* the last given */
+    uint64_t written_count, answered_count; /* on this connection */
     bool high;
 };
 

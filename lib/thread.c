@@ -113,12 +113,14 @@ void evb_hazard_swap(struct evb_thread *thread)
 
 void evb_hazard_barrier(void)
 {
+    pthread_once(&once, start);
     atomic_thread_fence(memory_order_seq_cst);
     if (evb_hazard_light)
         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
 }
 
-/* From the last slot to the first: evb_hazard_swap() moves an object down, and must not slip past. */
+/* From the last slot to the first: evb_hazard_swap() moves an object down, and must not slip
+ * past. */
 bool evb_hazard_held(const void *object)
 {
     for (struct evb_thread *t = atomic_load(&records); t; t = t->next)

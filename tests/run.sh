@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs test programs: B=build tests/run.sh NAME... Each is build/NAME, a Check program. At the end one line:
-# "N passed, N failed". A program that crashes, hangs or reports nothing counts as one failed test.
+# Runs test programs: B=build tests/run.sh NAME... Each is build/NAME, a Check program, or tests/NAME.sh, a
+# script that ends with such a line itself. At the end one line: "N passed, N failed". A program that crashes, hangs or reports nothing counts as one failed test.
 # EVB_TEST_TIMEOUT: seconds a program may take (300).
 set -u
 
@@ -15,10 +15,14 @@ bad=''
 for name in "$@"; do
     echo "== $name"
     start=$(date +%s%N)
-    timeout --kill-after=10 "$limit" "$B/$name" </dev/null 2>&1 | tee "$log"
+    program=$B/$name
+    [ -e "$program" ] || program=tests/$name.sh
+    timeout --kill-after=10 "$limit" "$program" </dev/null 2>&1 | tee "$log"
     status=${PIPESTATUS[0]}
     took=$((($(date +%s%N) - start) / 1000000))
-    counts=$(sed -nE 's/^[0-9]+%: Checks: ([0-9]+), Failures: ([0-9]+), Errors: ([0-9]+)$/\1 \2 \3/p' "$log" |
+    counts=$(sed -nE 's/^[0-9]+%: Checks: ([0-9]+), Failures: ([0-9]+), Errors: ([0-9]+)$/\1 \2 \3/p
+        s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2 sum/p' "$log" |
+        awk '$3 == "sum" { print $1 + $2, $2, 0; next } { print }' |
         awk '{ n += $1; bad += $2 + $3 } END { if (NR) print n, bad }')
     checks=${counts% *}
     wrong=${counts#* }

@@ -38,7 +38,7 @@ int cli_init(struct cli *cli)
     cli->colour = isatty(STDOUT_FILENO) && !(no_colour && no_colour[0]) &&
                   !(term && strcmp(term, "dumb") == 0);
     cli->config = evbus_config_new();
-    if (!cli->config || evbus_config_load_env(cli->config, NULL) != 0) {
+    if (!cli->config) {
         cli_error("%s", evbus_last_error());
         return CLI_ERROR;
     }
@@ -52,7 +52,7 @@ void cli_fini(struct cli *cli)
 
 /* ---- sentences ---- */
 
-static void say(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static void say(const char *format, va_list args)
 {
     char line[1024];
     int length = vsnprintf(line, sizeof line, format, args);
@@ -238,12 +238,13 @@ static int bad_flag(const struct getopt_tables *tables, const char *command, int
 }
 
 /* -h beats a socket that the environment names; -u and -s on the same line say where themselves. */
-static int settle_address(struct cli *cli)
+static int settle(struct cli *cli)
 {
-    if (cli->where != WHERE_HOST || evbus_config_set(cli->config, "redis.path", "") == 0)
-        return 0;
+    if (evbus_config_load_env(cli->config, NULL) == 0 &&
+        (cli->where != WHERE_HOST || evbus_config_set(cli->config, "redis.path", "") == 0))
+        return CLI_OK;
     cli_error("%s", evbus_last_error());
-    return -1;
+    return CLI_ERROR;
 }
 
 int cli_parse(struct cli *cli, const struct cli_command *command, int argc, char **argv,
@@ -268,11 +269,11 @@ int cli_parse(struct cli *cli, const struct cli_command *command, int argc, char
         rc = index >= tables.own ? take(state, letter, optarg)
                                  : take_shared(cli, command, tables.flag[index], optarg);
     }
-    if (rc == 0)
-        rc = settle_address(cli);
     cli->words = argv + optind;
     cli->count = argc - optind;
     cli->status = rc < 0 ? CLI_USAGE : CLI_OK;
+    if (rc == 0 && command && command->connects)
+        rc = cli->status = settle(cli);
     return rc == 0 ? 0 : -1;
 }
 

@@ -46,13 +46,14 @@ struct cli_command {
     const char *notes; /* more lines of help, may be NULL */
     const struct cli_flag *flags;
     int (*run)(struct cli *cli, int argc, char **argv); /* answers the exit code */
+    bool connects; /* its settings come from the environment, too */
     bool hidden;
 };
 
 /* A command's own flag: 0, or -1 after cli_error(). `value` lives in argv. */
 typedef int (*cli_flag_fn)(void *state, int letter, char *value);
 
-int cli_init(struct cli *cli); /* loads the environment; 0 or an exit code */
+int cli_init(struct cli *cli); /* 0 or an exit code */
 void cli_fini(struct cli *cli);
 
 /* Reads argv[1...]; with command NULL only up to the first word. -1: stop with cli->status. */

@@ -99,4 +99,5 @@ const struct cli_command cli_health = {
     .notes = "Exit: 0 it does, 3 it does not, 4 Redis refused.\n",
     .flags = flags,
     .run = run,
+    .connects = true,
 };

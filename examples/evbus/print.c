@@ -2,19 +2,39 @@
 #include "print.h"
 #include <string.h>
 
-/* Control characters (C1 too, which is two bytes of UTF-8) could drive the reader's terminal, and a
- * line end would look like another event. In JSON they can stand only between tokens. */
+/* How many bytes from `text` on are one character beyond ASCII that may be shown; 0: escape the
+ * byte. C1, U+0080 to U+009F, are control characters to a terminal too. */
+static size_t wide(const unsigned char *text, size_t length)
+{
+    size_t size = text[0] >= 0xc2 && text[0] < 0xe0   ? 2
+                  : text[0] >= 0xe0 && text[0] < 0xf0 ? 3
+                  : text[0] >= 0xf0 && text[0] < 0xf5 ? 4
+                                                      : 0;
+    if (size > length || (text[0] == 0xc2 && text[1] < 0xa0))
+        return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+    return size;
+}
+
+/* Control characters could drive the reader's terminal, and a line end would look like another
+ * event. In JSON they can stand only between tokens. */
 static void put_safe(FILE *out, const char *text, size_t length, bool json)
 {
-    for (size_t i = 0; i < length; i++) {
-        unsigned char byte = (unsigned char)text[i];
-        bool c1 = byte == 0xc2 && i + 1 < length && (unsigned char)text[i + 1] < 0xa0;
-        if (json && (byte == '\n' || byte == '\r' || byte == '\t'))
+    const unsigned char *bytes = (const unsigned char *)text;
+    size_t size;
+    for (size_t i = 0; i < length; i += size) {
+        unsigned char byte = bytes[i];
+        bool plain = byte >= ' ' && byte < 0x7f;
+        size = byte < 0x80 ? 0 : wide(bytes + i, length - i);
+        if (size > 0 || plain)
+            fwrite(bytes + i, 1, size > 0 ? size : 1, out);
+        else if (json && (byte == '\n' || byte == '\r' || byte == '\t'))
             putc(' ', out);
-        else if (byte < ' ' || byte == 0x7f || c1)
-            fprintf(out, "\\x%02x", byte);
         else
-            putc(byte, out);
+            fprintf(out, "\\x%02x", byte);
+        size += size == 0;
     }
 }
 

@@ -410,4 +410,5 @@ const struct cli_command cli_pub = {
              "  jq -c '.[]' orders.json | evbus pub -l order.imported\n",
     .flags = flags,
     .run = run,
+    .connects = true,
 };

@@ -300,4 +300,5 @@ const struct cli_command cli_sub = {
         "  evbus sub --exec 'jq -r .data.id >>ids' '>'\n",
     .flags = flags,
     .run = run,
+    .connects = true,
 };

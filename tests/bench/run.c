@@ -91,7 +91,7 @@ bool run_probe(const char *command, struct run_outcome *outcome)
     if (!whole)
         kill(pid, SIGKILL);
     if (waitpid(pid, &status, 0) != pid || status != 0 || !whole) {
-        fprintf(stderr, "bench: %s %s\n", command, whole ? "failed" : "took too long");
+        fprintf(stderr, "bench: %s %s\n", command, whole ? "failed" : "was cut off");
         return false;
     }
     parse(text, outcome);

@@ -6,6 +6,7 @@
 #include <event2/event.h>
 #include <event2/listener.h>
 #include <fnmatch.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -270,6 +271,7 @@ struct scripted *scripted_start(struct event_base *base)
 {
     struct scripted *server = calloc(1, sizeof *server);
     ck_assert_ptr_nonnull(server);
+    signal(SIGPIPE, SIG_IGN); /* libevent writes to those who have gone */
     server->base = base;
     snprintf(server->folder, sizeof server->folder, "/tmp/evbus-test-XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(server->folder));
@@ -351,11 +353,18 @@ void scripted_close(struct scripted *server, int who)
             hang_up(&server->client[i]);
 }
 
-void scripted_deafen(struct scripted *server, int who)
+void scripted_deafen(struct scripted *server, int who, bool deaf)
 {
-    for (int i = 0; i < CLIENTS; i++)
-        if (server->client[i].io && who & who_is(&server->client[i]))
-            server->client[i].deaf = true;
+    for (int i = 0; i < CLIENTS; i++) {
+        struct client *client = &server->client[i];
+        if (!client->io || !(who & who_is(client)))
+            continue;
+        client->deaf = deaf;
+        if (deaf)
+            bufferevent_disable(client->io, EV_READ);
+        else
+            bufferevent_enable(client->io, EV_READ);
+    }
 }
 
 static void on_time(evutil_socket_t fd, short what, void *over)

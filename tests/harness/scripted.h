@@ -27,7 +27,8 @@ const char *scripted_last(const struct scripted *server, const char *command); /
 int scripted_connections(const struct scripted *server, int who);
 void scripted_send(struct scripted *server, int who, const char *bytes, size_t length);
 void scripted_close(struct scripted *server, int who);
-void scripted_deafen(struct scripted *server, int who); /* reads no more, says no more */
+/* Deaf: reads no more, says no more, its sockets stay open. */
+void scripted_deafen(struct scripted *server, int who, bool deaf);
 /* To those who subscribed to it; how many. */
 int scripted_publish(struct scripted *server, const char *channel, const char *bytes,
                      size_t length);
