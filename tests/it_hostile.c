@@ -246,10 +246,11 @@ START_TEST(ten_megabytes)
         memcpy(text, kind == 2 ? "no" : "{\"data\":\"", kind == 2 ? 2 : 9);
         if (kind == 0)
             memcpy(text + length - 2, "\"}", 2);
-        for (int i = 0; i < 5; i++)
+        for (int i = 1; i <= 5; i++) { /* one by one: Redis cuts off whose output exceeds 32 MB */
             send_bytes(text, length);
+            expect_stat(bus, "decode_errors", kind * 5 + i, SOON);
+        }
     }
-    expect_stat(bus, "decode_errors", 15, SOON);
     ck_assert_int_eq(atomic_load(&seen.count), 0);
     expect_next_good();
     printf("figure: 15 messages of 10 MiB: RSS %+ld KiB\n", process_rss_kib() - before);

@@ -173,6 +173,8 @@ static int read_windows(struct peer *peer, struct window windows[WINDOWS_MOST])
 
 static bool covered(const struct traffic_event *event, const struct window *windows, int count)
 {
+    if (event->outcome != EVBUS_ACKED || event->reported_us < event->traffic->judged_from_us)
+        return true;
     for (int i = 0; i < count; i++)
         if (event->published_us <= windows[i].to_us && windows[i].from_us <= event->reported_us)
             return true;
@@ -188,7 +190,7 @@ static int judge_lost(const struct traffic_thread *thread, const char *ranges,
         for (int n = first; n <= last; n++, lost++) {
             const struct traffic_event *event = &thread->events[n - 1];
             ck_assert_msg(
-                event->outcome != EVBUS_ACKED || covered(event, windows, count),
+                covered(event, windows, count),
                 "event %d/%d, published %lld, acknowledged %lld, is lost outside of all %d "
                 "announced gaps",
                 thread->id, n, (long long)event->published_us, (long long)event->reported_us,

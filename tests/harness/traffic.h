@@ -20,6 +20,7 @@ struct traffic_event {
 struct traffic {
     evbus *bus;
     int pace_us, padding;
+    int64_t judged_from_us; /* losses of events that ended before are nobody's: 0 for none */
     atomic_int stop;
     atomic_int outcomes[TRAFFIC_OUTCOMES], refused;
     struct recorder here, loop;
