@@ -208,17 +208,6 @@ static void publisher_reply(struct evb_link *link, const struct evb_reply *reply
         arm(redis->pause, RETRY_PAUSE_MS);
 }
 
-static bool is_message(const struct evb_reply *reply, const char *kind, size_t length, size_t count)
-{
-    if (reply->kind != EVB_REPLY_ARRAY || reply->count != count ||
-        reply->item[0]->length != length || memcmp(reply->item[0]->text, kind, length) != 0)
-        return false;
-    for (size_t i = 0; i < count; i++)
-        if (reply->item[i]->kind != EVB_REPLY_STRING)
-            return false;
-    return true;
-}
-
 static void subscriber_reply(struct evb_link *link, const struct evb_reply *reply, void *user)
 {
     struct evb_redis *redis = user;
@@ -230,12 +219,12 @@ static void subscriber_reply(struct evb_link *link, const struct evb_reply *repl
             link->gate.pushes = true;
             evb_subs_start(&redis->subs, link);
         }
-    } else if (is_message(reply, "message", 7, 3)) {
+    } else if (evb_reply_is_message(reply)) {
         if (!strcmp(reply->item[1]->text, redis->set.inbox))
             evb_heart_arrived(&redis->heart, reply->item[2]);
         else
             redis->hooks->message(reply->item[1], reply->item[2], NULL, redis->user);
-    } else if (is_message(reply, "pmessage", 8, 4)) {
+    } else if (evb_reply_is_pmessage(reply)) {
         if (strcmp(reply->item[2]->text, redis->set.inbox) != 0)
             redis->hooks->message(reply->item[2], reply->item[3], reply->item[1], redis->user);
     } else {
