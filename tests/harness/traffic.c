@@ -82,22 +82,6 @@ void traffic_free(struct traffic *traffic)
     free(traffic);
 }
 
-void expect_accounts(evbus *bus)
-{
-    static const char *const parts[] = {"acked",   "failed_redis", "unknown",
-                                        "evicted", "expired",      "outbox_events"};
-    char *text = evbus_stats_json(bus);
-    json_t *json = text ? json_loads(text, 0, NULL) : NULL;
-    long long sum = 0, total = json_integer_value(json_object_get(json, "published_redis"));
-    ck_assert_ptr_nonnull(json);
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        sum += json_integer_value(json_object_get(json, parts[i]));
-    ck_assert_msg(sum == total, "accounts: %lld accepted for Redis, %lld accounted for: %s", total,
-                  sum, text);
-    json_decref(json);
-    evbus_string_free(text);
-}
-
 static void expect_one_report_each(struct traffic *traffic)
 {
     static const struct {

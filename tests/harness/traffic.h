@@ -42,9 +42,6 @@ void traffic_expect_even(struct traffic *traffic, const char *what);
 void traffic_expect_gaps_cover(struct traffic *traffic, struct peer *peer, const char *what);
 void traffic_free(struct traffic *traffic);
 
-/* published_redis = acked + failed + unknown + evicted + expired + waiting; at a quiet moment */
-void expect_accounts(evbus *bus);
-
 struct talk { /* a question that the other process answers */
     evbus *bus;
     atomic_int answered; /* the highest number that came back */
