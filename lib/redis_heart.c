@@ -45,7 +45,7 @@ void evb_heart_fence(struct evb_heart *heart, struct evb_link *publisher, uint64
     snprintf(payload, sizeof payload, "fence:%llu", (unsigned long long)++fence->number);
     fence->sent_us = evb_clock_us();
     fence->answered_ms = 0;
-    fence->arrived = false;
+    fence->arrived = fence->put_off = false;
     expect(heart, EVB_CONTROL_FENCE, written);
     evb_link_command(publisher, words);
 }
@@ -85,8 +85,9 @@ int evb_heart_answered(struct evb_heart *heart, const struct evb_reply *reply, c
                        size_t room)
 {
     heart->fence.answered_ms = evb_clock_mono_ms();
-    if (reply->kind == EVB_REPLY_ERROR) {
-        heart->fence.refused = true;
+    if (reply->kind == EVB_REPLY_ERROR) { /* BUSY and its like pass */
+        heart->fence.refused = strncmp(reply->text, "NOPERM", 6) == 0;
+        heart->fence.put_off = !heart->fence.refused;
         return 0;
     }
     if (reply->kind != EVB_REPLY_INTEGER) {
@@ -126,7 +127,7 @@ enum evb_verdict evb_heart_judge(const struct evb_heart *heart, const struct evb
                  (long long)(now_ms - links[i]->last_read_us / 1000));
         return EVB_DEAD;
     }
-    if (fence->refused || fence->arrived)
+    if (fence->refused || fence->arrived || fence->put_off)
         return EVB_ALIVE;
     if (!fence->answered_ms || now_ms - fence->answered_ms < limit_ms)
         return EVB_WAIT;

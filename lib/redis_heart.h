@@ -18,6 +18,7 @@ struct evb_fence {
     int64_t answered_ms; /* monotonic; 0: no reply to its PUBLISH yet */
     bool arrived;
     bool refused;      /* the user may not have its own inbox: PING alone judges */
+    bool put_off;      /* not published, for now: the next heartbeat brings another one */
     int64_t proven_us; /* Unix time: all that was published before has arrived */
 };
 
