@@ -20,9 +20,9 @@ void evb_heart_reset(struct evb_heart *heart)
     heart->fence.number = number;
 }
 
-static bool has_room(const struct evb_heart *heart, int more)
+static bool has_room(const struct evb_heart *heart)
 {
-    return heart->control_count + more <= (int)EVB_COUNT(heart->control);
+    return heart->control_count < (int)EVB_COUNT(heart->control);
 }
 
 static void expect(struct evb_heart *heart, enum evb_control kind, uint64_t after)
@@ -50,19 +50,24 @@ void evb_heart_fence(struct evb_heart *heart, struct evb_link *publisher, uint64
     evb_link_command(publisher, words);
 }
 
-bool evb_heart_beat(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
-                    uint64_t written)
+void evb_heart_probe(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
+                     uint64_t written)
 {
     const char *role[] = {"HELLO", NULL};
-    if (!has_room(heart, 2))
-        return false;
     heart->beat_us = evb_clock_mono_us();
-    expect(heart, EVB_CONTROL_ROLE, written);
-    evb_link_command(publisher, role);
-    if (!heart->fence.refused)
-        evb_heart_fence(heart, publisher, written);
+    if (has_room(heart)) { /* else there are answers enough to come */
+        expect(heart, EVB_CONTROL_ROLE, written);
+        evb_link_command(publisher, role);
+    }
     evb_subs_ping(subs);
-    return true;
+}
+
+void evb_heart_beat(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
+                    uint64_t written)
+{
+    evb_heart_probe(heart, publisher, subs, written);
+    if (!heart->fence.refused && has_room(heart))
+        evb_heart_fence(heart, publisher, written);
 }
 
 bool evb_heart_expects(const struct evb_heart *heart, uint64_t answered)

@@ -46,6 +46,10 @@ static const struct {
     {60, 40, SCRIPTED_PUBLISHER, "publisher connection: no answer for"},
     {60, 40, SCRIPTED_SUBSCRIBER, "subscriber connection: no answer for"},
     {60, 40, SCRIPTED_PUBLISHER | SCRIPTED_SUBSCRIBER, "connection: no answer for"},
+    /* probed more often than a probe may take */
+    {20, 100, SCRIPTED_PUBLISHER, "publisher connection: no answer for"},
+    {20, 100, SCRIPTED_SUBSCRIBER, "subscriber connection: no answer for"},
+    {50, 50, SCRIPTED_SUBSCRIBER, "subscriber connection: no answer for"},
 };
 
 START_TEST(dies)
@@ -96,7 +100,7 @@ END_TEST
 /* Redis is busy for a while: that takes no right away, and the next fence proves again. */
 START_TEST(fence_is_refused_for_now)
 {
-    come_up_fast(20, 5000);
+    come_up_fast(20, 200);
     await_beats(1);
     scripted_answer(server, "PUBLISH", "-BUSY x\r\n", 3);
     await_beats(2);
@@ -110,7 +114,7 @@ END_TEST
 
 START_TEST(fence_loses_its_right)
 {
-    come_up_fast(20, 5000);
+    come_up_fast(20, 200);
     scripted_answer(server, "PUBLISH", "-NOPERM x\r\n", 1);
     await_beats(6);
     ck_assert(redis.heart.fence.refused);
@@ -146,11 +150,11 @@ END_TEST
 START_TEST(between_events)
 {
     int id = 0;
-    come_up_fast(5, 5000);
+    come_up_fast(5, 300);
     while (beats() < 20) {
         for (int i = 0; i < 7 && atomic_load(&redis.outbox.events) < 90; i++)
             publish(++id, 0);
-        if (id % 5 == 0)
+        if (beats() % 5 == 4)
             scripted_answer(server, "PUBLISH", "-ERR x\r\n", 1);
         story[0] = '\0';
         event_base_loop(base, EVLOOP_ONCE);
