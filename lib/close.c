@@ -339,6 +339,7 @@ static void free_on_base(struct evbus *bus)
 {
     evb_loop_begin(&bus->loop);
     finish(bus);
+    evb_waiter_end(bus->free_waiter, 0);
     evb_loop_end(&bus->loop);
     wait_handlers(bus, INT64_MAX);
     evb_bus_teardown(bus);

@@ -59,14 +59,15 @@ static int check_kinds(struct evb_scan *scan)
     return 0;
 }
 
-/* Undoes escapes and ends the text; false if that brings control characters into it. */
-static bool finish_text(struct evb_scan_value *value, struct evb_text *text)
+/* Undoes escapes and ends the text; false if that brings NUL or (but for `lines`) control
+ * characters into it. */
+static bool finish_text(struct evb_scan_value *value, struct evb_text *text, bool lines)
 {
     if (value->escaped)
         value->length = (uint32_t)evb_json_unescape(value->ptr, value->length);
     value->ptr[value->length] = '\0';
     *text = (struct evb_text){value->ptr, value->length};
-    return !value->escaped || evb_text_good(text->ptr, text->length);
+    return !value->escaped || evb_text_good(text->ptr, text->length, lines);
 }
 
 static int take_text(struct evb_scan *scan, enum evb_scan_slot slot, struct evb_text *field)
@@ -75,7 +76,7 @@ static int take_text(struct evb_scan *scan, enum evb_scan_slot slot, struct evb_
     struct evb_text text;
     if (!value->kind)
         return 0;
-    if (!finish_text(value, &text))
+    if (!finish_text(value, &text, false))
         return evb_scan_fail(scan, "control characters in an envelope's text");
     if (text.length > EVB_TEXT_MAX)
         return evb_scan_fail(scan, "an envelope's text is too long");
@@ -84,7 +85,7 @@ static int take_text(struct evb_scan *scan, enum evb_scan_slot slot, struct evb_
     return 0;
 }
 
-/* What cannot be an attribute is let go, but for control characters under attrs. */
+/* What cannot be an attribute is let go, but for NUL under attrs. */
 static int take_attr(struct evb_scan *scan, struct evb_text name, struct evb_scan_value *value,
                      bool strict)
 {
@@ -92,8 +93,8 @@ static int take_attr(struct evb_scan *scan, struct evb_text name, struct evb_sca
     evbus_event *event = scan->event;
     if (value->kind != EVB_KIND_STRING)
         return 0;
-    if (!finish_text(value, &text))
-        return strict ? evb_scan_fail(scan, "control characters in an attribute") : 0;
+    if (!finish_text(value, &text, true))
+        return strict ? evb_scan_fail(scan, "NUL in an attribute") : 0;
     if (!name.length || name.length > EVB_TEXT_MAX || text.length > EVB_ATTR_VALUE_MAX ||
         event->attr_count == EVB_ATTR_MAX)
         return 0;
@@ -106,7 +107,7 @@ static int take_attr(struct evb_scan *scan, struct evb_text name, struct evb_sca
 static int take_member(struct evb_scan *scan, struct evb_scan_member *member, bool strict)
 {
     struct evb_text name;
-    if (!finish_text(&member->name, &name))
+    if (!finish_text(&member->name, &name, false))
         return strict ? evb_scan_fail(scan, "control characters in an attribute's name") : 0;
     return take_attr(scan, name, &member->value, strict);
 }
@@ -144,7 +145,7 @@ static int take_node(struct evb_scan *scan)
     struct evb_scan_value *value = &scan->slots[EVB_SLOT_NODE], *seq = &scan->slots[EVB_SLOT_SEQ];
     if (!is_node(value))
         return take_attr(scan, (struct evb_text){"node", 4}, value, false);
-    finish_text(value, &scan->event->node);
+    finish_text(value, &scan->event->node, false);
     uint32_t at = 0;
     for (; at < seq->length && at < 18 && seq->ptr[at] >= '0' && seq->ptr[at] <= '9'; at++)
         scan->event->seq = scan->event->seq * 10 + (uint64_t)(seq->ptr[at] - '0');

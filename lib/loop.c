@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <evbus.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
@@ -41,15 +42,29 @@ static bool take_inbox(struct evb_loop *loop)
     return loop->pending != NULL;
 }
 
-static void run_jobs(struct evb_loop *loop)
+/* True: something was written to Redis. */
+static bool run_jobs(struct evb_loop *loop)
 {
     for (int n = 0; n < JOBS_A_ROUND && (loop->pending || take_inbox(loop)); n++) {
         struct evb_job *job = loop->pending;
         loop->pending = job->next;
         job->run(job);
     }
-    if (loop->idle)
-        loop->idle(loop->user);
+    return loop->idle && loop->idle(loop->user);
+}
+
+/* Until nothing is left. What is posted while a round writes makes the next round; and who posts to
+ * this very core gets it once more before the loop sleeps, so that under load nobody has to wake it
+ * for a few events at a time. */
+static void run_rounds(struct evb_loop *loop)
+{
+    for (int n = 0; n < ROUNDS_A_TURN; n++) {
+        bool wrote = run_jobs(loop);
+        if (wrote && !evb_loop_has_rest(loop))
+            sched_yield();
+        if (!evb_loop_has_rest(loop))
+            return;
+    }
 }
 
 void evb_loop_begin(struct evb_loop *loop)
@@ -66,10 +81,7 @@ void evb_loop_end(struct evb_loop *loop)
         loop->depth--;
         return;
     }
-    /* What is posted while a round writes to Redis makes the next round: under load nobody sleeps.
-     */
-    for (int n = 0; n < ROUNDS_A_TURN && (n == 0 || evb_loop_has_rest(loop)); n++)
-        run_jobs(loop);
+    run_rounds(loop);
     /* From here a post that finds the inbox empty writes the eventfd; what came before is seen
      * here. */
     atomic_store(&loop->asleep, 1);

@@ -23,7 +23,7 @@ struct evb_loop {
     bool own;                 /* fixed after init: the thread and the base are ours */
     int wake_fd;              /* fixed after init */
     pthread_t own_thread;     /* fixed after start */
-    void (*idle)(void *user); /* fixed before start: after each round of work */
+    bool (*idle)(void *user); /* fixed before start: after each round of work; true: it wrote */
     void *user;
 
     struct evb_job *_Atomic inbox; /* newest first */

@@ -121,11 +121,10 @@ static void on_water(bool high, void *user)
 static const struct evb_redis_hooks redis_hooks = {on_redis_state, evb_route_message, on_decided,
                                                    on_water};
 
-static void on_idle(void *user)
+static bool on_idle(void *user)
 {
     struct evbus *bus = user;
-    if (bus->wants_redis)
-        evb_redis_idle(&bus->redis);
+    return bus->wants_redis && evb_redis_idle(&bus->redis);
 }
 
 static int64_t number(const struct evbus *bus, enum evb_cfg id)

@@ -149,15 +149,6 @@ evbus_sub **evb_queue_take_subs(evbus_queue *queue, int *count)
     return subs;
 }
 
-/* Until the queue holds something, is closed, or the time is up. Lock held. */
-static void wait_filled(evbus_queue *queue, int timeout_ms)
-{
-    int64_t deadline_ms = evb_deadline_ms(timeout_ms);
-    int rc = 0;
-    while (queue->ring.count == 0 && !queue->closed && rc != ETIMEDOUT)
-        rc = evb_cond_wait(&queue->filled, &queue->lock, deadline_ms);
-}
-
 /* Those whose subscription ended while they waited are nobody's any more. */
 static int keep_live(struct evb_ring_item *items, int count)
 {
@@ -170,19 +161,46 @@ static int keep_live(struct evb_ring_item *items, int count)
     return kept;
 }
 
+/* Its lock may have been held when the child began: there it must not be touched. */
+static int check_fork(const evbus_queue *queue)
+{
+    if (queue->generation == evb_fork_generation())
+        return 0;
+    return evb_fail(EVBUS_EFORK, "the queue belongs to the parent process");
+}
+
 enum { PULL_MOST = 256 };
 
-static int pull(evbus_queue *queue, int timeout_ms, struct evb_ring_item *items, int max)
+/* Up to `max` that are somebody's. Lock held. */
+static int take_live(evbus_queue *queue, struct evb_ring_item *items, int max)
 {
     int n = 0;
-    pthread_mutex_lock(&queue->lock);
-    if (queue->ring.count == 0 && !queue->closed && timeout_ms != 0)
-        wait_filled(queue, timeout_ms);
     while (n == 0 && queue->ring.count > 0) {
         n = keep_live(items, evb_ring_pop(&queue->ring, items, max));
         if (queue->ring.count == 0 && !queue->closed)
             signal_clear(queue);
     }
+    return n;
+}
+
+/* The same, when something comes before the time is up or the queue is closed. Lock held. */
+static int wait_live(evbus_queue *queue, int timeout_ms, struct evb_ring_item *items, int max)
+{
+    int64_t deadline_ms = evb_deadline_ms(timeout_ms);
+    int n = 0, rc = 0;
+    while (n == 0 && !queue->closed && rc != ETIMEDOUT) {
+        rc = evb_cond_wait(&queue->filled, &queue->lock, deadline_ms);
+        n = take_live(queue, items, max);
+    }
+    return n;
+}
+
+static int pull(evbus_queue *queue, int timeout_ms, struct evb_ring_item *items, int max)
+{
+    pthread_mutex_lock(&queue->lock);
+    int n = take_live(queue, items, max);
+    if (n == 0 && timeout_ms != 0)
+        n = wait_live(queue, timeout_ms, items, max);
     if (n == 0 && queue->closed)
         n = EVBUS_ECLOSED;
     pthread_mutex_unlock(&queue->lock);
@@ -197,8 +215,8 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
     if (!queue || !events || max < 1)
         return evb_fail(EVBUS_EINVAL,
                         "evbus_queue_next: needs a queue, room for events and max >= 1");
-    if (queue->generation != evb_fork_generation())
-        return evb_fail(EVBUS_EFORK, "the queue belongs to the parent process");
+    if (check_fork(queue) != 0)
+        return EVBUS_EFORK;
     if (timeout_ms != 0 && evb_loop_is_here(queue->loop))
         return evb_fail(EVBUS_EDEADLK,
                         "pulling with a timeout on the bus's own loop would wait for "
@@ -229,6 +247,8 @@ int evbus_queue_fd(evbus_queue *queue)
 {
     if (!queue)
         return evb_fail(EVBUS_EINVAL, "evbus_queue_fd: no queue");
+    if (check_fork(queue) != 0)
+        return EVBUS_EFORK;
     int rc = 0;
     pthread_mutex_lock(&queue->lock);
     if (queue->fds[0] < 0) {
@@ -245,6 +265,8 @@ int64_t evbus_queue_stat(const evbus_queue *queue, const char *name)
 {
     if (!queue || !name)
         return -1;
+    if (check_fork(queue) != 0)
+        return EVBUS_EFORK;
     pthread_mutex_t *lock = (pthread_mutex_t *)&queue->lock;
     pthread_mutex_lock(lock);
     int64_t value = !strcmp(name, "queued")    ? (int64_t)queue->ring.count

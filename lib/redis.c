@@ -76,17 +76,20 @@ static void arm(struct event *timer, int64_t ms)
 
 /* ---- writing ---- */
 
-static void pump(struct evb_redis *redis)
+/* True: something was written. */
+static bool pump(struct evb_redis *redis)
 {
     struct evb_link *link = &redis->publisher;
-    while (link->up && state_of(redis) == EVB_REDIS_READY) {
-        struct evb_item *item = NULL;
+    uint64_t before = redis->outbox.written_count;
+    struct evb_item *item = NULL;
+    do {
+        if (!link->up || state_of(redis) != EVB_REDIS_READY)
+            return false;
         while (evb_link_backlog(link) < EVB_LINK_FULL && (item = evb_outbox_next(&redis->outbox)))
             evb_link_send(link, item->bytes, item->length);
         evb_link_flush(link);
-        if (!item || evb_link_backlog(link) > 0)
-            return;
-    }
+    } while (item && evb_link_backlog(link) == 0);
+    return redis->outbox.written_count != before;
 }
 
 static void plan_expiry(struct evb_redis *redis)
@@ -104,11 +107,12 @@ static void plan_expiry(struct evb_redis *redis)
     arm(redis->expiry, at_ms - now_ms);
 }
 
-void evb_redis_idle(struct evb_redis *redis)
+bool evb_redis_idle(struct evb_redis *redis)
 {
-    pump(redis);
+    bool wrote = pump(redis);
     evb_link_flush(&redis->subscriber);
     plan_expiry(redis);
+    return wrote;
 }
 
 /* ---- readiness and heartbeat ---- */
@@ -180,13 +184,13 @@ static void on_control(struct evb_redis *redis, const struct evb_reply *reply)
         break;
     case EVB_CONTROL_ROLE:
         rc = evb_hello_read(reply, &redis->server, why, sizeof why);
-        atomic_store(&redis->rtt_us, redis->heart.rtt_us);
         break;
     case EVB_CONTROL_FENCE:
         rc = evb_heart_answered(&redis->heart, reply, why, sizeof why);
         maybe_proven(redis);
         break;
     }
+    atomic_store(&redis->rtt_us, redis->heart.rtt_us);
     if (rc != 0)
         lose(redis, rc, why);
     else
@@ -223,17 +227,6 @@ static void on_fence(struct evb_redis *redis, const struct evb_reply *payload)
         maybe_proven(redis);
 }
 
-static bool is_message(const struct evb_reply *reply, const char *kind, size_t length, size_t count)
-{
-    if (reply->kind != EVB_REPLY_ARRAY || reply->count != count ||
-        reply->item[0]->length != length || memcmp(reply->item[0]->text, kind, length) != 0)
-        return false;
-    for (size_t i = 0; i < count; i++)
-        if (reply->item[i]->kind != EVB_REPLY_STRING)
-            return false;
-    return true;
-}
-
 static void subscriber_reply(struct evb_link *link, const struct evb_reply *reply, void *user)
 {
     struct evb_redis *redis = user;
@@ -245,12 +238,12 @@ static void subscriber_reply(struct evb_link *link, const struct evb_reply *repl
             link->gate.pushes = true;
             evb_subs_start(&redis->subs, link);
         }
-    } else if (is_message(reply, "message", 7, 3)) {
+    } else if (evb_reply_is_message(reply)) {
         if (!strcmp(reply->item[1]->text, redis->set.inbox))
             on_fence(redis, reply->item[2]);
         else
             redis->hooks->message(reply->item[1], reply->item[2], NULL, redis->user);
-    } else if (is_message(reply, "pmessage", 8, 4)) {
+    } else if (evb_reply_is_pmessage(reply)) {
         if (strcmp(reply->item[2]->text, redis->set.inbox) != 0)
             redis->hooks->message(reply->item[2], reply->item[3], reply->item[1], redis->user);
     } else {

@@ -86,7 +86,8 @@ void evb_redis_fini(struct evb_redis *redis);
 void evb_redis_start(struct evb_redis *redis); /* from OFF or BACKOFF: try now */
 void evb_redis_stop(struct evb_redis *redis);  /* closes both; the outbox keeps what it has */
 void evb_redis_drop(struct evb_redis *redis);  /* in a forked child */
-void evb_redis_idle(struct evb_redis *redis);  /* after a round of the loop: writes what waits */
+/* After a round of the loop: writes what waits. True: there was something. */
+bool evb_redis_idle(struct evb_redis *redis);
 void evb_redis_last_error(struct evb_redis *redis, char *out, size_t room); /* any thread */
 const char *evb_redis_state_name(enum evb_redis_state state);
 

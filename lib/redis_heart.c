@@ -44,6 +44,7 @@ void evb_heart_fence(struct evb_heart *heart, struct evb_link *publisher, uint64
     const char *words[] = {"PUBLISH", heart->inbox, payload, NULL};
     snprintf(payload, sizeof payload, "fence:%llu", (unsigned long long)++fence->number);
     fence->sent_us = evb_clock_us();
+    fence->sent_mono_us = evb_clock_mono_us();
     fence->answered_ms = 0;
     fence->arrived = fence->put_off = false;
     expect(heart, EVB_CONTROL_FENCE, written);
@@ -90,6 +91,8 @@ int evb_heart_answered(struct evb_heart *heart, const struct evb_reply *reply, c
                        size_t room)
 {
     heart->fence.answered_ms = evb_clock_mono_ms();
+    if (heart->rtt_us < 0)
+        heart->rtt_us = evb_clock_mono_us() - heart->fence.sent_mono_us;
     if (reply->kind == EVB_REPLY_ERROR) { /* BUSY and its like pass */
         heart->fence.refused = strncmp(reply->text, "NOPERM", 6) == 0;
         heart->fence.put_off = !heart->fence.refused;

@@ -7,7 +7,11 @@
 #include <errno.h>
 #include <string.h>
 
-enum { DRAIN_AT_ONCE = 256, DRAIN_A_TURN = 1024 }; /* then the next subscription has its turn */
+enum {
+    DRAIN_AT_ONCE = 256,
+    DRAIN_A_TURN = 1024,
+    AHEAD = 3
+}; /* then the next subscription has its turn */
 
 static void drain(struct evb_job *job);
 
@@ -98,8 +102,9 @@ int evb_sub_wait_ended(evbus_sub *sub, int timeout_ms)
     pthread_mutex_lock(&sub->lock);
     while (atomic_load(&sub->state) != EVB_SUB_ENDED && rc != ETIMEDOUT)
         rc = evb_cond_wait(&sub->ended, &sub->lock, deadline_ms);
+    bool ended = atomic_load(&sub->state) == EVB_SUB_ENDED;
     pthread_mutex_unlock(&sub->lock);
-    return rc == ETIMEDOUT ? evb_fail(EVBUS_ETIMEDOUT, "a handler still runs") : 0;
+    return ended ? 0 : evb_fail(EVBUS_ETIMEDOUT, "a handler still runs");
 }
 
 void evb_sub_count(evbus_sub *sub, struct evb_thread *thread)
@@ -172,7 +177,11 @@ static void drain(struct evb_job *job)
     evbus_sub *sub = evb_container(job, evbus_sub, job);
     struct evb_thread *thread = evb_thread_self();
     struct evb_ring_item items[DRAIN_AT_ONCE];
-    bool more = thread != NULL;
+    bool more = true;
+    if (!thread) { /* no memory for its record: what waits goes on waiting */
+        evb_loop_post(sub->loop, &sub->job);
+        return;
+    }
     for (int turn = 0; more && turn < DRAIN_A_TURN; turn += DRAIN_AT_ONCE) {
         pthread_mutex_lock(&sub->lock);
         int n = evb_ring_pop(&sub->ring, items, DRAIN_AT_ONCE);
@@ -180,6 +189,8 @@ static void drain(struct evb_job *job)
             sub->scheduled = more = false;
         pthread_mutex_unlock(&sub->lock);
         for (int i = 0; i < n; i++) {
+            if (i + AHEAD < n) /* another core wrote it */
+                evb_event_prefetch(items[i + AHEAD].event);
             call(sub, items[i].event, thread);
             evbus_event_unref(items[i].event);
         }
@@ -228,10 +239,20 @@ bool evb_sub_idle(evbus_sub *sub)
     return idle;
 }
 
+/* Its lock may have been held when the child began: there it must not be touched. */
+static int check_fork(const evbus_sub *sub)
+{
+    if (sub->generation == evb_fork_generation())
+        return 0;
+    return evb_fail(EVBUS_EFORK, "the subscription belongs to the parent process");
+}
+
 int evbus_sub_on_free(evbus_sub *sub, evbus_free_fn fn)
 {
     if (!sub || !fn)
         return evb_fail(EVBUS_EINVAL, "evbus_sub_on_free: needs a subscription and a function");
+    if (check_fork(sub) != 0)
+        return EVBUS_EFORK;
     pthread_mutex_lock(&sub->lock);
     bool over = atomic_load(&sub->state) == EVB_SUB_ENDED || sub->freeing;
     if (!over)
@@ -246,6 +267,8 @@ int64_t evbus_sub_stat(const evbus_sub *sub, const char *name)
 {
     if (!sub || !name)
         return -1;
+    if (check_fork(sub) != 0)
+        return EVBUS_EFORK;
     if (!strcmp(name, "delivered"))
         return atomic_load(&sub->delivered_there) + atomic_load(&sub->delivered_elsewhere);
     if (!strcmp(name, "failed"))

@@ -113,6 +113,7 @@ void evb_hazard_swap(struct evb_thread *thread)
 
 void evb_hazard_barrier(void)
 {
+    pthread_once(&once, start);
     atomic_thread_fence(memory_order_seq_cst);
     if (evb_hazard_light)
         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);

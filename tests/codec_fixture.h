@@ -52,10 +52,10 @@ static inline void sane(const evbus_event *event, unsigned flags)
     for (size_t i = 0; i < EVB_COUNT(texts); i++)
         ck_assert(!texts[i].ptr || texts[i].ptr[texts[i].length] == '\0');
     for (size_t i = 0; i + 1 < EVB_COUNT(texts); i++)
-        ck_assert(!texts[i].ptr || evb_text_good(texts[i].ptr, texts[i].length));
+        ck_assert(!texts[i].ptr || evb_text_good(texts[i].ptr, texts[i].length, false));
     for (uint32_t i = 0; i < event->attr_count; i++) {
-        ck_assert(evb_text_good(event->attrs[i].name.ptr, event->attrs[i].name.length));
-        ck_assert(evb_text_good(event->attrs[i].value.ptr, event->attrs[i].value.length));
+        ck_assert(evb_text_good(event->attrs[i].name.ptr, event->attrs[i].name.length, false));
+        ck_assert(evb_text_good(event->attrs[i].value.ptr, event->attrs[i].value.length, true));
     }
     if (event->is_json && flags & EVB_READ_CHECK)
         ck_assert_ptr_null(evb_json_check(event->data.ptr, event->data.length, NULL));

@@ -15,7 +15,7 @@
 static void contains(const char *text, const char *part)
 {
     if (!strstr(text, part))
-        ck_abort_msg("no \"%s\" in: %s", part, text);
+        ck_abort_msg("no \"%s\" in: %.1500s", part, text);
 }
 
 static struct program *run(int status, const char *input, char *const argv[])
@@ -23,8 +23,8 @@ static struct program *run(int status, const char *input, char *const argv[])
     struct program *program = program_start(input, argv);
     program_end(program);
     if (program->status != status)
-        ck_abort_msg("%s: exit %d, not %d; out: %s\nerr: %s", argv[0], program->status, status,
-                     program->out, program->err);
+        ck_abort_msg("%s: exit %d, not %d; out: %.1500s\nerr: %.1500s", argv[0], program->status,
+                     status, program->out, program->err);
     return program;
 }
 

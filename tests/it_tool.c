@@ -61,15 +61,15 @@ static struct program *run(int status, const char *input, const char *word, ...)
     va_end(words);
     program_end(program);
     if (program->status != status)
-        ck_abort_msg("evbus %s: exit %d, not %d; out: %s\nerr: %s", word, program->status, status,
-                     program->out, program->err);
+        ck_abort_msg("evbus %s: exit %d, not %d; out: %.1500s\nerr: %.1500s", word, program->status,
+                     status, program->out, program->err);
     return program;
 }
 
 static void contains(const char *text, const char *part)
 {
     if (!strstr(text, part))
-        ck_abort_msg("no \"%s\" in: %s", part, text);
+        ck_abort_msg("no \"%s\" in: %.1500s", part, text);
 }
 
 /* -v says when Redis has confirmed the subscriptions. */

@@ -88,9 +88,9 @@ static inline void on_report(evbus_event *event, int outcome, int error, int64_t
     tell("%c%d ", "?alxvfu"[outcome], (int)(intptr_t)user);
 }
 
-static inline void idle(void *user)
+static inline bool idle(void *user)
 {
-    evb_redis_idle(user);
+    return evb_redis_idle(user);
 }
 
 static const struct evb_redis_hooks hooks = {on_state, on_message, on_decided, on_water};

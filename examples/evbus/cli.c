@@ -52,7 +52,7 @@ void cli_fini(struct cli *cli)
 
 /* ---- sentences ---- */
 
-static void say(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static void say(const char *format, va_list args)
 {
     char line[1024];
     int length = vsnprintf(line, sizeof line, format, args);

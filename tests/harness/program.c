@@ -99,8 +99,8 @@ static void expect(struct program *program, bool out, const char *text)
         read_again(program);
     while (!strstr(out ? program->out : program->err, text) && wait_more(&wait));
     if (!strstr(out ? program->out : program->err, text))
-        ck_abort_msg("no \"%s\" in its %s; out: %s\nerr: %s", text, out ? "output" : "errors",
-                     program->out, program->err);
+        ck_abort_msg("no \"%s\" in its %s; out: %.1500s\nerr: %.1500s", text,
+                     out ? "output" : "errors", program->out, program->err);
 }
 
 void program_expect_out(struct program *program, const char *text)
@@ -130,7 +130,7 @@ int program_end(struct program *program)
         ;
     read_again(program);
     if (program->pid)
-        ck_abort_msg("it does not end; out: %s\nerr: %s", program->out, program->err);
+        ck_abort_msg("it does not end; out: %.1500s\nerr: %.1500s", program->out, program->err);
     return program->status;
 }
 
