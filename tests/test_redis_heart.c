@@ -1,169 +1,205 @@
-/* test_redis_heart.c - heartbeats on a clock of the test's own: what proves life, what proves
- * death. */
-#include "clock.h"
-#include "redis_heart.h"
-#include "unit.h"
-#include <stdio.h>
+/* test_redis_heart.c - heartbeats, fences and deadlines of a shard: who is dead, and who is not. */
+#include "redis_fixture.h"
 
-static struct evb_heart heart;
-static struct evb_link publisher = {.name = "publisher"}, subscriber = {.name = "subscriber"};
-static struct evb_subs subs;
-static int64_t now_us;
-static char why[200];
-
-static int64_t clock_now(void)
+static int beats(void)
 {
-    return now_us;
+    return scripted_count(server, "HELLO") - 2;
 }
 
-static void setup(void)
+static bool has_beaten(void *count)
 {
-    now_us = 1000000;
-    evb_clock_set(clock_now, clock_now);
-    evb_heart_init(&heart, "evbus:inbox:1");
-    why[0] = '\0';
+    return beats() >= *(int *)count;
 }
 
-static struct evb_reply reply_of(enum evb_reply_kind kind, long long integer, const char *text)
+static void await_beats(int count)
 {
-    return (struct evb_reply){
-        .kind = kind, .integer = integer, .text = text, .length = strlen(text)};
+    ck_assert_msg(run_until(base, has_beaten, &count, 20000), "%s", story);
 }
 
-static int answered(enum evb_reply_kind kind, long long integer)
+static void come_up_fast(int interval_ms, int timeout_ms)
 {
-    struct evb_reply reply = reply_of(kind, integer, "NOPERM no");
-    return evb_heart_answered(&heart, &reply, why, sizeof why);
+    set.ping_interval_ms = interval_ms;
+    set.ping_timeout_ms = timeout_ms;
+    come_up();
 }
 
-static bool arrived(const char *text)
+START_TEST(lives)
 {
-    struct evb_reply reply = reply_of(EVB_REPLY_STRING, 0, text);
-    return evb_heart_arrived(&heart, &reply);
+    come_up_fast(10, 5000);
+    int64_t proven_us = redis.heart.fence.proven_us;
+    publish(1, 0);
+    await_beats(10);
+    publish(2, 0);
+    await_beats(20);
+    ck_assert_str_eq(story, "a1 a2 ");
+    ck_assert_int_gt(redis.heart.fence.proven_us, proven_us);
+    ck_assert_int_ge(atomic_load(&redis.rtt_us), 0);
+    ck_assert_int_lt(atomic_load(&redis.rtt_us), 20000000);
+    ck_assert_int_ge(scripted_count(server, "PING"), 19);
 }
+END_TEST
 
-static enum evb_verdict judge(void)
+static const struct {
+    int interval_ms, timeout_ms, who;
+    const char *why;
+} deaths[] = {
+    {60, 40, SCRIPTED_PUBLISHER, "publisher connection: no answer for"},
+    {60, 40, SCRIPTED_SUBSCRIBER, "subscriber connection: no answer for"},
+    {60, 40, SCRIPTED_PUBLISHER | SCRIPTED_SUBSCRIBER, "connection: no answer for"},
+    /* probed more often than a probe may take */
+    {20, 100, SCRIPTED_PUBLISHER, "publisher connection: no answer for"},
+    {20, 100, SCRIPTED_SUBSCRIBER, "subscriber connection: no answer for"},
+    {50, 50, SCRIPTED_SUBSCRIBER, "subscriber connection: no answer for"},
+};
+
+START_TEST(dies)
 {
-    return evb_heart_judge(&heart, &publisher, &subscriber, 2000, why, sizeof why);
+    come_up_fast(deaths[_i].interval_ms, deaths[_i].timeout_ms);
+    publish(1, 0);
+    await_beats(2);
+    scripted_deafen(server, deaths[_i].who, true);
+    await_story("backoff ");
+    ck_assert_msg(strstr(last_why, deaths[_i].why) != NULL, "%s", last_why);
+    ck_assert_str_eq(story, "a1 backoff ");
+    await(EVB_REDIS_READY);
 }
+END_TEST
 
-START_TEST(replies_belong_by_their_place)
+/* The answer to the fence's PUBLISH comes, its message never: PONG alone is no proof. */
+START_TEST(fence_is_lost)
 {
-    evb_heart_hello(&heart, 2);
-    evb_heart_fence(&heart, &publisher, 0);
-    ck_assert(evb_heart_beat(&heart, &publisher, &subs, 5));
-    static const struct {
-        uint64_t answered;
-        enum evb_control kind;
-    } order[] = {{0, EVB_CONTROL_HELLO},
-                 {0, EVB_CONTROL_HELLO},
-                 {0, EVB_CONTROL_FENCE},
-                 {5, EVB_CONTROL_ROLE},
-                 {5, EVB_CONTROL_FENCE}};
-    for (size_t i = 0; i < EVB_COUNT(order); i++) {
-        ck_assert(!evb_heart_expects(&heart, order[i].answered + 1));
-        ck_assert(evb_heart_expects(&heart, order[i].answered));
-        ck_assert_int_eq(evb_heart_take(&heart), order[i].kind);
+    come_up_fast(60, 40);
+    scripted_answer(server, "PUBLISH", ":1\r\n", 0);
+    await_story("backoff ");
+    ck_assert_str_eq(last_why, "subscriber connection: what is published does not arrive");
+}
+END_TEST
+
+static const struct {
+    const char *command, *answer, *why;
+} beat_answers[] = {
+    {"HELLO", "*2\r\n$4\r\nrole\r\n$7\r\nreplica\r\n", "the server is a replica"},
+    {"HELLO", "-NOAUTH x\r\n", "NOAUTH"},
+    {"HELLO", "+OK\r\n", "protocol error"},
+    {"PUBLISH", ":0\r\n", "nobody hears"},
+    {"PUBLISH", "+OK\r\n", "protocol error"},
+    {"PING", "-NOAUTH x\r\n", "NOAUTH"},
+    {"PING", "+PONG\r\n:1\r\n", "protocol error"},
+};
+
+START_TEST(beat_is_answered_badly)
+{
+    come_up_fast(20, 5000);
+    scripted_answer(server, beat_answers[_i].command, beat_answers[_i].answer, 1);
+    await_story("backoff ");
+    ck_assert_msg(strstr(last_why, beat_answers[_i].why) != NULL, "%s", last_why);
+    await(EVB_REDIS_READY);
+}
+END_TEST
+
+/* Redis is busy for a while: that takes no right away, and the next fence proves again. */
+START_TEST(fence_is_refused_for_now)
+{
+    come_up_fast(20, 200);
+    await_beats(1);
+    scripted_answer(server, "PUBLISH", "-BUSY x\r\n", 3);
+    await_beats(2);
+    int64_t proven_us = redis.heart.fence.proven_us;
+    await_beats(10);
+    ck_assert(!redis.heart.fence.refused);
+    ck_assert_int_gt(redis.heart.fence.proven_us, proven_us);
+    ck_assert_str_eq(story, "");
+}
+END_TEST
+
+START_TEST(fence_loses_its_right)
+{
+    come_up_fast(20, 200);
+    scripted_answer(server, "PUBLISH", "-NOPERM x\r\n", 1);
+    await_beats(6);
+    ck_assert(redis.heart.fence.refused);
+    ck_assert_str_eq(story, "");
+    publish(1, 0);
+    await_story("a1 ");
+}
+END_TEST
+
+/* Words of others on this node's own channel, and old fences, prove nothing and hurt nobody. */
+START_TEST(foreign_fences)
+{
+    static const char *const words[] = {
+        "",         "fence:",   "fence:0", "fence:999",
+        "fence:1x", "fence:-1", "{}",      "fence:18446744073709551616"};
+    come_up();
+    int64_t proven_us = redis.heart.fence.proven_us;
+    uint64_t number = redis.heart.fence.number;
+    for (size_t i = 0; i < EVB_COUNT(words); i++)
+        scripted_publish(server, INBOX, words[i], strlen(words[i]));
+    want("evbus:inbox:*", true);
+    await_story("+evbus:inbox:* ");
+    scripted_publish(server, INBOX, "fence:0", 7); /* twice, by both names */
+    want("end", false);
+    await_story("+end ");
+    ck_assert_str_eq(story, "+evbus:inbox:* +end ");
+    ck_assert_int_eq(redis.heart.fence.proven_us, proven_us);
+    ck_assert_uint_eq(redis.heart.fence.number, number);
+}
+END_TEST
+
+/* Answers to events and to heartbeats come in one stream: neither is taken for the other. */
+START_TEST(between_events)
+{
+    int id = 0;
+    come_up_fast(5, 300);
+    while (beats() < 20) {
+        for (int i = 0; i < 7 && atomic_load(&redis.outbox.events) < 90; i++)
+            publish(++id, 0);
+        if (beats() % 5 == 4)
+            scripted_answer(server, "PUBLISH", "-ERR x\r\n", 1);
+        story[0] = '\0';
+        event_base_loop(base, EVLOOP_ONCE);
     }
-    ck_assert(!evb_heart_expects(&heart, 5));
+    ck_assert_int_eq(atomic_load(&redis.state), EVB_REDIS_READY);
+    ck_assert_int_eq(evb_metrics_read(&metrics, EVB_COUNT_connects), 1);
 }
 END_TEST
 
-START_TEST(unanswered_beats_do_not_pile_up)
+/* A slow server answers one beat after the next has gone: late is not dead. */
+START_TEST(answers_late)
 {
-    int beats = 0;
-    while (evb_heart_beat(&heart, &publisher, &subs, 0))
-        ck_assert_int_lt(++beats, 10);
-    ck_assert_int_ge(beats, 3);
-    evb_heart_take(&heart);
-    evb_heart_take(&heart);
-    ck_assert(evb_heart_beat(&heart, &publisher, &subs, 0));
-}
-END_TEST
-
-START_TEST(only_the_last_fence_proves)
-{
-    evb_heart_fence(&heart, &publisher, 0);
-    int64_t first_us = heart.fence.sent_us;
-    ck_assert(!arrived("fence:0"));
-    ck_assert(!arrived("fence:11"));
-    ck_assert(!arrived(""));
-    ck_assert(arrived("fence:1"));
-    ck_assert_int_eq(heart.fence.proven_us, first_us);
-    now_us += 5000000;
-    evb_heart_fence(&heart, &publisher, 0);
-    ck_assert(!heart.fence.arrived);
-    ck_assert(!arrived("fence:1"));
-    ck_assert_int_eq(heart.fence.proven_us, first_us);
-    evb_heart_reset(&heart);
-    ck_assert_int_eq(heart.fence.proven_us, first_us); /* the gap begins there */
-    evb_heart_fence(&heart, &publisher, 0);
-    ck_assert(!arrived("fence:2")); /* of the connection before */
-    ck_assert(arrived("fence:3"));
-}
-END_TEST
-
-START_TEST(answers)
-{
-    evb_heart_fence(&heart, &publisher, 0);
-    now_us += 1234;
-    ck_assert_int_eq(answered(EVB_REPLY_INTEGER, 1), 0);
-    ck_assert_int_eq(heart.rtt_us, 1234);
-    ck_assert_int_eq(answered(EVB_REPLY_INTEGER, 0), EVBUS_EAWAY);
-    ck_assert_ptr_nonnull(strstr(why, "same server"));
-    ck_assert_int_eq(answered(EVB_REPLY_STATUS, 0), EVBUS_EPARSE);
-    ck_assert(!heart.fence.refused);
-    ck_assert_int_eq(answered(EVB_REPLY_ERROR, 0), 0);
-    ck_assert(heart.fence.refused);
-}
-END_TEST
-
-START_TEST(verdicts)
-{
-    evb_heart_beat(&heart, &publisher, &subs, 0);
-    int64_t beat_us = heart.beat_us;
-    now_us += 2000000;
-    publisher.last_read_us = subscriber.last_read_us = beat_us - 1;
-    ck_assert_int_eq(judge(), EVB_DEAD);
-    ck_assert_str_eq(why, "publisher connection: no answer for 2001 ms"); /* whole ones */
-    publisher.last_read_us = beat_us + 5;
-    ck_assert_int_eq(judge(), EVB_DEAD);
-    ck_assert_ptr_nonnull(strstr(why, "subscriber"));
-    subscriber.last_read_us = beat_us + 5;
-    ck_assert_int_eq(judge(), EVB_WAIT); /* a backlog stands in front of the fence's PUBLISH */
-    answered(EVB_REPLY_INTEGER, 1);
-    ck_assert_int_eq(judge(), EVB_WAIT);
-    now_us += 1999000;
-    ck_assert_int_eq(judge(), EVB_WAIT);
-    now_us += 1000;
-    ck_assert_int_eq(judge(), EVB_DEAD);
-    ck_assert_ptr_nonnull(strstr(why, "does not arrive"));
-    arrived("fence:1");
-    ck_assert_int_eq(judge(), EVB_ALIVE);
-}
-END_TEST
-
-START_TEST(without_the_right_to_a_fence)
-{
-    heart.fence.refused = true;
-    ck_assert(evb_heart_beat(&heart, &publisher, &subs, 0));
-    ck_assert_uint_eq(heart.fence.number, 0);
-    publisher.last_read_us = subscriber.last_read_us = heart.beat_us;
-    now_us += 60000000;
-    ck_assert_int_eq(judge(), EVB_ALIVE);
+    come_up_fast(20, 400);
+    for (int i = 0; i < 3; i++) {
+        await_beats(beats() + 1);
+        scripted_deafen(server, SCRIPTED_PUBLISHER | SCRIPTED_SUBSCRIBER, true);
+        run_for(base, 60);
+        scripted_deafen(server, SCRIPTED_PUBLISHER | SCRIPTED_SUBSCRIBER, false);
+    }
+    publish(1, 0);
+    await_story("a1 ");
+    ck_assert_str_eq(story, "a1 ");
 }
 END_TEST
 
 int main(void)
 {
     Suite *suite = suite_create("redis heart");
-    TCase *tests = unit_case(suite, "heart");
-    tcase_add_checked_fixture(tests, setup, NULL);
-    tcase_add_test(tests, replies_belong_by_their_place);
-    tcase_add_test(tests, unanswered_beats_do_not_pile_up);
-    tcase_add_test(tests, only_the_last_fence_proves);
-    tcase_add_test(tests, answers);
-    tcase_add_test(tests, verdicts);
-    tcase_add_test(tests, without_the_right_to_a_fence);
-    return unit_run(suite);
+    TCase *tests = tcase_create("redis heart");
+    SRunner *runner = srunner_create(suite);
+
+    suite_add_tcase(suite, tests);
+    tcase_set_timeout(tests, 60);
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, lives);
+    tcase_add_loop_test(tests, dies, 0, (int)EVB_COUNT(deaths));
+    tcase_add_test(tests, fence_is_lost);
+    tcase_add_loop_test(tests, beat_is_answered_badly, 0, (int)EVB_COUNT(beat_answers));
+    tcase_add_test(tests, fence_is_refused_for_now);
+    tcase_add_test(tests, fence_loses_its_right);
+    tcase_add_test(tests, foreign_fences);
+    tcase_add_test(tests, between_events);
+    tcase_add_test(tests, answers_late);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
