@@ -28,7 +28,7 @@ struct evbus {
     size_t prefix_length, max_data;
     int check; /* EVB_CHECK_* */
     bool wants_redis, redis_only, take_foreign;
-    int64_t opened_ms;
+    int64_t opened_ms, opened_us; /* monotonic; Unix time */
 
     struct evb_log log;
     struct evb_metrics metrics;

@@ -138,11 +138,20 @@ static void maybe_ready(struct evb_redis *redis)
     enter(redis, EVB_REDIS_READY, "connected");
 }
 
+/* The fence came back, and so did the answer to its PUBLISH: there is nothing left to judge. */
+static void maybe_proven(struct evb_redis *redis)
+{
+    if (redis->heart.fence.arrived && redis->heart.fence.answered_ms)
+        event_del(redis->deadline);
+}
+
 static void beat(struct evb_redis *redis)
 {
     arm(redis->timer, redis->set.ping_interval_ms);
-    if (evb_heart_beat(&redis->heart, &redis->publisher, &redis->subs, redis->outbox.written_count))
-        arm(redis->deadline, redis->set.ping_timeout_ms);
+    if (event_pending(redis->deadline, EV_TIMEOUT, NULL))
+        return; /* the last one is not judged yet: another would put its judgement off */
+    evb_heart_beat(&redis->heart, &redis->publisher, &redis->subs, redis->outbox.written_count);
+    arm(redis->deadline, redis->set.ping_timeout_ms);
 }
 
 /* Reads first: a loop that was held up must not call a living peer dead. */
@@ -156,10 +165,13 @@ static void judge(struct evb_redis *redis)
         return;
     enum evb_verdict verdict = evb_heart_judge(&redis->heart, &redis->publisher, &redis->subscriber,
                                                redis->set.ping_timeout_ms, why, sizeof why);
-    if (verdict == EVB_DEAD)
+    if (verdict == EVB_DEAD) {
         lose(redis, EVBUS_ETIMEDOUT, why);
-    else if (verdict == EVB_WAIT)
+    } else if (verdict == EVB_WAIT) {
+        evb_heart_probe(&redis->heart, &redis->publisher, &redis->subs,
+                        redis->outbox.written_count);
         arm(redis->deadline, redis->set.ping_timeout_ms);
+    }
 }
 
 static void on_control(struct evb_redis *redis, const struct evb_reply *reply)
@@ -175,6 +187,7 @@ static void on_control(struct evb_redis *redis, const struct evb_reply *reply)
         break;
     case EVB_CONTROL_FENCE:
         rc = evb_heart_answered(&redis->heart, reply, why, sizeof why);
+        maybe_proven(redis);
         break;
     }
     atomic_store(&redis->rtt_us, redis->heart.rtt_us);
@@ -208,15 +221,10 @@ static void publisher_reply(struct evb_link *link, const struct evb_reply *reply
         arm(redis->pause, RETRY_PAUSE_MS);
 }
 
-static bool is_message(const struct evb_reply *reply, const char *kind, size_t length, size_t count)
+static void on_fence(struct evb_redis *redis, const struct evb_reply *payload)
 {
-    if (reply->kind != EVB_REPLY_ARRAY || reply->count != count ||
-        reply->item[0]->length != length || memcmp(reply->item[0]->text, kind, length) != 0)
-        return false;
-    for (size_t i = 0; i < count; i++)
-        if (reply->item[i]->kind != EVB_REPLY_STRING)
-            return false;
-    return true;
+    if (evb_heart_arrived(&redis->heart, payload))
+        maybe_proven(redis);
 }
 
 static void subscriber_reply(struct evb_link *link, const struct evb_reply *reply, void *user)
@@ -230,12 +238,12 @@ static void subscriber_reply(struct evb_link *link, const struct evb_reply *repl
             link->gate.pushes = true;
             evb_subs_start(&redis->subs, link);
         }
-    } else if (is_message(reply, "message", 7, 3)) {
+    } else if (evb_reply_is_message(reply)) {
         if (!strcmp(reply->item[1]->text, redis->set.inbox))
-            evb_heart_arrived(&redis->heart, reply->item[2]);
+            on_fence(redis, reply->item[2]);
         else
             redis->hooks->message(reply->item[1], reply->item[2], NULL, redis->user);
-    } else if (is_message(reply, "pmessage", 8, 4)) {
+    } else if (evb_reply_is_pmessage(reply)) {
         if (strcmp(reply->item[2]->text, redis->set.inbox) != 0)
             redis->hooks->message(reply->item[2], reply->item[3], reply->item[1], redis->user);
     } else {

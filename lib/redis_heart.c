@@ -20,9 +20,9 @@ void evb_heart_reset(struct evb_heart *heart)
     heart->fence.number = number;
 }
 
-static bool has_room(const struct evb_heart *heart, int more)
+static bool has_room(const struct evb_heart *heart)
 {
-    return heart->control_count + more <= (int)EVB_COUNT(heart->control);
+    return heart->control_count < (int)EVB_COUNT(heart->control);
 }
 
 static void expect(struct evb_heart *heart, enum evb_control kind, uint64_t after)
@@ -46,24 +46,29 @@ void evb_heart_fence(struct evb_heart *heart, struct evb_link *publisher, uint64
     fence->sent_us = evb_clock_us();
     fence->sent_mono_us = evb_clock_mono_us();
     fence->answered_ms = 0;
-    fence->arrived = false;
+    fence->arrived = fence->put_off = false;
     expect(heart, EVB_CONTROL_FENCE, written);
     evb_link_command(publisher, words);
 }
 
-bool evb_heart_beat(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
-                    uint64_t written)
+void evb_heart_probe(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
+                     uint64_t written)
 {
     const char *role[] = {"HELLO", NULL};
-    if (!has_room(heart, 2))
-        return false;
     heart->beat_us = evb_clock_mono_us();
-    expect(heart, EVB_CONTROL_ROLE, written);
-    evb_link_command(publisher, role);
-    if (!heart->fence.refused)
-        evb_heart_fence(heart, publisher, written);
+    if (has_room(heart)) { /* else there are answers enough to come */
+        expect(heart, EVB_CONTROL_ROLE, written);
+        evb_link_command(publisher, role);
+    }
     evb_subs_ping(subs);
-    return true;
+}
+
+void evb_heart_beat(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
+                    uint64_t written)
+{
+    evb_heart_probe(heart, publisher, subs, written);
+    if (!heart->fence.refused && has_room(heart))
+        evb_heart_fence(heart, publisher, written);
 }
 
 bool evb_heart_expects(const struct evb_heart *heart, uint64_t answered)
@@ -88,8 +93,9 @@ int evb_heart_answered(struct evb_heart *heart, const struct evb_reply *reply, c
     heart->fence.answered_ms = evb_clock_mono_ms();
     if (heart->rtt_us < 0)
         heart->rtt_us = evb_clock_mono_us() - heart->fence.sent_mono_us;
-    if (reply->kind == EVB_REPLY_ERROR) {
-        heart->fence.refused = true;
+    if (reply->kind == EVB_REPLY_ERROR) { /* BUSY and its like pass */
+        heart->fence.refused = strncmp(reply->text, "NOPERM", 6) == 0;
+        heart->fence.put_off = !heart->fence.refused;
         return 0;
     }
     if (reply->kind != EVB_REPLY_INTEGER) {
@@ -129,7 +135,7 @@ enum evb_verdict evb_heart_judge(const struct evb_heart *heart, const struct evb
                  (long long)(now_ms - links[i]->last_read_us / 1000));
         return EVB_DEAD;
     }
-    if (fence->refused || fence->arrived)
+    if (fence->refused || fence->arrived || fence->put_off)
         return EVB_ALIVE;
     if (!fence->answered_ms || now_ms - fence->answered_ms < limit_ms)
         return EVB_WAIT;

@@ -19,6 +19,7 @@ struct evb_fence {
     int64_t answered_ms; /* monotonic; 0: no reply to its PUBLISH yet */
     bool arrived;
     bool refused;      /* the user may not have its own inbox: PING alone judges */
+    bool put_off;      /* not published, for now: the next heartbeat brings another one */
     int64_t proven_us; /* Unix time: all that was published before has arrived */
 };
 
@@ -41,10 +42,11 @@ void evb_heart_reset(struct evb_heart *heart); /* the connections are gone */
 void evb_heart_hello(struct evb_heart *heart,
                      int replies); /* so many replies belong to signing in */
 void evb_heart_fence(struct evb_heart *heart, struct evb_link *publisher, uint64_t written);
-/* HELLO for the role, a fence, a PING. False: the last ones are not even answered; their deadline
- * judges. */
-bool evb_heart_beat(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
-                    uint64_t written);
+/* HELLO for the role, and a PING: both links have something to answer. */
+void evb_heart_probe(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
+                     uint64_t written);
+void evb_heart_beat(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
+                    uint64_t written); /* a probe and a new fence; the last one was judged */
 /* Does the next reply belong to one of these commands? */
 bool evb_heart_expects(const struct evb_heart *heart, uint64_t answered);
 enum evb_control evb_heart_take(struct evb_heart *heart); /* which one */
@@ -53,7 +55,8 @@ int evb_heart_answered(struct evb_heart *heart, const struct evb_reply *reply, c
                        size_t room);
 bool evb_heart_arrived(struct evb_heart *heart,
                        const struct evb_reply *payload); /* the last one? */
-/* Both links were just read. DEAD: `why` tells; WAIT: look again after limit_ms. */
+/* Both links were just read. DEAD: `why` tells; WAIT: the fence is under way, probe and
+ * look again after limit_ms. */
 enum evb_verdict evb_heart_judge(const struct evb_heart *heart, const struct evb_link *publisher,
                                  const struct evb_link *subscriber, int64_t limit_ms, char *why,
                                  size_t room);

@@ -196,7 +196,8 @@ static const struct {
     {"any order, white space", " \n{ \"data\" : [ 1 ] , \"x\" : \"y\" , \"eventId\" : \"e\" }\r\n",
      "e", "e", "1.0", "", NOW, "[ 1 ]", "x=y;"},
     {"not to be attributes",
-     "{\"a\":1,\"b\":true,\"c\":null,\"d\":{\"e\":\"f\"},\"g\":[\"h\"],\"\":\"i\",\"j\":\"k\\u0000l\","
+     "{\"a\":1,\"b\":true,\"c\":null,\"d\":{\"e\":\"f\"},\"g\":[\"h\"],\"\":\"i\",\"j\":"
+     "\"k\\u0000l\","
      "\"data\":7}",
      NULL, NULL, "1.0", "", NOW, "7", ""},
     {"lines in an attribute", "{\"message\":\"a\\n\\tb\",\"data\":7}", NULL, NULL, "1.0", "", NOW,

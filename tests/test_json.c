@@ -261,13 +261,16 @@ END_TEST
 
 START_TEST(text_good)
 {
-    ck_assert(evb_text_good(TEXT("")));
-    ck_assert(evb_text_good(TEXT("a\"b\\c caf\xc3\xa9 0123456789")));
-    ck_assert(!evb_text_good(TEXT("a\0b")));
-    ck_assert(!evb_text_good(TEXT("a\nb")));
-    ck_assert(!evb_text_good(TEXT("0123456789\x1f")));
-    ck_assert(!evb_text_good(TEXT("caf\xc3")));
-    ck_assert(!evb_text_good(TEXT("\xc0\x80")));
+    ck_assert(evb_text_good(TEXT(""), false));
+    ck_assert(evb_text_good(TEXT("a\"b\\c caf\xc3\xa9 0123456789"), false));
+    ck_assert(!evb_text_good(TEXT("a\0b"), false));
+    ck_assert(!evb_text_good(TEXT("a\nb"), false));
+    ck_assert(!evb_text_good(TEXT("0123456789\x1f"), false));
+    ck_assert(!evb_text_good(TEXT("caf\xc3"), false));
+    ck_assert(!evb_text_good(TEXT("\xc0\x80"), false));
+    ck_assert(evb_text_good(TEXT("a\n\tb"), true));
+    ck_assert(!evb_text_good(TEXT("a\0b"), true));
+    ck_assert(!evb_text_good(TEXT("a\n\xc3"), true));
 }
 END_TEST
 

@@ -1,4 +1,5 @@
-/* test_pool.c - blocks come back to the thread that made them, bounded, and count what they take. */
+/* test_pool.c - blocks come back to the thread that made them, bounded, and count what they take.
+ */
 #include "alloc.h"
 #include "pool.h"
 #include "unit.h"

@@ -1,4 +1,5 @@
-/* test_snapshot.c - the table of snapshots: versions, growth, what is let go, readers beside a writer. */
+/* test_snapshot.c - the table of snapshots: versions, growth, what is let go, readers beside a
+ * writer. */
 #include "map.h"
 #include "registry.h"
 #include "snapshot.h"
