@@ -158,6 +158,17 @@ START_TEST(refused_is_not_published)
 }
 END_TEST
 
+START_TEST(longest_time_to_live)
+{
+    bus = open_on(true, NULL);
+    evbus_event *event = evbus_event_new("t");
+    ck_assert_int_eq(evbus_event_set_ttl(event, INT64_MAX), 0);
+    ck_assert_int_gt(evbus_publish_report(bus, event, 0, on_report, NULL), 0);
+    await("a:t ");
+    evbus_event_unref(event);
+}
+END_TEST
+
 /* ---- what comes from Redis ---- */
 
 #define OTHER "\"node\":\"00000000000000aa\",\"local\":true,\"seq\":"
@@ -309,6 +320,7 @@ int main(void)
     tcase_add_loop_test(tests, too_many_effects, 0, 2);
     tcase_add_loop_test(tests, accepts_or_not, 0, (int)EVB_COUNT(accepts));
     tcase_add_test(tests, refused_is_not_published);
+    tcase_add_test(tests, longest_time_to_live);
     tcase_add_loop_test(tests, received, 0, (int)EVB_COUNT(messages));
     tcase_add_test(tests, own_mark);
     tcase_add_loop_test(tests, two_names_one_event, 0, 2);
