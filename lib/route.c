@@ -237,7 +237,7 @@ static int post(struct evbus *bus, evbus_event *event, bool local, const struct 
     item->user = way->user;
     item->event = way->report ? evbus_event_ref(event) : NULL;
     item->accepted_ms = evb_clock_rough_ms();
-    if (event->ttl_ms > 0)
+    if (event->ttl_ms > 0 && event->ttl_ms < INT64_MAX - item->accepted_ms)
         item->expires_ms = item->accepted_ms + event->ttl_ms;
     item->outcome = way->way == WAY_REPORT ? EVBUS_LOCAL_DONE : EVBUS_EVICTED;
     item->job.run = way->way == WAY_OUTBOX ? take_job : report_job;
