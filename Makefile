@@ -124,7 +124,7 @@ ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 TSAN := -fsanitize=thread
 
 san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES)
-	@B=$(B) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="halt_on_error=0 exitcode=66 second_deadlock_stack=1 suppressions=tests/tsan.supp" \
+	@B=$(B) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="exitcode=66 second_deadlock_stack=1 die_after_fork=0" \
 	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh $(TESTS)
 
 include tests/bench/bench.mk

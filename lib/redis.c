@@ -324,6 +324,8 @@ static void lose(struct evb_redis *redis, int error, const char *why)
     evb_outbox_link_lost(&redis->outbox);
     evb_count(redis->metrics,
               was == EVB_REDIS_READY ? EVB_COUNT_disconnects : EVB_COUNT_connect_errors, 1);
+    if (error == EVBUS_EPARSE)
+        evb_count(redis->metrics, EVB_COUNT_protocol_errors, 1);
     bool first = was == EVB_REDIS_READY || redis->backoff.attempts == 0;
     evb_log(redis->log, first ? EVBUS_LOG_WARNING : EVBUS_LOG_INFO, "redis: %s (%s)", text,
             evbus_strerror(error));
