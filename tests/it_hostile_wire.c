@@ -115,7 +115,8 @@ static const struct {
 static void break_link(int i, int (*send)(struct rude *, int, const void *, size_t))
 {
     int64_t breaks = evbus_stat(bus, "disconnects"), errors = evbus_stat(bus, "protocol_errors");
-    ck_assert_int_eq(send(rude, frames[i].to, frames[i].bytes, strlen(frames[i].bytes)), 1);
+    /* Byte by byte the link may be gone before the last one. */
+    (void)!send(rude, frames[i].to, frames[i].bytes, strlen(frames[i].bytes));
     struct wait wait = wait_for(SOON);
     while (evbus_stat(bus, "disconnects") == breaks && wait_more(&wait))
         ;
