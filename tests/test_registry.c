@@ -97,7 +97,7 @@ enum { SUBS = 120 };
 
 static void compose(uint32_t *dice, char *out, bool pattern)
 {
-    static const char *const words[] = {"a", "b", "c", "evbus", "ab"};
+    static const char *const words[] = {"a", "b", "glob:a", "evbus", "ab"};
     static const char *const globs[] = {"glob:a*",     "glob:*.b",    "glob:evbus.*", "glob:*",
                                         "glob:a.[ab]", "glob:a",      "glob:glob:a",  "glob:?.?",
                                         "glob:ev*",    "glob:evbus.a"};
@@ -160,6 +160,17 @@ START_TEST(as_the_matcher_says)
         if (subs[i])
             drop(subs[i]);
     ck_assert_uint_eq(registry.entries.count, 0);
+}
+END_TEST
+
+/* "glob:a" is a type too, and none that the pattern glob:a means. */
+START_TEST(a_type_that_looks_like_a_glob)
+{
+    evbus_sub *glob = add("glob:a"), *both = add("glob:*a");
+    ck_assert_uint_eq(count_for("a"), 2);
+    ck_assert_uint_eq(count_for("glob:a"), 1);
+    drop(glob);
+    drop(both);
 }
 END_TEST
 
@@ -399,6 +410,7 @@ int main(void)
     TCase *tests = unit_case(suite, "registry");
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_loop_test(tests, as_the_matcher_says, 0, 4);
+    tcase_add_test(tests, a_type_that_looks_like_a_glob);
     tcase_add_test(tests, snapshots_do_not_change);
     tcase_add_test(tests, the_same_while_nothing_changes);
     tcase_add_test(tests, stale_ones_go);
