@@ -7,7 +7,7 @@ SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/rand.c lib/lo
        lib/codec_write.c lib/codec_scan.c lib/codec.c lib/seen.c lib/metrics.c \
        lib/thread.c lib/ring.c lib/loop.c lib/wait.c lib/sub.c lib/queue.c lib/trie.c lib/snapshot.c lib/registry.c \
        lib/redis_reply.c lib/redis_link.c lib/redis_dns.c lib/redis_hello.c lib/redis_subs.c \
-       lib/redis_heart.c lib/redis_item.c lib/redis_outbox.c lib/redis.c \
+       lib/redis_heart.c lib/redis_item.c lib/redis_outbox.c lib/redis_state.c lib/redis.c \
        lib/bus.c lib/waiter.c lib/interest.c lib/route.c lib/subscribe.c lib/report.c lib/close.c \
        lib/open.c
 
@@ -124,7 +124,7 @@ ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 TSAN := -fsanitize=thread
 
 san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES)
-	@B=$(B) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="halt_on_error=0 exitcode=66 second_deadlock_stack=1 suppressions=tests/tsan.supp" \
+	@B=$(B) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="exitcode=66 second_deadlock_stack=1 die_after_fork=0" \
 	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh $(TESTS)
 
 include tests/bench/bench.mk

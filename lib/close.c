@@ -17,6 +17,7 @@
 #include "wait.h"
 #include "waiter.h"
 #include <event2/event.h>
+#include <sched.h>
 #include <stdlib.h>
 
 /* ---- waiting for the connection ---- */
@@ -300,16 +301,20 @@ void evb_bus_teardown(struct evbus *bus)
     evb_bus_unref(bus);
 }
 
+/* Whoever asked for it may not be back from waking the loop yet, whose descriptor goes here. */
+static void teardown_later(void *user)
+{
+    struct evbus *bus = user;
+    while (!atomic_load(&bus->free_posted))
+        sched_yield();
+    evb_bus_teardown(bus);
+}
+
 static void teardown_event(evutil_socket_t fd, short what, void *bus)
 {
     (void)fd;
     (void)what;
-    evb_bus_teardown(bus);
-}
-
-static void teardown_thread(void *bus)
-{
-    evb_bus_teardown(bus);
+    teardown_later(bus);
 }
 
 /* evbus_free() inside a callback: the loop ends the bus when that has returned. */
@@ -320,7 +325,7 @@ static void free_later_job(struct evb_job *job)
     struct timeval now = {0, 0};
     finish(bus);
     if (bus->loop.own)
-        evb_loop_stop_alone(&bus->loop, teardown_thread, bus);
+        evb_loop_stop_alone(&bus->loop, teardown_later, bus);
     else
         event_base_once(bus->loop.base, -1, EV_TIMEOUT, teardown_event, bus, &now);
     evb_waiter_end(waiter, 0);
@@ -368,8 +373,10 @@ void evbus_free(evbus *bus)
     }
     bus->free_waiter->job.run = later ? free_later_job : free_now_job;
     evb_waiter_post(bus->free_waiter);
-    if (later)
+    if (later) {
+        atomic_store(&bus->free_posted, 1);
         return;
+    }
     evb_loop_join(&bus->loop);
     wait_handlers(bus, INT64_MAX);
     evb_bus_teardown(bus);

@@ -52,18 +52,25 @@ static void announce_gap(struct evbus *bus)
     evb_buf_fini(&json);
 }
 
+/* From then on events of others may be missed. */
+static void open_gap(struct evbus *bus, int64_t from_us, const char *why)
+{
+    bus->gap_from_us = from_us ? from_us : evb_clock_us();
+    snprintf(bus->gap_reason, sizeof bus->gap_reason, "%s", why);
+}
+
 static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, const char *why,
                            void *user)
 {
     struct evbus *bus = user;
     if (from == EVB_REDIS_READY) {
         evb_interest_lost(bus);
-        bus->gap_from_us =
-            bus->redis.heart.fence.proven_us ? bus->redis.heart.fence.proven_us : evb_clock_us();
-        snprintf(bus->gap_reason, sizeof bus->gap_reason, "%s", why);
+        open_gap(bus, bus->redis.heart.fence.proven_us, why);
         if (to != EVB_REDIS_CLOSING)
             set_mode(bus, EVBUS_MODE_DEGRADED, why);
     }
+    if (to == EVB_REDIS_BACKOFF && !bus->gap_from_us) /* away since it was opened */
+        open_gap(bus, bus->opened_us, why);
     if (to != EVB_REDIS_READY)
         return;
     set_mode(bus, bus->redis_only ? EVBUS_MODE_REDIS_ONLY : EVBUS_MODE_HYBRID, why);
@@ -212,6 +219,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     atomic_init(&bus->refs, 1);
     bus->generation = evb_fork_generation();
     bus->opened_ms = evb_clock_mono_ms();
+    bus->opened_us = evb_clock_us();
     bus->loop.wake_fd = -1;
     pthread_mutex_init(&bus->queues_lock, NULL);
     pthread_mutex_init(&bus->redis.error_lock, NULL);

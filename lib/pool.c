@@ -10,8 +10,8 @@ static const uint16_t sizes[] = {256, 384, 512, 768, 1024, 1536, 2048, 3072};
 
 enum {
     CLASSES = sizeof sizes / sizeof sizes[0],
-    KEPT_BYTES = 512 << 10, /* free ones of one size and thread */
-    BUNDLE = 32,            /* blocks that go back to their thread at once */
+    KEPT_BYTES = 2 << 20, /* free ones of one thread; as much again on their way back to it */
+    BUNDLE = 32,          /* blocks that go back to their thread at once */
     LINE = 64,
     AHEAD = 6 * LINE
 };
@@ -31,29 +31,25 @@ struct pool {
     struct pool *next; /* fixed after init */
     atomic_int used;
     struct block *free[CLASSES]; /* own thread only */
-    int count[CLASSES];
-    struct bundle { /* own thread only: blocks of another, on their way back */
+    int kept_bytes;              /* of them */
+    struct bundle {              /* own thread only: blocks of another, on their way back */
         struct pool *owner;
         struct block *first, *last;
         int count;
     } bundle[CLASSES];
-    /* what other threads gave back; the count is a bound, not a truth */
+    /* what other threads gave back */
     struct {
         struct block *_Atomic top;
         atomic_int count;
         char apart[64]; /* from the cache line of the next */
     } returned[CLASSES];
+    atomic_int returned_bytes;
 };
 
 static struct pool *_Atomic pools;
 static _Thread_local struct pool *mine;
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static int kept_most(int n)
-{
-    return KEPT_BYTES / sizes[n];
-}
 
 static void bundle_free(struct bundle *bundle)
 {
@@ -67,10 +63,12 @@ static void bundle_free(struct bundle *bundle)
 static void bundle_return(struct bundle *bundle, int n)
 {
     struct pool *owner = bundle->owner;
+    int bytes = bundle->count * sizes[n];
     if (bundle->count &&
-        atomic_load_explicit(&owner->returned[n].count, memory_order_relaxed) >= kept_most(n)) {
+        atomic_load_explicit(&owner->returned_bytes, memory_order_relaxed) + bytes > KEPT_BYTES) {
         bundle_free(bundle);
     } else if (bundle->count) {
+        atomic_fetch_add_explicit(&owner->returned_bytes, bytes, memory_order_relaxed);
         atomic_fetch_add_explicit(&owner->returned[n].count, bundle->count, memory_order_relaxed);
         struct block *top = atomic_load_explicit(&owner->returned[n].top, memory_order_relaxed);
         do
@@ -145,6 +143,18 @@ static void *plain(size_t size)
     return block->bytes;
 }
 
+static void take_returned(struct pool *pool, int n)
+{
+    if (!atomic_load_explicit(&pool->returned[n].top, memory_order_relaxed))
+        return;
+    /* The count first: of what is pushed in between it may be short, never too much. */
+    int bytes =
+        sizes[n] * atomic_exchange_explicit(&pool->returned[n].count, 0, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&pool->returned_bytes, bytes, memory_order_relaxed);
+    pool->kept_bytes += bytes;
+    pool->free[n] = atomic_exchange_explicit(&pool->returned[n].top, NULL, memory_order_acquire);
+}
+
 /* The next block was last touched by another core, as like as not. */
 static void fetch_ahead(const struct block *block)
 {
@@ -160,18 +170,14 @@ void *evb_pool_take(size_t size)
     if (!pool)
         return plain(size);
     int n = class_of(size);
+    if (!pool->free[n])
+        take_returned(pool, n);
     struct block *block = pool->free[n];
-    if (!block && atomic_load_explicit(&pool->returned[n].top, memory_order_relaxed)) {
-        block = atomic_exchange_explicit(&pool->returned[n].top, NULL, memory_order_acquire);
-        pool->count[n] +=
-            atomic_exchange_explicit(&pool->returned[n].count, 0, memory_order_relaxed);
-    }
     if (block) {
         pool->free[n] = block->next;
-        pool->count[n]--;
+        pool->kept_bytes -= sizes[n];
         fetch_ahead(block->next);
     } else {
-        pool->count[n] = 0;
         block = evb_alloc(sizeof *block + sizes[n]);
         if (!block)
             return NULL;
@@ -209,11 +215,11 @@ void evb_pool_give(void *memory)
         evb_free(block);
     } else if (owner != pool) {
         give_back(pool, block, owner, n);
-    } else if (owner->count[n] >= kept_most(n)) {
+    } else if (owner->kept_bytes + sizes[n] > KEPT_BYTES) {
         evb_free(block);
     } else {
         block->next = owner->free[n];
         owner->free[n] = block;
-        owner->count[n]++;
+        owner->kept_bytes += sizes[n];
     }
 }

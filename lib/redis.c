@@ -10,28 +10,8 @@
 
 enum { RETRY_PAUSE_MS = 100, EXPIRY_PAUSE_MS = 10 };
 
-static const struct {
-    const char *name;
-    unsigned next; /* the legal edges */
-} states[EVB_REDIS_STATES] = {
-#define TO(state) (1u << EVB_REDIS_##state)
-    [EVB_REDIS_OFF] = {"off", TO(RESOLVING) | TO(DIALING) | TO(CLOSING)},
-    [EVB_REDIS_RESOLVING] = {"resolving", TO(DIALING) | TO(BACKOFF) | TO(CLOSING)},
-    [EVB_REDIS_DIALING] = {"dialing", TO(DIALING) | TO(HANDSHAKE) | TO(BACKOFF) | TO(CLOSING)},
-    [EVB_REDIS_HANDSHAKE] = {"handshake", TO(READY) | TO(BACKOFF) | TO(CLOSING)},
-    [EVB_REDIS_READY] = {"ready", TO(BACKOFF) | TO(CLOSING)},
-    [EVB_REDIS_BACKOFF] = {"backoff", TO(RESOLVING) | TO(DIALING) | TO(OFF) | TO(CLOSING)},
-    [EVB_REDIS_CLOSING] = {"closing", TO(OFF)},
-#undef TO
-};
-
 static void dial(struct evb_redis *redis);
 static void lose(struct evb_redis *redis, int error, const char *why);
-
-const char *evb_redis_state_name(enum evb_redis_state state)
-{
-    return states[state].name;
-}
 
 static enum evb_redis_state state_of(const struct evb_redis *redis)
 {
@@ -42,15 +22,15 @@ static enum evb_redis_state state_of(const struct evb_redis *redis)
 static void enter(struct evb_redis *redis, enum evb_redis_state to, const char *why)
 {
     enum evb_redis_state from = state_of(redis);
-    if (!(states[from].next & (1u << to))) {
-        evb_log(redis->log, EVBUS_LOG_ERROR, "redis: no way from %s to %s", states[from].name,
-                states[to].name);
+    if (!evb_redis_state_may(from, to)) {
+        evb_log(redis->log, EVBUS_LOG_ERROR, "redis: no way from %s to %s",
+                evb_redis_state_name(from), evb_redis_state_name(to));
         return;
     }
     atomic_store(&redis->state, to);
     atomic_store(&redis->outbox.up, to == EVB_REDIS_READY);
-    evb_log(redis->log, EVBUS_LOG_DEBUG, "redis: %s -> %s (%s)", states[from].name, states[to].name,
-            why);
+    evb_log(redis->log, EVBUS_LOG_DEBUG, "redis: %s -> %s (%s)", evb_redis_state_name(from),
+            evb_redis_state_name(to), why);
     redis->hooks->state(from, to, why, redis->user);
 }
 
@@ -344,6 +324,8 @@ static void lose(struct evb_redis *redis, int error, const char *why)
     evb_outbox_link_lost(&redis->outbox);
     evb_count(redis->metrics,
               was == EVB_REDIS_READY ? EVB_COUNT_disconnects : EVB_COUNT_connect_errors, 1);
+    if (error == EVBUS_EPARSE)
+        evb_count(redis->metrics, EVB_COUNT_protocol_errors, 1);
     bool first = was == EVB_REDIS_READY || redis->backoff.attempts == 0;
     evb_log(redis->log, first ? EVBUS_LOG_WARNING : EVBUS_LOG_INFO, "redis: %s (%s)", text,
             evbus_strerror(error));

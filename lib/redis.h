@@ -14,18 +14,8 @@
 #include "redis_heart.h"
 #include "redis_hello.h"
 #include "redis_outbox.h"
+#include "redis_state.h"
 #include "redis_subs.h"
-
-enum evb_redis_state {
-    EVB_REDIS_OFF, /* not started, gave up, or stopped */
-    EVB_REDIS_RESOLVING,
-    EVB_REDIS_DIALING,
-    EVB_REDIS_HANDSHAKE,
-    EVB_REDIS_READY,
-    EVB_REDIS_BACKOFF,
-    EVB_REDIS_CLOSING,
-    EVB_REDIS_STATES
-};
 
 struct evb_redis;
 
@@ -89,6 +79,5 @@ void evb_redis_drop(struct evb_redis *redis);  /* in a forked child */
 /* After a round of the loop: writes what waits. True: there was something. */
 bool evb_redis_idle(struct evb_redis *redis);
 void evb_redis_last_error(struct evb_redis *redis, char *out, size_t room); /* any thread */
-const char *evb_redis_state_name(enum evb_redis_state state);
 
 #endif

@@ -98,8 +98,6 @@ static void fail_from_hiredis(struct evb_link *link)
              : link->context->err == REDIS_ERR_EOF ? "closed by the server"
              : link->context->errstr[0]            ? link->context->errstr
                                                    : "input or output failed");
-    if (protocol)
-        evb_count(link->metrics, EVB_COUNT_protocol_errors, 1);
     evb_link_fail(link, protocol ? EVBUS_EPARSE : EVBUS_ESYS, why);
 }
 
@@ -188,6 +186,20 @@ static bool hand_out(struct evb_link *link)
     }
 }
 
+/* Does the reader wait for a string that is too long to wait for? It has read the $ by then. */
+static bool announces_too_much(const redisReader *reader, size_t most)
+{
+    size_t length = 0;
+    if (reader->ridx < 0 || reader->task[reader->ridx]->type != REDIS_REPLY_STRING)
+        return false;
+    for (size_t at = reader->pos; at < reader->len && length <= most; at++) {
+        if (reader->buf[at] < '0' || reader->buf[at] > '9')
+            break;
+        length = length * 10 + (size_t)(reader->buf[at] - '0');
+    }
+    return length > most;
+}
+
 /* One read of hiredis's 16 KiB. True: there may be more. */
 static bool read_once(struct evb_link *link)
 {
@@ -202,12 +214,15 @@ static bool read_once(struct evb_link *link)
         return false;
     link->last_read_us = evb_clock_mono_us();
     evb_count(link->metrics, EVB_COUNT_bytes_in, (int64_t)got);
-    if (reader->len - reader->pos > link->max_frame) {
+    if (!hand_out(link))
+        return false;
+    if (reader->len - reader->pos > link->max_frame ||
+        announces_too_much(reader, link->max_frame)) {
         link->gate.error = "a frame is larger than this bus takes";
         fail_from_hiredis(link);
         return false;
     }
-    return hand_out(link) && got == 16 * 1024;
+    return got == 16 * 1024;
 }
 
 void evb_link_read(struct evb_link *link)

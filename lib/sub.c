@@ -9,9 +9,10 @@
 
 enum {
     DRAIN_AT_ONCE = 256,
-    DRAIN_A_TURN = 1024,
-    AHEAD = 3
-}; /* then the next subscription has its turn */
+    DRAIN_A_TURN = 1024, /* then the next subscription has its turn */
+    STREAM = 8,          /* so many at once: more are on their way */
+    AHEAD = 3            /* events fetched before their turn */
+};
 
 static void drain(struct evb_job *job);
 
@@ -188,6 +189,8 @@ static void drain(struct evb_job *job)
         if (n == 0)
             sub->scheduled = more = false;
         pthread_mutex_unlock(&sub->lock);
+        if (n >= STREAM)
+            sub->loop->streaming = true;
         for (int i = 0; i < n; i++) {
             if (i + AHEAD < n) /* another core wrote it */
                 evb_event_prefetch(items[i + AHEAD].event);

@@ -358,6 +358,7 @@ START_TEST(zero_looks_once)
     atomic_int seen = 0;
     evbus_sub *sub = subscribe_live(one, "t", NULL, handle_count, &seen);
     ck_assert_int_eq(evbus_sub_wait(sub, 0), 0);
+    ck_assert_int_eq(evbus_wait_connected(one, suite_patience(SOON)), 0);
     ck_assert_int_eq(evbus_wait_connected(one, 0), 0);
     ck_assert_int_eq(evbus_flush(one, 0), 0);
     ck_assert_int_eq(evbus_close(one, suite_patience(SOON)), 0);

@@ -1,6 +1,7 @@
 /* bus.c - buses of tests. */
 #include "harness/bus.h"
 #include <check.h>
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -120,4 +121,20 @@ int handle_count(evbus_sub *sub, evbus_event *event, void *user)
     (void)event;
     atomic_fetch_add((atomic_int *)user, 1);
     return 0;
+}
+
+void expect_accounts(evbus *bus)
+{
+    static const char *const parts[] = {"acked",   "failed_redis", "unknown",
+                                        "evicted", "expired",      "outbox_events"};
+    char *text = evbus_stats_json(bus);
+    json_t *json = text ? json_loads(text, 0, NULL) : NULL;
+    long long sum = 0, total = json_integer_value(json_object_get(json, "published_redis"));
+    ck_assert_ptr_nonnull(json);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        sum += json_integer_value(json_object_get(json, parts[i]));
+    ck_assert_msg(sum == total, "accounts: %lld accepted for Redis, %lld accounted for: %s", total,
+                  sum, text);
+    json_decref(json);
+    evbus_string_free(text);
 }

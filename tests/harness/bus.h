@@ -20,6 +20,8 @@ int bus_publish(evbus *bus, const char *type, const char *json); /* the EVBUS_SE
 void bus_forget(evbus_sub *sub);                                 /* somebody else gives it back */
 void bus_end(evbus *bus); /* evbus_free(), and gives its subscriptions back */
 
+/* published_redis = acked + failed + unknown + evicted + expired + waiting; at a quiet moment */
+void expect_accounts(evbus *bus);
 int handle_count(evbus_sub *sub, evbus_event *event, void *user); /* user: atomic_int */
 
 #endif

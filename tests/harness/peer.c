@@ -50,8 +50,12 @@ void peer_stop(struct peer *peer)
 
 /* ---- the other side ---- */
 
+enum { SUBS_MOST = 16 };
+
 static struct {
     evbus *bus;
+    evbus_sub *subs[SUBS_MOST];
+    int sub_count;
     struct recorder recorder;
     char echo_to[64];
     pthread_mutex_t lock;
@@ -115,8 +119,12 @@ static void do_open(char *rest)
 
 static void do_subscribe(const char *pattern, const char *options, evbus_event_fn fn)
 {
-    evbus_sub *sub = evbus_subscribe(self.bus, pattern, options, fn, &self.recorder);
-    answer_code(sub ? 0 : evbus_last_code());
+    evbus_sub *sub = NULL;
+    if (self.sub_count < SUBS_MOST)
+        sub = evbus_subscribe(self.bus, pattern, options, fn, &self.recorder);
+    if (sub)
+        self.subs[self.sub_count++] = sub;
+    answer_code(sub ? 0 : EVBUS_EINVAL);
 }
 
 static void do_lost(const char *rest)
@@ -205,6 +213,8 @@ int peer_main(void)
         evbus_close(self.bus, 5000);
         evbus_free(self.bus);
     }
+    while (self.sub_count)
+        evbus_unsubscribe(self.subs[--self.sub_count]);
     printf("0\n");
     recorder_fini(&self.recorder);
     free(self.gaps);

@@ -45,6 +45,31 @@ int process_threads(void)
     return (int)status_value("Threads:");
 }
 
+static bool sleeps(const char *thread)
+{
+    char path[300], line[256] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%s/stat", thread);
+    FILE *file = fopen(path, "re");
+    const char *state = file && fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
+    if (file)
+        fclose(file);
+    return !state || state[2] == 'S';
+}
+
+bool process_others_sleep(void *unused)
+{
+    bool all = true;
+    struct dirent *entry;
+    DIR *folder = opendir("/proc/self/task");
+    (void)unused;
+    while (folder && (entry = readdir(folder)))
+        if (entry->d_name[0] != '.' && (pid_t)strtol(entry->d_name, NULL, 10) != getpid())
+            all = sleeps(entry->d_name) && all;
+    if (folder)
+        closedir(folder);
+    return all;
+}
+
 int process_fds(void)
 {
     int count = 0;

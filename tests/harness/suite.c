@@ -13,7 +13,7 @@
 #endif
 
 #if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
-enum { SANITIZED = 1, SCALE = 15, PATIENCE = 6 };
+enum { SANITIZED = 2, SCALE = 15, PATIENCE = 6 };
 #elif defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 enum { SANITIZED = 1, SCALE = 40, PATIENCE = 3 };
 #else
@@ -43,6 +43,11 @@ int suite_patience(int ms)
 bool suite_sanitized(void)
 {
     return SANITIZED;
+}
+
+bool suite_forks_whole(void)
+{
+    return SANITIZED != 2;
 }
 
 void suite_add(Suite *suite, const char *name, const TTest *test, int seconds)

@@ -19,5 +19,7 @@ const char *suite_folder(void); /* for sockets and files of this program's run *
 int suite_scaled(int count);
 int suite_patience(int ms); /* a deadline: longer under a sanitizer */
 bool suite_sanitized(void); /* memory figures mean nothing */
+bool suite_forks_whole(
+    void); /* a child of a process with threads may start threads (not under TSan) */
 
 #endif

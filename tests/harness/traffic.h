@@ -20,6 +20,7 @@ struct traffic_event {
 struct traffic {
     evbus *bus;
     int pace_us, padding;
+    int64_t judged_from_us; /* losses of events that ended before are nobody's: 0 for none */
     atomic_int stop;
     atomic_int outcomes[TRAFFIC_OUTCOMES], refused;
     struct recorder here, loop;
@@ -41,9 +42,6 @@ void traffic_expect_even(struct traffic *traffic, const char *what);
 /* What the peer recorded of "traffic.*" may lack events only within the windows of its gaps. */
 void traffic_expect_gaps_cover(struct traffic *traffic, struct peer *peer, const char *what);
 void traffic_free(struct traffic *traffic);
-
-/* published_redis = acked + failed + unknown + evicted + expired + waiting; at a quiet moment */
-void expect_accounts(evbus *bus);
 
 struct talk { /* a question that the other process answers */
     evbus *bus;
