@@ -120,7 +120,8 @@ int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
         rc = evb_bus_may_wait(bus, "evbus_sub_wait", timeout_ms);
     if (rc != 0)
         return rc;
-    int wire = evb_entry_wait(sub->entry, timeout_ms);
+    bool remote = sub->scope & EVB_FROM_REDIS; /* others of its pattern may wait for Redis */
+    int wire = remote ? evb_entry_wait(sub->entry, timeout_ms) : EVB_WIRE_NONE;
     if (atomic_load(&sub->state) != EVB_SUB_LIVE)
         return evb_fail(EVBUS_ECLOSED, "the subscription is over");
     if (wire == EVB_WIRE_REFUSED)
