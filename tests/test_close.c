@@ -161,6 +161,59 @@ START_TEST(inside_a_report)
 }
 END_TEST
 
+/* Every n-th allocation of a close fails: it says so, or the bus is closed; and nothing is left. */
+START_TEST(no_memory)
+{
+    bool failed = true;
+    for (long n = 0; failed; n++) {
+        ck_assert_int_lt(n, 100);
+        story[0] = '\0';
+        bus = open_on(false, NULL);
+        evbus_sub *sub = subscribe("t", NULL, ""), *more = subscribe("u.*", "deliver=inline", "");
+        evbus_sub_on_free(sub, on_free);
+        turn();
+        evbus_publish(bus, "t", NULL);
+        failing_at(n, _i);
+        int rc = evbus_close_async(bus, -1, on_done, "c");
+        turn();
+        failed = failing_off();
+        ck_assert(rc == 0 || (failed && rc == EVBUS_ENOMEM));
+        if (rc == 0) {
+            await("c0 ");
+            ck_assert_ptr_nonnull(strstr(story, "freed "));
+        }
+        evbus_free(bus);
+        bus = NULL;
+        ck_assert_ptr_nonnull(strstr(story, "freed ")); /* no handler after it */
+        evbus_unsubscribe(sub);
+        evbus_unsubscribe(more);
+        turn();
+        ck_assert_int_eq(failing_live(), live);
+    }
+}
+END_TEST
+
+/* The same with freeing alone, which cannot fail. */
+START_TEST(no_memory_to_free)
+{
+    for (long n = 0; n < 12; n++) {
+        story[0] = '\0';
+        bus = open_on(false, NULL);
+        evbus_sub *sub = subscribe("t", NULL, "");
+        evbus_sub_on_free(sub, on_free);
+        evbus_publish(bus, "t", NULL);
+        failing_at(n, _i);
+        evbus_free(bus);
+        failing_off();
+        bus = NULL;
+        ck_assert_ptr_nonnull(strstr(story, "freed "));
+        evbus_unsubscribe(sub);
+        turn();
+        ck_assert_int_eq(failing_live(), live);
+    }
+}
+END_TEST
+
 /* ---- with threads ---- */
 
 static void *waits(void *what)
@@ -292,6 +345,8 @@ int main(void)
     tcase_add_loop_test(tests, close_takes_too_long, 0, 2);
     tcase_add_loop_test(tests, inside_a_handler, 0, 8);
     tcase_add_loop_test(tests, inside_a_report, 0, 2);
+    tcase_add_loop_test(tests, no_memory, 0, 2);
+    tcase_add_loop_test(tests, no_memory_to_free, 0, 2);
     tcase_add_test(tests, waiting_threads);
     tcase_add_test(tests, default_bus);
     tcase_add_test(tests, at_exit);
