@@ -126,6 +126,7 @@ void evb_registry_fini(struct evb_registry *registry)
     evb_map_fini(&registry->entries, NULL);
     evb_trie_fini(&registry->trie);
     evb_free(registry->glob);
+    evb_free(registry->last);
     pthread_cond_destroy(&registry->changed);
     pthread_mutex_destroy(&registry->lock);
 }
@@ -205,12 +206,27 @@ static bool needs_look(struct evb_entry *entry, int remote_before)
     return true;
 }
 
+static bool make_room(struct evb_registry *registry)
+{
+    if (registry->sub_count < registry->last_room)
+        return true;
+    size_t room = registry->last_room ? registry->last_room * 2 : 8;
+    evbus_sub **last = evb_resize(registry->last, room * sizeof(evbus_sub *));
+    if (!last) {
+        evb_fail_memory();
+        return false;
+    }
+    registry->last = last;
+    registry->last_room = room;
+    return true;
+}
+
 int evb_registry_add(struct evb_registry *registry, evbus_sub *sub, const char *pattern)
 {
     bool look = false;
     pthread_mutex_lock(&registry->lock);
     int rc = registry->closed ? evb_fail(EVBUS_ECLOSED, "the bus is closed") : 0;
-    struct evb_entry *entry = rc == 0 ? entry_get(registry, pattern) : NULL;
+    struct evb_entry *entry = rc == 0 && make_room(registry) ? entry_get(registry, pattern) : NULL;
     if (rc == 0 && !entry)
         rc = EVBUS_ENOMEM;
     if (rc == 0) {
@@ -322,11 +338,15 @@ evbus_sub **evb_registry_list(struct evb_registry *registry, size_t *count)
 evbus_sub **evb_registry_close(struct evb_registry *registry, size_t *count)
 {
     pthread_mutex_lock(&registry->lock);
+    struct collect collect = {registry->last, 0};
     registry->closed = true;
-    evbus_sub **subs = list(registry, count);
+    evb_map_each(&registry->entries, collect_entry, &collect);
+    registry->last = NULL;
+    registry->last_room = 0;
     pthread_cond_broadcast(&registry->changed);
     pthread_mutex_unlock(&registry->lock);
-    return subs;
+    *count = collect.count;
+    return collect.subs;
 }
 
 void evb_entry_set_wire(struct evb_entry *entry, int wire)

@@ -50,6 +50,8 @@ struct evb_registry {
     struct evb_entry **glob; /* owned array of borrowed entries */
     size_t glob_count, glob_room;
     size_t sub_count;
+    evbus_sub **last; /* owned: room for evb_registry_close(), which cannot fail */
+    size_t last_room;
     struct evb_snapshots snapshots; /* but for their reading */
     bool closed;
     bool wants_redis; /* fixed after init */

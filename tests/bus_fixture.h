@@ -23,7 +23,7 @@ static evbus *bus;
 static char story[4096]; /* what happened, a word each */
 static long live;
 
-static inline void tell(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static inline void tell(const char *format, ...)
 {
     size_t at = strlen(story);
     va_list args;
@@ -55,7 +55,7 @@ static inline void on_report(evbus_event *event, int outcome, int error, int64_t
     tell("%c:%s ", "?alxvfu"[outcome], evbus_event_type(event));
 }
 
-static inline evbus *open_on(bool redis, ...)
+static inline evbus *open_on(int redis, ...)
 {
     evbus_config *config = evbus_config_new();
     const char *key;

@@ -32,7 +32,7 @@ static struct evb_redis_settings set;
 static char story[2000], last_why[300]; /* the states entered; events' ends; messages */
 static long live;
 
-static inline void tell(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static inline void tell(const char *format, ...)
 {
     size_t at = strlen(story);
     va_list args;

@@ -26,7 +26,7 @@ static int64_t test_clock(void)
     return now_ms * 1000;
 }
 
-static void tell(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static void tell(const char *format, ...)
 {
     size_t at = strlen(story);
     va_list args;

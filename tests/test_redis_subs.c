@@ -23,7 +23,7 @@ static char why[200];
 static int last_rc;
 static int messages;
 
-static void tell(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static void tell(const char *format, ...)
 {
     size_t at = strlen(story);
     va_list args;
