@@ -214,6 +214,36 @@ END_TEST
 
 /* ---- no memory ---- */
 
+/* Every n-th allocation fails: NULL and nothing left, or a bus that works. */
+START_TEST(no_memory)
+{
+    bool failed = true, own = _i >= 2;
+    if (own) { /* the record of the loop's thread stays */
+        evbus_free(evbus_open(NULL));
+        live = failing_live();
+    }
+    evbus_config *config = evbus_config_new();
+    evbus_config_set(config, "redis.path", scripted_path(server));
+    long before = failing_live();
+    for (long n = 0; failed; n++) {
+        ck_assert_int_lt(n, 200);
+        failing_at(n, _i % 2);
+        bus = own ? evbus_open(config) : evbus_open_on(base, config);
+        if (!own || !bus) /* a running loop allocates when it likes */
+            failed = failing_off();
+        ck_assert(bus || (failed && evbus_last_code() == EVBUS_ENOMEM));
+        failed = failing_off() || !bus;
+        if (bus && !own)
+            await_mode(EVBUS_MODE_HYBRID);
+        evbus_free(bus);
+        bus = NULL;
+        run_for(base, 1);
+        ck_assert_int_eq(failing_live(), before);
+    }
+    evbus_config_free(config);
+}
+END_TEST
+
 /* Every n-th allocation of the loop fails while the bus comes up: it comes up all the same. */
 START_TEST(no_memory_on_the_way_up)
 {
@@ -255,6 +285,7 @@ int main(void)
     tcase_add_test(tests, neighbours);
     tcase_add_loop_test(tests, freed_on_the_way_up, 0, 4);
     tcase_add_test(tests, own_thread);
+    tcase_add_loop_test(tests, no_memory, 0, 4);
     tcase_add_test(tests, no_memory_on_the_way_up);
     return run(suite);
 }
