@@ -44,6 +44,9 @@ int evbus_wait_connected(evbus *bus, int timeout_ms)
         rc = evb_fail(EVBUS_ENOTSUP, "the bus has no Redis to wait for: set redis.url");
     if (rc != 0)
         return rc;
+    if (timeout_ms == 0 && atomic_load(&bus->redis.state) == EVB_REDIS_READY &&
+        !evb_registry_is_pending(&bus->registry))
+        return 0;
     struct evb_wait *wait = evb_wait_new();
     struct evb_waiter *waiter =
         wait ? evb_waiter_new(bus, connected_job, evb_wait_done, wait) : NULL;

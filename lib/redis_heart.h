@@ -13,8 +13,8 @@
 enum evb_control { EVB_CONTROL_HELLO, EVB_CONTROL_ROLE, EVB_CONTROL_FENCE };
 
 struct evb_fence {
-    uint64_t number;     /* of the last one published */
-    int64_t sent_us;     /* Unix time; 0: none yet on this connection */
+    uint64_t number; /* of the last one published */
+    int64_t sent_us; /* Unix time; 0: none yet on this connection */
     int64_t sent_mono_us;
     int64_t answered_ms; /* monotonic; 0: no reply to its PUBLISH yet */
     bool arrived;

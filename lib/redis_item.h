@@ -22,7 +22,7 @@ struct evb_item {
     int64_t expires_ms;  /* monotonic; INT64_MAX: its own time to live sets no end */
     uint64_t seq;        /* 0: not numbered yet */
     bool written_once;
-    bool in_doubt;   /* in flight when a link dropped: it may have been executed */
+    bool in_doubt;  /* in flight when a link dropped: it may have been executed */
     size_t size;    /* bytes reserved */
     char *bytes;    /* the PUBLISH command in RESP, in the item's own memory */
     char *seq_slot; /* in `bytes` */

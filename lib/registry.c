@@ -44,7 +44,7 @@ static void gather_all(struct evb_registry *registry, const char *type, size_t l
                        struct gather *gather)
 {
     struct evb_entry *exact = evb_map_get(&registry->entries, type, length);
-    if (exact)
+    if (exact && exact->kind == EVB_PATTERN_EXACT) /* "glob:a" is a type, too */
         gather_entry(exact, gather);
     evb_trie_match(&registry->trie, type, length, gather_entry, gather);
     for (size_t i = 0; i < registry->glob_count; i++) {

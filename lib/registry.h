@@ -11,11 +11,12 @@
 #include "sub.h"
 #include "trie.h"
 
-enum {                   /* how an entry stands with Redis */
-       EVB_WIRE_NONE,    /* needs none: local scope, or a bus without Redis */
-       EVB_WIRE_PENDING, /* asked for, or Redis is away */
-       EVB_WIRE_LIVE,
-       EVB_WIRE_REFUSED
+/* how an entry stands with Redis */
+enum {
+    EVB_WIRE_NONE,    /* needs none: local scope, or a bus without Redis */
+    EVB_WIRE_PENDING, /* asked for, or Redis is away */
+    EVB_WIRE_LIVE,
+    EVB_WIRE_REFUSED
 };
 
 struct evb_registry;

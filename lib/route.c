@@ -1,9 +1,9 @@
 /*
  * route.c - an event's whole way on one page.
  *
- *   publish (caller's thread): check, reserve room in the outbox, freeze, encode and post to the
- * loop, deliver to the subscribers of a snapshot receive (loop):            own echo? scan the
- * envelope, seen before? deliver
+ *   publish (caller's thread): check, reserve room in the outbox, freeze, hand over to the loop as a
+ *                              command, deliver to the subscribers of a snapshot
+ *   receive (loop):            own echo? scan the envelope, seen before? deliver
  *
  * To Redis before the local handlers, so that what a handler publishes follows its cause there too.
  */
@@ -12,8 +12,8 @@
 #include "clock.h"
 #include "codec.h"
 #include "err.h"
+#include "handover.h"
 #include "json.h"
-#include "pool.h"
 #include <string.h>
 
 enum { DEFERRED_EVENTS = 65536, DEFERRED_BYTES = 64 << 20 }; /* of one thread */
@@ -147,123 +147,10 @@ static int targets(const struct evbus *bus, int flags)
     return bus->wants_redis ? EVB_FROM_LOCAL | EVB_FROM_REDIS : EVB_FROM_LOCAL;
 }
 
-static void take_job(struct evb_job *job)
-{
-    struct evb_item *item = evb_container(job, struct evb_item, job);
-    struct evbus *bus = item->owner;
-    evb_outbox_take(&bus->redis.outbox, item);
-}
-
-enum way {              /* to Redis and its report */
-           WAY_NONE,    /* goes not to Redis, nobody asks for a report */
-           WAY_OUTBOX,  /* room is reserved in the outbox */
-           WAY_REPORT,  /* goes not to Redis; room is reserved for its report */
-           WAY_EVICTED, /* the outbox is full and its policy drops the new one; room for its report
-                         */
-           WAY_DROPPED  /* the same, and nobody asks */
-};
-
-struct handover {
-    evbus_report_fn report;
-    void *user;
-    enum way way;
-    size_t size; /* bytes reserved */
-    int bits;    /* EVBUS_SENT_REDIS, _OUTBOX, or 0 */
-};
-
-static int reserve_report(struct evb_outbox *outbox, struct handover *out, enum way with,
-                          enum way without)
-{
-    out->way = out->report ? with : without;
-    if (!out->report || evb_outbox_admit_report(outbox, out->size))
-        return 0;
-    return evb_fail(EVBUS_EFULL, "so many events wait for their reports already (outbox.events, "
-                                 "outbox.bytes)");
-}
-
-/* Reserves room. 0, or EVBUS_EFULL / EVBUS_EAWAY: nothing happened. */
-static int reserve(struct evbus *bus, const evbus_event *event, int where, struct handover *out)
-{
-    struct evb_outbox *outbox = &bus->redis.outbox;
-    bool up = atomic_load_explicit(&outbox->up, memory_order_relaxed);
-    out->size = evb_pool_room(sizeof(struct evb_item)) + (out->report ? event->size : 0);
-    if (!(where & EVB_FROM_REDIS))
-        return reserve_report(outbox, out, WAY_REPORT, WAY_NONE);
-    out->size = evb_item_size(bus->prefix_length, event) + (out->report ? event->size : 0);
-    switch (evb_outbox_admit(outbox, out->size)) {
-    case EVB_ADMIT:
-        out->way = WAY_OUTBOX;
-        out->bits = up ? EVBUS_SENT_REDIS : EVBUS_SENT_OUTBOX;
-        return 0;
-    case EVB_ADMIT_REFUSE:
-        return evb_fail(EVBUS_EFULL, "the outbox is full (outbox.events, outbox.bytes)");
-    default:
-        if (outbox->full == EVB_FULL_OFF && !(where & EVB_FROM_LOCAL))
-            return evb_fail(EVBUS_EAWAY, "Redis is away and outbox.full=off keeps nothing");
-        return reserve_report(outbox, out, WAY_EVICTED, WAY_DROPPED);
-    }
-}
-
-static void unreserve(struct evbus *bus, const struct handover *way)
-{
-    if (way->way == WAY_OUTBOX)
-        evb_outbox_release(&bus->redis.outbox, way->size);
-    else if (way->way == WAY_REPORT || way->way == WAY_EVICTED)
-        evb_outbox_release_report(&bus->redis.outbox, way->size);
-}
-
-/* The end of an event that needs no Redis, or found no room. */
-static void report_job(struct evb_job *job)
-{
-    struct evb_item *item = evb_container(job, struct evb_item, job);
-    struct evbus *bus = item->owner;
-    evb_outbox_report(&bus->redis.outbox, item);
-}
-
-static int post(struct evbus *bus, evbus_event *event, bool local, const struct handover *way)
-{
-    struct evb_item *item;
-    if (way->way == WAY_NONE || way->way == WAY_DROPPED)
-        return 0;
-    if (way->way == WAY_OUTBOX)
-        item = evb_item_encode(bus->prefix, bus->prefix_length, event, local);
-    else if ((item = evb_pool_take(sizeof *item)))
-        evb_item_init(item);
-    if (!item)
-        return evb_fail_memory();
-    item->owner = bus;
-    item->size = way->size;
-    item->report = way->report;
-    item->user = way->user;
-    item->event = way->report ? evbus_event_ref(event) : NULL;
-    item->accepted_ms = evb_clock_rough_ms();
-    if (event->ttl_ms > 0 && event->ttl_ms < INT64_MAX - item->accepted_ms)
-        item->expires_ms = item->accepted_ms + event->ttl_ms;
-    item->outcome = way->way == WAY_REPORT ? EVBUS_LOCAL_DONE : EVBUS_EVICTED;
-    item->job.run = way->way == WAY_OUTBOX ? take_job : report_job;
-    evb_loop_post(&bus->loop, &item->job);
-    return 0;
-}
-
-static void count_accepted(struct evbus *bus, int where, const struct handover *way)
-{
-    if (where & EVB_FROM_LOCAL)
-        evb_count(&bus->metrics, EVB_COUNT_published_local, 1);
-    if (!(where & EVB_FROM_REDIS))
-        return;
-    if (way->way != WAY_OUTBOX && bus->redis.outbox.full == EVB_FULL_OFF) {
-        evb_count(&bus->metrics, EVB_COUNT_dropped_away, 1);
-        return;
-    }
-    evb_count(&bus->metrics, EVB_COUNT_published_redis, 1);
-    if (way->way != WAY_OUTBOX)
-        evb_count(&bus->metrics, EVB_COUNT_evicted, 1);
-}
-
 static int accept_event(struct evbus *bus, evbus_event *event, int flags, evbus_report_fn fn,
                         void *user)
 {
-    struct handover way = {.report = fn, .user = user};
+    struct evb_handover way = {.report = fn, .user = user};
     struct evb_thread *thread = evb_thread_self();
     int where = targets(bus, flags), rc;
     if (!thread || where < 0)
@@ -273,15 +160,16 @@ static int accept_event(struct evbus *bus, evbus_event *event, int flags, evbus_
     if (thread->delivering && !may_defer(thread, event))
         return evb_fail(EVBUS_EFULL, "this handler's events wait for its return, and there are %d",
                         DEFERRED_EVENTS);
-    if ((rc = reserve(bus, event, where, &way)) != 0)
+    if ((rc = evb_handover_reserve(&way, bus, event, where)) != 0)
         return rc;
     if ((rc = evb_event_freeze(event, bus->node, bus->source)) != 0)
         goto fail;
-    if ((rc = post(bus, event, where & EVB_FROM_LOCAL, &way)) != 0) {
+    if ((rc = evb_handover_post(&way, bus, event, where & EVB_FROM_LOCAL)) != 0) {
         atomic_store(&event->frozen, 0); /* nobody else has seen it */
         goto fail;
     }
-    count_accepted(bus, where, &way);
+    if (where & EVB_FROM_LOCAL)
+        evb_count(&bus->metrics, EVB_COUNT_published_local, 1);
     if (!(where & EVB_FROM_LOCAL))
         return way.bits;
     if (deliver(bus, thread, event, EVB_FROM_LOCAL | EVB_FROM_SELF, NULL) != 0) {
@@ -290,7 +178,7 @@ static int accept_event(struct evbus *bus, evbus_event *event, int flags, evbus_
     }
     return EVBUS_SENT_LOCAL | way.bits;
 fail:
-    unreserve(bus, &way);
+    evb_handover_release(&way, bus);
     return rc;
 }
 

@@ -15,10 +15,11 @@
 #include "thread.h"
 #include <evbus.h>
 
-enum { /* how an event comes: bits */
-       EVB_FROM_LOCAL = 1,
-       EVB_FROM_REDIS = 2,
-       EVB_FROM_SELF = 4 /* published by this bus */
+/* how an event comes: bits */
+enum {
+    EVB_FROM_LOCAL = 1,
+    EVB_FROM_REDIS = 2,
+    EVB_FROM_SELF = 4 /* published by this bus */
 };
 enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_QUEUE };
 enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };

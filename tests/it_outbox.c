@@ -333,6 +333,8 @@ static void flap(const char *full, const char *resend)
     printf("figure: %s: refused %d, dropped_away %lld\n", what, atomic_load(&traffic->refused),
            (long long)evbus_stat(bus, "dropped_away"));
     traffic_expect_even(traffic, what);
+    if (!strcmp(resend, "yes"))
+        ck_assert_int_eq(atomic_load(&traffic->outcomes[EVBUS_UNKNOWN]), 0);
     bus_end(bus);
     traffic_free(traffic);
     server_free(server);

@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { /* exit codes */
+/* exit codes */
+enum {
        CLI_OK = 0,
        CLI_ERROR = 1,
        CLI_USAGE = 2,
