@@ -138,6 +138,22 @@ START_TEST(evicts_by_bytes)
 }
 END_TEST
 
+/* Reports that wait for the loop take no room from what is owed to Redis. */
+START_TEST(reports_evict_nothing)
+{
+    begin(EVB_FULL_DROP_OLDEST, 16, 1000, 0);
+    take(1, 10);
+    for (int i = 0; i < 20; i++)
+        ck_assert(evb_outbox_admit_report(&outbox, 100));
+    evb_outbox_take(&outbox, (atomic_fetch_add(&outbox.events, 1), item(11, 0)));
+    mark(12);
+    expect("");
+    for (int i = 0; i < 20; i++)
+        evb_outbox_release_report(&outbox, 100);
+    end("f1 f2 f3 f4 f5 f6 f7 f8 f9 f10 f11 m12 ");
+}
+END_TEST
+
 /* Only drop-oldest evicts; the others keep what they admitted. */
 START_TEST(other_policies_keep)
 {
@@ -220,6 +236,7 @@ int main(void)
     tcase_add_test(tests, reports);
     tcase_add_test(tests, evicts_the_oldest);
     tcase_add_test(tests, evicts_by_bytes);
+    tcase_add_test(tests, reports_evict_nothing);
     tcase_add_test(tests, other_policies_keep);
     tcase_add_test(tests, expiry);
     tcase_add_test(tests, written_never_expires);
