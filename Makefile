@@ -1,21 +1,16 @@
 # libevbus. `make help` lists the targets. The order of SRC is the layering of the house: a file includes
 # only headers of files that stand before it (make check-structure), and it is the order to read them in.
 
-SRC := lib/alloc.c lib/err.c lib/clock.c lib/fork.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
+SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
        lib/match.c lib/backoff.c lib/json.c \
        lib/option.c lib/url.c lib/config.c lib/config_load.c lib/event.c lib/event_set.c \
-       lib/codec_write.c lib/codec_scan.c lib/codec_read.c lib/seen.c lib/metrics.c \
-       lib/thread.c lib/ring.c lib/loop.c lib/wait.c lib/sub.c lib/queue.c lib/trie.c lib/registry.c \
+       lib/codec_write.c lib/codec_scan.c lib/codec.c lib/seen.c lib/metrics.c \
+       lib/thread.c lib/ring.c lib/loop.c lib/wait.c lib/sub.c lib/queue.c lib/trie.c lib/snapshot.c lib/registry.c \
        lib/redis_reply.c lib/redis_link.c lib/redis_dns.c lib/redis_hello.c lib/redis_subs.c \
-       lib/redis_outbox.c lib/redis.c \
-       lib/bus.c lib/waiter.c lib/interest.c lib/route.c lib/subscribe.c lib/report.c lib/close.c \
+       lib/redis_heart.c lib/redis_item.c lib/redis_outbox.c lib/redis_state.c lib/redis.c \
+       lib/bus.c lib/waiter.c lib/interest.c lib/handover.c lib/route.c lib/subscribe.c lib/report.c lib/close.c \
        lib/open.c
 
-PREFIX ?= /usr/local
-LIBDIR ?= $(PREFIX)/lib
-INCLUDEDIR ?= $(PREFIX)/include
-MANDIR ?= $(PREFIX)/share/man
-BINDIR ?= $(PREFIX)/bin
 PKG_CONFIG ?= pkg-config
 B := build
 
@@ -24,16 +19,17 @@ VERSION := $(shell awk '/define EVBUS_VERSION_NUMBER/ { h = $$3; printf "%d.%d.%
 	substr(h,3,2), substr(h,5,2), substr(h,7,2) }' include/evbus.h)
 SO := libevbus.so.0
 
-PKGS := hiredis_ssl hiredis libevent libevent_extra jansson openssl
+PKGS := hiredis_ssl hiredis libevent jansson openssl
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
-HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+# Sanitizers have their own checks of these calls.
+HARDEN := $(if $(findstring sanitize,$(CPPFLAGS)),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
 # Asked for when a recipe runs, not when make starts: `make deps demo` installs them in between.
 PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(PKGS))
 PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(PKGS))
 STD := -std=c11 -D_GNU_SOURCE -pthread
 LIB_CFLAGS = $(STD) $(WARN) $(HARDEN) -fPIC -fvisibility=hidden -Iinclude -iquote lib \
-	-DEVB_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CFLAGS)
+	-DEVB_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 LIB_LDFLAGS := -Wl,-z,defs -Wl,-z,relro -Wl,-z,now
 
 OBJ := $(SRC:%.c=$(B)/%.o)
@@ -52,7 +48,7 @@ help:
 	@echo 'make check        all tests (a real redis-server is started by them)'
 	@echo 'make check-san    the tests under ASan+UBSan, then under TSan'
 	@echo 'make bench        ratios against peers in one run'
-	@echo 'make install      DESTDIR= PREFIX= LIBDIR= MANDIR='
+	@echo 'make clean        removes the build folder'
 
 deps:
 	@./pkgconfig/install-deps.sh
@@ -82,7 +78,7 @@ $(B)/libevbus.so: $(B)/$(SO)
 	ln -sf $(SO) $@
 
 # Programs that use only the public header, as anybody's would.
-PROGRAM_CFLAGS = $(STD) $(WARN) $(HARDEN) -Iinclude $(CFLAGS)
+PROGRAM_CFLAGS = $(STD) $(WARN) $(HARDEN) -Iinclude $(CPPFLAGS) $(CFLAGS)
 
 $(B)/examples/%.o: examples/%.c | $(B)/deps.ok
 	@mkdir -p $(@D)
@@ -98,7 +94,7 @@ demo: $(B)/evbus
 	@$(B)/evbus demo
 
 # ---- tests ----
-TEST_CFLAGS = $(STD) $(WARN) -Iinclude -iquote lib -iquote tests $(PKG_CFLAGS) $(CFLAGS) \
+TEST_CFLAGS = $(STD) $(WARN) -Iinclude -iquote lib -iquote tests $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS) \
 	$(shell $(PKG_CONFIG) --cflags check)
 TEST_LIBS = $(PKG_LIBS) $(shell $(PKG_CONFIG) --libs check) -pthread
 
@@ -106,17 +102,35 @@ $(B)/tests/%.o: tests/%.c | $(B)/deps.ok
 	@mkdir -p $(@D)
 	$(CC) $(TEST_CFLAGS) -MMD -MP -c $< -o $@
 
-$(B)/test_% $(B)/it_%: $(HARNESS) $(B)/libevbus.a
-$(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o
+$(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o $(HARNESS) $(B)/libevbus.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(HARNESS) $(B)/libevbus.a $(TEST_LIBS)
 
 TESTS := $(UNIT) $(INTEGRATION)
 
 check: all $(TESTS:%=$(B)/%)
-	@B=$(B) tests/run.sh $(TESTS)
+	@B=$(B) CC="$(CC)" CXX="$(CXX)" tests/run.sh structure $(TESTS)
+
+check-structure: all
+	@B=$(B) CC="$(CC)" CXX="$(CXX)" tests/structure.sh
+
+# Everything again, built with sanitizers: memory and undefined behaviour, then data races.
+check-san:
+	$(MAKE) B=$(B)/asan CC=gcc CFLAGS="-O1 -g -fno-omit-frame-pointer" \
+		LDFLAGS="$(ASAN)" CPPFLAGS="$(ASAN)" san-tests
+	$(MAKE) B=$(B)/tsan CC=clang CFLAGS="-O1 -g -gdwarf-4 -fno-omit-frame-pointer" \
+		LDFLAGS="$(TSAN)" CPPFLAGS="$(TSAN)" san-tests
+
+ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+TSAN := -fsanitize=thread
+
+san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES)
+	@B=$(B) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="exitcode=66 second_deadlock_stack=1 die_after_fork=0" \
+	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh $(TESTS)
+
+include tests/bench/bench.mk
 
 .SECONDARY:
-.PHONY: all help deps demo check check-san check-structure bench install uninstall clean
+.PHONY: all help deps demo check check-san check-structure san-tests bench clean
 
 clean:
 	rm -rf $(B)

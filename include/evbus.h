@@ -29,6 +29,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
 
 #define EVBUS_VERSION_NUMBER 0x000100 /* 0xMMmmpp: major, minor, patch */
 
@@ -38,61 +41,60 @@ typedef struct evbus_event evbus_event;   /* immutable once published, reference
 typedef struct evbus_sub evbus_sub;       /* one subscription */
 typedef struct evbus_queue evbus_queue;   /* bounded pull queue, one pollable descriptor */
 
-enum { /* errors */
-       EVBUS_OK = 0,
-       EVBUS_ENOMEM = -1,
-       EVBUS_EINVAL = -2,
-       EVBUS_ETIMEDOUT = -3,
-       EVBUS_EAWAY = -4, /* Redis is away, and this needs it */
-       EVBUS_EFULL = -5, /* a bound was reached */
-       EVBUS_ETOOBIG = -6,
-       EVBUS_ECLOSED = -7,
-       EVBUS_ENOENT = -8,
-       EVBUS_EPARSE = -9,
-       EVBUS_ETLS = -10,
-       EVBUS_EAUTH = -11,   /* Redis refused user or password */
-       EVBUS_EDENIED = -12, /* Redis refused by its access list */
-       EVBUS_ENOTSUP = -13,
-       EVBUS_EDEADLK = -14, /* waiting here would wait for itself */
-       EVBUS_EFORK = -15,   /* the bus belongs to the parent process */
-       EVBUS_ENORESPONDER = -16,
-       EVBUS_EREMOTE = -17,
-       EVBUS_ESYS = -18 /* a system call failed */
+/* errors */
+enum {
+    EVBUS_OK = 0,
+    EVBUS_ENOMEM = -1,
+    EVBUS_EINVAL = -2,
+    EVBUS_ETIMEDOUT = -3,
+    EVBUS_EAWAY = -4, /* Redis is away, and this needs it */
+    EVBUS_EFULL = -5, /* a bound was reached */
+    EVBUS_ETOOBIG = -6,
+    EVBUS_ECLOSED = -7,
+    EVBUS_ENOENT = -8,
+    EVBUS_EPARSE = -9,
+    EVBUS_ETLS = -10,
+    EVBUS_EAUTH = -11,   /* Redis refused user or password */
+    EVBUS_EDENIED = -12, /* Redis refused by its access list */
+    EVBUS_ENOTSUP = -13,
+    EVBUS_EDEADLK = -14, /* waiting here would wait for itself */
+    EVBUS_EFORK = -15,   /* the bus belongs to the parent process */
+    EVBUS_ENORESPONDER = -16,
+    EVBUS_EREMOTE = -17,
+    EVBUS_ESYS = -18 /* a system call failed */
 };
-enum {                       /* where publish accepted the event: bits of its positive answer */
-       EVBUS_SENT_LOCAL = 1, /* handed to this process's subscribers */
-       EVBUS_SENT_REDIS = 2, /* accepted for Redis while the link is up */
-       EVBUS_SENT_OUTBOX = 4 /* accepted for Redis, kept until the link is back */
+/* where publish accepted the event: bits of its positive answer */
+enum {
+    EVBUS_SENT_LOCAL = 1, /* handed to this process's subscribers */
+    EVBUS_SENT_REDIS = 2, /* accepted for Redis while the link is up */
+    EVBUS_SENT_OUTBOX = 4 /* accepted for Redis, kept until the link is back */
 };
-enum {                       /* publish flags */
-       EVBUS_LOCAL_ONLY = 1, /* this process's subscribers only */
-       EVBUS_REDIS_ONLY = 2  /* through Redis, for this process's subscribers too */
+/* publish flags */
+enum {
+    EVBUS_LOCAL_ONLY = 1, /* this process's subscribers only */
+    EVBUS_REDIS_ONLY = 2  /* through Redis, for this process's subscribers too */
 };
-enum { /* modes of a bus */
-       EVBUS_MODE_CLOSED = 0,
-       EVBUS_MODE_LOCAL_ONLY = 1, /* has no Redis by its settings */
-       EVBUS_MODE_HYBRID = 2,     /* local and Redis, link up */
-       EVBUS_MODE_REDIS_ONLY = 3, /* everything through Redis, link up */
-       EVBUS_MODE_DEGRADED = 4    /* wants Redis, runs local until it is back */
+/* modes of a bus */
+enum {
+    EVBUS_MODE_CLOSED = 0,
+    EVBUS_MODE_LOCAL_ONLY = 1, /* has no Redis by its settings */
+    EVBUS_MODE_HYBRID = 2,     /* local and Redis, link up */
+    EVBUS_MODE_REDIS_ONLY = 3, /* everything through Redis, link up */
+    EVBUS_MODE_DEGRADED = 4    /* wants Redis, runs local until it is back */
 };
-enum { /* how an event reached its handler */
-       EVBUS_ORIGIN_LOCAL = 1,
-       EVBUS_ORIGIN_REDIS = 2
+/* how an event reached its handler */
+enum { EVBUS_ORIGIN_LOCAL = 1, EVBUS_ORIGIN_REDIS = 2 };
+/* the one final report of an event */
+enum {
+    EVBUS_ACKED = 1,      /* Redis answered */
+    EVBUS_LOCAL_DONE = 2, /* needed no Redis */
+    EVBUS_EXPIRED = 3,    /* waited in the outbox longer than outbox.age or its own time to live */
+    EVBUS_EVICTED = 4,    /* dropped by the outbox's limit */
+    EVBUS_FAILED = 5,     /* refused by Redis, or the bus was freed before it was written */
+    EVBUS_UNKNOWN = 6     /* written, then the link dropped, and not sent again */
 };
-enum {                       /* the one final report of an event */
-       EVBUS_ACKED = 1,      /* Redis answered */
-       EVBUS_LOCAL_DONE = 2, /* needed no Redis */
-       EVBUS_EXPIRED = 3, /* waited in the outbox longer than outbox.age or its own time to live */
-       EVBUS_EVICTED = 4, /* dropped by the outbox's limit */
-       EVBUS_FAILED = 5,  /* refused by Redis, or the bus was freed before it was written */
-       EVBUS_UNKNOWN = 6  /* written, then the link dropped, and not sent again */
-};
-enum { /* log levels */
-       EVBUS_LOG_ERROR = 1,
-       EVBUS_LOG_WARNING = 2,
-       EVBUS_LOG_INFO = 3,
-       EVBUS_LOG_DEBUG = 4
-};
+/* log levels */
+enum { EVBUS_LOG_ERROR = 1, EVBUS_LOG_WARNING = 2, EVBUS_LOG_INFO = 3, EVBUS_LOG_DEBUG = 4 };
 
 /*
  * A handler answers 0 = handled, anything else = failed (counted). `sub` and `event` are borrowed:
@@ -167,7 +169,9 @@ int evbus_set_log(evbus *bus, int level, evbus_log_fn fn, void *user);
 int evbus_publish(evbus *bus, const char *type, const char *json);  /* json NULL: no data */
 int evbus_publish_event(evbus *bus, evbus_event *event, int flags); /* freezes it; once per event */
 int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report_fn fn,
-                         void *user); /* one report if accepted, none if refused */
+                         void *user); /* one report if accepted, none if refused. EVBUS_EFULL also
+                                        when an eighth of the outbox's bounds beyond them (1,024
+                                        events at the least) waits for its reports */
 
 /*
  * ---- subscribe ----
@@ -250,6 +254,9 @@ char *evbus_stats_json(const evbus *bus);
 char *evbus_health_json(const evbus *bus);
 int evbus_ready(const evbus *bus); /* 1: may be given traffic (see health.require.redis) */
 
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

@@ -7,6 +7,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
 
 struct event_base;
 
@@ -19,6 +22,9 @@ struct event_base;
  */
 evbus *evbus_open_on(struct event_base *base, const evbus_config *config);
 
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

@@ -63,6 +63,15 @@ void evb_wipe_free(char *secret)
     evb_free(secret);
 }
 
+bool evb_alloc_is_hooked(void)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    return true;
+#else
+    return hook.alloc != malloc;
+#endif
+}
+
 void evbus_string_free(char *text)
 {
     evb_free(text);

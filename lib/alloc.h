@@ -1,6 +1,7 @@
 /* alloc.h - every allocation of the library goes through here (evbus_set_allocator). Any thread. */
 #ifndef EVB_ALLOC_H
 #define EVB_ALLOC_H
+#include <stdbool.h>
 #include <stddef.h>
 
 void *evb_alloc(size_t size);
@@ -10,5 +11,7 @@ void evb_free(void *memory);
 char *evb_strndup(const char *text, size_t length);
 char *evb_strdup(const char *text);
 void evb_wipe_free(char *secret); /* overwrites a NUL-terminated secret first; NULL is fine */
+bool evb_alloc_is_hooked(
+    void); /* the caller brought an allocator, or a sanitizer watches malloc's */
 
 #endif

@@ -24,7 +24,7 @@ bool evb_buf_reserve(struct evb_buf *buf, size_t more)
     if (more < buf->room - buf->length)
         return true;
     size_t need = buf->length + more + 1, room = buf->room * 2 < 64 ? 64 : buf->room * 2;
-    if (need <= more || buf->room > SIZE_MAX / 2) {
+    if (buf->fixed || need <= more || buf->room > SIZE_MAX / 2) {
         buf->failed = true;
         return false;
     }

@@ -10,6 +10,7 @@ struct evb_buf {
     size_t length;
     size_t room;
     bool failed; /* memory ran out: contents are short */
+    bool fixed;  /* data is somebody else's and does not grow */
 };
 
 void evb_buf_init(struct evb_buf *buf);

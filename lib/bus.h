@@ -16,8 +16,9 @@ enum { EVB_BUS_OPEN, EVB_BUS_CLOSING, EVB_BUS_CLOSED };
 struct evbus {
     atomic_int
         refs; /* the handle, the loop's teardown, subscriptions, queues, deferred deliveries */
-    atomic_int state; /* EVB_BUS_* */
-    atomic_int mode;  /* EVBUS_MODE_* */
+    atomic_int state;       /* EVB_BUS_* */
+    atomic_int mode;        /* EVBUS_MODE_* */
+    atomic_int free_posted; /* the job of an evbus_free() inside a callback is on its way */
 
     /* fixed after open */
     unsigned generation; /* of forks */
@@ -28,7 +29,7 @@ struct evbus {
     size_t prefix_length, max_data;
     int check; /* EVB_CHECK_* */
     bool wants_redis, redis_only, take_foreign;
-    int64_t opened_ms;
+    int64_t opened_ms, opened_us; /* monotonic; Unix time */
 
     struct evb_log log;
     struct evb_metrics metrics;

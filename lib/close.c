@@ -11,11 +11,13 @@
 #include "err.h"
 #include "fork.h"
 #include "interest.h"
+#include "pool.h"
 #include "route.h"
 #include "subscribe.h"
 #include "wait.h"
 #include "waiter.h"
 #include <event2/event.h>
+#include <sched.h>
 #include <stdlib.h>
 
 /* ---- waiting for the connection ---- */
@@ -42,6 +44,9 @@ int evbus_wait_connected(evbus *bus, int timeout_ms)
         rc = evb_fail(EVBUS_ENOTSUP, "the bus has no Redis to wait for: set redis.url");
     if (rc != 0)
         return rc;
+    if (timeout_ms == 0 && atomic_load(&bus->redis.state) == EVB_REDIS_READY &&
+        !evb_registry_is_pending(&bus->registry))
+        return 0;
     struct evb_wait *wait = evb_wait_new();
     struct evb_waiter *waiter =
         wait ? evb_waiter_new(bus, connected_job, evb_wait_done, wait) : NULL;
@@ -97,7 +102,7 @@ static void mark_job(struct evb_job *job)
 
 static int flush(struct evbus *bus, evbus_done_fn fn, void *user)
 {
-    struct evb_item *item = evb_alloc(sizeof *item);
+    struct evb_item *item = evb_pool_take(sizeof *item);
     if (!item)
         return evb_fail_memory();
     evb_item_init(item);
@@ -124,6 +129,8 @@ int evbus_flush(evbus *bus, int timeout_ms)
         rc = evb_bus_may_wait(bus, "evbus_flush", timeout_ms);
     if (rc != 0)
         return rc;
+    if (timeout_ms == 0 && atomic_load(&bus->redis.outbox.events) == 0)
+        return 0;
     struct evb_wait *wait = evb_wait_new();
     if (!wait || flush(bus, evb_wait_done, wait) != 0) {
         if (wait)
@@ -150,11 +157,12 @@ static void finish(struct evbus *bus)
     evb_outbox_abandon(&bus->redis.outbox, EVBUS_ECLOSED);
     size_t count;
     evbus_sub **subs = evb_registry_close(&bus->registry, &count);
+    evb_queues_close(
+        bus); /* before their subscriptions end: what waits in them is still to be had */
     for (size_t i = 0; i < count; i++) {
         evb_registry_remove(&bus->registry, subs[i]);
         evb_sub_end(subs[i]);
     }
-    evb_queues_close(bus);
     bus->ended = subs;
     bus->ended_count = count;
     atomic_store(&bus->mode, EVBUS_MODE_CLOSED);
@@ -256,7 +264,9 @@ int evbus_close(evbus *bus, int timeout_ms)
     int rc = evb_bus_check(bus, true);
     if (rc == 0 && evb_thread_in_callback())
         return close_with(bus, -1, NULL, NULL);
-    if (rc == 0 && atomic_load(&bus->state) != EVB_BUS_CLOSED)
+    if (rc == 0 && atomic_load(&bus->state) == EVB_BUS_CLOSED)
+        return wait_handlers(bus, deadline_ms);
+    if (rc == 0)
         rc = evb_bus_may_wait(bus, "evbus_close", timeout_ms);
     if (rc != 0)
         return rc;
@@ -294,16 +304,20 @@ void evb_bus_teardown(struct evbus *bus)
     evb_bus_unref(bus);
 }
 
+/* Whoever asked for it may not be back from waking the loop yet, whose descriptor goes here. */
+static void teardown_later(void *user)
+{
+    struct evbus *bus = user;
+    while (!atomic_load(&bus->free_posted))
+        sched_yield();
+    evb_bus_teardown(bus);
+}
+
 static void teardown_event(evutil_socket_t fd, short what, void *bus)
 {
     (void)fd;
     (void)what;
-    evb_bus_teardown(bus);
-}
-
-static void teardown_thread(void *bus)
-{
-    evb_bus_teardown(bus);
+    teardown_later(bus);
 }
 
 /* evbus_free() inside a callback: the loop ends the bus when that has returned. */
@@ -314,7 +328,7 @@ static void free_later_job(struct evb_job *job)
     struct timeval now = {0, 0};
     finish(bus);
     if (bus->loop.own)
-        evb_loop_stop_alone(&bus->loop, teardown_thread, bus);
+        evb_loop_stop_alone(&bus->loop, teardown_later, bus);
     else
         event_base_once(bus->loop.base, -1, EV_TIMEOUT, teardown_event, bus, &now);
     evb_waiter_end(waiter, 0);
@@ -333,6 +347,7 @@ static void free_on_base(struct evbus *bus)
 {
     evb_loop_begin(&bus->loop);
     finish(bus);
+    evb_waiter_end(bus->free_waiter, 0);
     evb_loop_end(&bus->loop);
     wait_handlers(bus, INT64_MAX);
     evb_bus_teardown(bus);
@@ -361,8 +376,10 @@ void evbus_free(evbus *bus)
     }
     bus->free_waiter->job.run = later ? free_later_job : free_now_job;
     evb_waiter_post(bus->free_waiter);
-    if (later)
+    if (later) {
+        atomic_store(&bus->free_posted, 1);
         return;
+    }
     evb_loop_join(&bus->loop);
     wait_handlers(bus, INT64_MAX);
     evb_bus_teardown(bus);

@@ -1,6 +1,5 @@
-/* codec_scan.c - an envelope's members, by a table of the known keys. Called by codec_read.c. */
+/* codec_scan.c - an envelope's members, by a table of the known keys. Called by codec.c. */
 #include "codec_scan.h"
-#include "codec.h"
 #include "json.h"
 #include "list.h"
 #include <string.h>
@@ -218,7 +217,7 @@ bool evb_scan_own(struct evb_scan *scan)
     take_plain(scan, ",\"correlationId\":\"", EVB_SLOT_CORRELATION);
     if (!skip_lead(scan, ",\"data\":") || scan->end == scan->p)
         return false;
-    if (!(scan->flags & EVB_READ_CHECK)) {
+    if (!scan->check) {
         if (take_rest(scan, data))
             return false;
     } else if (evb_scan_value(scan, data)) {
@@ -235,8 +234,8 @@ int evb_scan_object(struct evb_scan *scan)
         if (more < 0)
             return more;
         size_t key = find_key(scan, &name);
-        bool unseen = key < EVB_COUNT(keys) && keys[key].slot == EVB_SLOT_DATA &&
-                      !(scan->flags & EVB_READ_CHECK) && scan->slots[EVB_SLOT_NODE].kind;
+        bool unseen = key < EVB_COUNT(keys) && keys[key].slot == EVB_SLOT_DATA && !scan->check &&
+                      scan->slots[EVB_SLOT_NODE].kind;
         error = unseen ? take_rest(scan, &value) : evb_scan_value(scan, &value);
         if (!error)
             note(scan, key, &name, &value);

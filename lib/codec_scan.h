@@ -1,7 +1,6 @@
 /*
  * codec_scan.h - the first half of reading an envelope: finds the members of a JSON object in one
- * checking pass and notes the known ones by slot. Changes nothing in the text. For codec_read.c
- * alone.
+ * checking pass and notes the known ones by slot. Changes nothing in the text. For codec.c alone.
  */
 #ifndef EVB_CODEC_SCAN_H
 #define EVB_CODEC_SCAN_H
@@ -62,7 +61,7 @@ struct evb_scan {
     bool first;    /* no member of this object was read yet */
     const char *why;
     evbus_event *event;
-    unsigned flags;
+    bool check; /* data is looked at */
     bool twice; /* a known key came twice */
     size_t next_key;
     size_t foreign_count;

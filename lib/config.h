@@ -33,12 +33,13 @@ const char *evb_config_ignored(const evbus_config *config, int index);
 
 /* ---- for config_load.c: where values come from ---- */
 
-enum evb_cfg_layer { /* from low to high; what a higher layer has said stays */
-                     EVB_LAYER_FILE = 1,
-                     EVB_LAYER_ALIAS,
-                     EVB_LAYER_PREFIX,
-                     EVB_LAYER_ENV,
-                     EVB_LAYER_CODE
+/* from low to high; what a higher layer has said stays */
+enum evb_cfg_layer {
+    EVB_LAYER_FILE = 1,
+    EVB_LAYER_ALIAS,
+    EVB_LAYER_PREFIX,
+    EVB_LAYER_ENV,
+    EVB_LAYER_CODE
 };
 struct evb_cfg_source {
     enum evb_cfg_layer layer;

@@ -5,6 +5,7 @@
 #include "err.h"
 #include "json.h"
 #include "match.h"
+#include "pool.h"
 #include "rand.h"
 #include <sched.h>
 #include <string.h>
@@ -25,7 +26,7 @@ evbus_event *evb_event_alloc(size_t room)
         evb_fail(EVBUS_ETOOBIG, "an event above 2 GiB");
         return NULL;
     }
-    evbus_event *event = evb_alloc(sizeof *event + room);
+    evbus_event *event = evb_pool_take(sizeof *event + room);
     if (!event) {
         evb_fail_memory();
         return NULL;
@@ -33,7 +34,7 @@ evbus_event *evb_event_alloc(size_t room)
     memset(event, 0, offsetof(evbus_event, node_text));
     atomic_init(&event->refs, 1);
     event->origin = EVBUS_ORIGIN_LOCAL;
-    event->size = (uint32_t)(sizeof *event + room);
+    event->size = (uint32_t)evb_pool_room(sizeof *event + room);
     event->version = (struct evb_text){EVB_VERSION_DEFAULT, sizeof EVB_VERSION_DEFAULT - 1};
     event->spare = event->body;
     event->spare_room = (uint32_t)room;
@@ -203,7 +204,7 @@ void evbus_event_unref(evbus_event *event)
         event->pieces = piece->next;
         evb_free(piece);
     }
-    evb_free(event);
+    evb_pool_give(event);
 }
 
 static bool is_frozen(const evbus_event *event)

@@ -33,7 +33,7 @@ static int building(const evbus_event *event)
 }
 
 /* Is `text` fit for a field that `name` says, `min` to `max` bytes? */
-static int text_check(const char *name, const char *text, size_t min, size_t max)
+static int text_check(const char *name, const char *text, size_t min, size_t max, bool lines)
 {
     size_t length = text ? strlen(text) : 0;
     if (!text)
@@ -42,8 +42,9 @@ static int text_check(const char *name, const char *text, size_t min, size_t max
         return evb_fail(EVBUS_EINVAL, "%s is empty", name);
     if (length > max)
         return evb_fail(EVBUS_EINVAL, "%s is longer than %zu bytes", name, max);
-    if (!evb_text_good(text, length))
-        return evb_fail(EVBUS_EINVAL, "%s has control characters or is not UTF-8", name);
+    if (!evb_text_good(text, length, lines))
+        return evb_fail(EVBUS_EINVAL, "%s %sis not UTF-8", name,
+                        lines ? "" : "has control characters or ");
     return 0;
 }
 
@@ -61,7 +62,7 @@ int evbus_event_set_id(evbus_event *event, const char *id)
 {
     int error = building(event);
     if (!error)
-        error = text_check("an event's id", id, 1, EVB_TEXT_MAX);
+        error = text_check("an event's id", id, 1, EVB_TEXT_MAX, false);
     return error ? error : field_set(event, &event->id, id, strlen(id));
 }
 
@@ -69,7 +70,7 @@ int evbus_event_set_version(evbus_event *event, const char *version)
 {
     int error = building(event);
     if (!error)
-        error = text_check("an event's version", version, 1, EVB_TEXT_MAX);
+        error = text_check("an event's version", version, 1, EVB_TEXT_MAX, false);
     return error ? error : field_set(event, &event->version, version, strlen(version));
 }
 
@@ -77,7 +78,7 @@ int evbus_event_set_source(evbus_event *event, const char *source)
 {
     int error = building(event);
     if (!error)
-        error = text_check("an event's source", source, 0, EVB_TEXT_MAX);
+        error = text_check("an event's source", source, 0, EVB_TEXT_MAX, false);
     return error ? error : field_set(event, &event->source, source, strlen(source));
 }
 
@@ -96,7 +97,7 @@ int evbus_event_set_correlation(evbus_event *event, const char *id)
 {
     int error = building(event);
     if (!error)
-        error = text_check("an event's correlation id", id, 1, EVB_TEXT_MAX);
+        error = text_check("an event's correlation id", id, 1, EVB_TEXT_MAX, false);
     return error ? error : field_set(event, &event->correlation, id, strlen(id));
 }
 
@@ -163,9 +164,9 @@ int evbus_event_set_attr(evbus_event *event, const char *name, const char *value
 {
     int error = building(event);
     if (!error)
-        error = text_check("an attribute's name", name, 1, EVB_TEXT_MAX);
+        error = text_check("an attribute's name", name, 1, EVB_TEXT_MAX, false);
     if (!error)
-        error = text_check("an attribute's value", value, 0, EVB_ATTR_VALUE_MAX);
+        error = text_check("an attribute's value", value, 0, EVB_ATTR_VALUE_MAX, true);
     if (error)
         return error;
     return attr_keep(event, (struct evb_text){name, (uint32_t)strlen(name)},

@@ -327,11 +327,13 @@ const char *evb_json_plain(const char *p, const char *end)
     return plain_end(p, end);
 }
 
-bool evb_text_good(const char *text, size_t length)
+bool evb_text_good(const char *text, size_t length, bool lines)
 {
     const char *p = text, *end = text + length;
     while ((p = plain_end(p, end)) < end) {
-        size_t step = (unsigned char)*p >= 0x80 ? sequence_length(p, end) : *p == '"' || *p == '\\';
+        size_t step = (unsigned char)*p >= 0x80   ? sequence_length(p, end)
+                      : (unsigned char)*p >= 0x20 ? 1
+                                                  : lines && *p != '\0';
         if (!step)
             return false;
         p += step;

@@ -28,7 +28,8 @@ static inline const char *evb_json_space(const char *p, const char *end)
         p++;
     return p;
 }
-bool evb_text_good(const char *text, size_t length); /* UTF-8, nothing below U+0020 */
+/* UTF-8 without NUL, and without control characters unless `lines`. */
+bool evb_text_good(const char *text, size_t length, bool lines);
 
 /* Undoes the escapes of a checked string's inside, in place; answers the new length. */
 size_t evb_json_unescape(char *inside, size_t length);

@@ -23,7 +23,7 @@ struct evb_loop {
     bool own;                 /* fixed after init: the thread and the base are ours */
     int wake_fd;              /* fixed after init */
     pthread_t own_thread;     /* fixed after start */
-    void (*idle)(void *user); /* fixed before start: after each round of work */
+    bool (*idle)(void *user); /* fixed before start: after each round of work; true: it wrote */
     void *user;
 
     struct evb_job *_Atomic inbox; /* newest first */
@@ -33,6 +33,7 @@ struct evb_loop {
 
     struct evb_job *pending;  /* loop only: taken from the inbox, oldest first */
     int depth;                /* loop only: nested evb_loop_begin() */
+    bool streaming;           /* loop only: set by a job that found many events at once */
     void (*gone)(void *user); /* loop only: see evb_loop_stop_alone() */
     void *gone_user;
 };
@@ -48,6 +49,7 @@ void evb_loop_join(struct evb_loop *loop); /* own: waits for the thread */
 void evb_loop_stop_alone(struct evb_loop *loop, void (*gone)(void *user), void *user);
 void evb_loop_run_rest(struct evb_loop *loop); /* after the end: what was posted too late */
 bool evb_loop_has_rest(const struct evb_loop *loop);
+/* Nobody may be inside evb_loop_post() any more, not even for the job that led here. */
 void evb_loop_fini(struct evb_loop *loop);
 void evb_loop_drop(struct evb_loop *loop); /* in a forked child: descriptors only */
 void evb_loop_post(struct evb_loop *loop,

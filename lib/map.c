@@ -15,32 +15,37 @@ struct evb_map_slot {
     char key[];
 };
 
-static pthread_once_t seed_once = PTHREAD_ONCE_INIT;
-static uint64_t seed;
+static pthread_once_t secret_once = PTHREAD_ONCE_INIT;
+static uint64_t secret[2];
 
-static void seed_draw(void)
+static void secrets_draw(void)
 {
-    evb_rand_bytes(&seed, sizeof seed);
+    evb_rand_bytes(secret, sizeof secret);
+    secret[0] |= 1; /* a factor of 0 would forget the key */
+    secret[1] |= 1;
 }
 
-static uint64_t mix(uint64_t a, uint64_t b)
+__extension__ typedef unsigned __int128 wide;
+
+/* The product's two halves folded: every bit of both reaches every bit (as wyhash does). */
+static uint64_t fold(uint64_t a, uint64_t b)
 {
-    a = (a ^ b) * UINT64_C(0x9fb21c651e98df25);
-    return a ^ (a >> 32);
+    wide product = (wide)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-/* Multiply and shift over 8-byte words, seeded: keys come from the network. */
+/* Keys come from the network: whoever does not know the two secrets cannot make them collide. */
 uint64_t evb_hash(const char *bytes, size_t length)
 {
-    pthread_once(&seed_once, seed_draw);
-    uint64_t hash = seed ^ (length * UINT64_C(0x9e3779b97f4a7c15)), word;
-    for (; length >= 8; bytes += 8, length -= 8) {
-        memcpy(&word, bytes, 8);
-        hash = mix(hash, word);
+    pthread_once(&secret_once, secrets_draw);
+    uint64_t hash = fold(secret[0] ^ length, secret[1]), word[2];
+    for (; length > 16; bytes += 16, length -= 16) {
+        memcpy(word, bytes, 16);
+        hash = fold(word[0] ^ secret[0] ^ hash, word[1] ^ secret[1]);
     }
-    word = 0;
-    memcpy(&word, bytes, length);
-    return mix(mix(hash, word), seed);
+    word[0] = word[1] = 0;
+    memcpy(word, bytes, length);
+    return fold(word[0] ^ secret[0] ^ hash, word[1] ^ secret[1] ^ (hash >> 32));
 }
 
 void evb_map_init(struct evb_map *map)

@@ -52,17 +52,25 @@ static void announce_gap(struct evbus *bus)
     evb_buf_fini(&json);
 }
 
+/* From then on events of others may be missed. */
+static void open_gap(struct evbus *bus, int64_t from_us, const char *why)
+{
+    bus->gap_from_us = from_us ? from_us : evb_clock_us();
+    snprintf(bus->gap_reason, sizeof bus->gap_reason, "%s", why);
+}
+
 static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, const char *why,
                            void *user)
 {
     struct evbus *bus = user;
     if (from == EVB_REDIS_READY) {
         evb_interest_lost(bus);
-        bus->gap_from_us = bus->redis.fence.proven_us ? bus->redis.fence.proven_us : evb_clock_us();
-        snprintf(bus->gap_reason, sizeof bus->gap_reason, "%s", why);
+        open_gap(bus, bus->redis.heart.fence.proven_us, why);
         if (to != EVB_REDIS_CLOSING)
             set_mode(bus, EVBUS_MODE_DEGRADED, why);
     }
+    if (to == EVB_REDIS_BACKOFF && !bus->gap_from_us) /* away since it was opened */
+        open_gap(bus, bus->opened_us, why);
     if (to != EVB_REDIS_READY)
         return;
     set_mode(bus, bus->redis_only ? EVBUS_MODE_REDIS_ONLY : EVBUS_MODE_HYBRID, why);
@@ -120,11 +128,10 @@ static void on_water(bool high, void *user)
 static const struct evb_redis_hooks redis_hooks = {on_redis_state, evb_route_message, on_decided,
                                                    on_water};
 
-static void on_idle(void *user)
+static bool on_idle(void *user)
 {
     struct evbus *bus = user;
-    if (bus->wants_redis)
-        evb_redis_idle(&bus->redis);
+    return bus->wants_redis && evb_redis_idle(&bus->redis);
 }
 
 static int64_t number(const struct evbus *bus, enum evb_cfg id)
@@ -156,7 +163,7 @@ static int open_redis(struct evbus *bus)
     outbox->max_bytes = number(bus, EVB_CFG_OUTBOX_BYTES);
     outbox->max_age_ms = number(bus, EVB_CFG_OUTBOX_AGE);
     outbox->full = (int)number(bus, EVB_CFG_OUTBOX_FULL);
-    outbox->resend = number(bus, EVB_CFG_PUBLISH_RESEND);
+    outbox->may_resend = number(bus, EVB_CFG_PUBLISH_RESEND);
     return evb_redis_init(&bus->redis, &set, &bus->loop, &bus->log, &bus->metrics, &redis_hooks,
                           bus);
 }
@@ -212,6 +219,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     atomic_init(&bus->refs, 1);
     bus->generation = evb_fork_generation();
     bus->opened_ms = evb_clock_mono_ms();
+    bus->opened_us = evb_clock_us();
     bus->loop.wake_fd = -1;
     pthread_mutex_init(&bus->queues_lock, NULL);
     pthread_mutex_init(&bus->redis.error_lock, NULL);

@@ -183,7 +183,7 @@ void evb_shown(char out[EVB_SHOWN], const char *text, size_t length)
         keep--;
     for (size_t i = 0; i < keep; i++)
         out[i] = (unsigned char)text[i] < 0x20 || text[i] == 0x7f ? '?' : text[i];
-    strcpy(out + keep, keep < length ? "..." : "");
+    memcpy(out + keep, keep < length ? "..." : "", keep < length ? 4 : 1);
 }
 
 int evb_value_check(const char *label, const struct evb_option *row, const char *text, int64_t *out)

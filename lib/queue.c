@@ -27,7 +27,7 @@ evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full)
     queue->generation = evb_fork_generation();
     evb_list_init(&queue->node);
     queue->fds[0] = queue->fds[1] = -1;
-    pthread_mutex_init(&queue->lock, NULL);
+    evb_lock_init(&queue->lock);
     evb_cond_init(&queue->filled);
     evb_ring_init(&queue->ring, max_events, max_bytes, full, item_drop);
     return queue;
@@ -211,6 +211,7 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
                           int max)
 {
     struct evb_ring_item items[PULL_MOST];
+    struct evb_thread *thread = evb_thread_self();
     if (!queue || !events || max < 1)
         return evb_fail(EVBUS_EINVAL,
                         "evbus_queue_next: needs a queue, room for events and max >= 1");
@@ -220,6 +221,8 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
         return evb_fail(EVBUS_EDEADLK,
                         "pulling with a timeout on the bus's own loop would wait for "
                         "itself: use timeout 0 there");
+    if (!thread)
+        return EVBUS_ENOMEM;
     int n = pull(queue, timeout_ms, items, max < PULL_MOST ? max : PULL_MOST);
     if (n == EVBUS_ECLOSED)
         return evb_fail(EVBUS_ECLOSED, "the queue's bus is closed and nothing is left in it");
@@ -227,7 +230,7 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
         events[i] = items[i].event;
         if (tags)
             tags[i] = items[i].sub->tag;
-        atomic_fetch_add_explicit(&items[i].sub->delivered, 1, memory_order_relaxed);
+        evb_sub_count(items[i].sub, thread);
         evb_sub_unref(items[i].sub);
     }
     if (n > 0)

@@ -8,31 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONTROL_HELLO, CONTROL_ROLE, CONTROL_FENCE };
-enum { RETRY_PAUSE_MS = 100 };
-
-static const struct {
-    const char *name;
-    unsigned next; /* the legal edges */
-} states[EVB_REDIS_STATES] = {
-#define TO(state) (1u << EVB_REDIS_##state)
-    [EVB_REDIS_OFF] = {"off", TO(RESOLVING) | TO(DIALING) | TO(CLOSING)},
-    [EVB_REDIS_RESOLVING] = {"resolving", TO(DIALING) | TO(BACKOFF) | TO(CLOSING)},
-    [EVB_REDIS_DIALING] = {"dialing", TO(DIALING) | TO(HANDSHAKE) | TO(BACKOFF) | TO(CLOSING)},
-    [EVB_REDIS_HANDSHAKE] = {"handshake", TO(READY) | TO(BACKOFF) | TO(CLOSING)},
-    [EVB_REDIS_READY] = {"ready", TO(BACKOFF) | TO(CLOSING)},
-    [EVB_REDIS_BACKOFF] = {"backoff", TO(RESOLVING) | TO(DIALING) | TO(OFF) | TO(CLOSING)},
-    [EVB_REDIS_CLOSING] = {"closing", TO(OFF)},
-#undef TO
-};
+enum { RETRY_PAUSE_MS = 100, EXPIRY_PAUSE_MS = 10 };
 
 static void dial(struct evb_redis *redis);
 static void lose(struct evb_redis *redis, int error, const char *why);
-
-const char *evb_redis_state_name(enum evb_redis_state state)
-{
-    return states[state].name;
-}
 
 static enum evb_redis_state state_of(const struct evb_redis *redis)
 {
@@ -43,15 +22,15 @@ static enum evb_redis_state state_of(const struct evb_redis *redis)
 static void enter(struct evb_redis *redis, enum evb_redis_state to, const char *why)
 {
     enum evb_redis_state from = state_of(redis);
-    if (!(states[from].next & (1u << to))) {
-        evb_log(redis->log, EVBUS_LOG_ERROR, "redis: no way from %s to %s", states[from].name,
-                states[to].name);
+    if (!evb_redis_state_may(from, to)) {
+        evb_log(redis->log, EVBUS_LOG_ERROR, "redis: no way from %s to %s",
+                evb_redis_state_name(from), evb_redis_state_name(to));
         return;
     }
     atomic_store(&redis->state, to);
     atomic_store(&redis->outbox.up, to == EVB_REDIS_READY);
-    evb_log(redis->log, EVBUS_LOG_DEBUG, "redis: %s -> %s (%s)", states[from].name, states[to].name,
-            why);
+    evb_log(redis->log, EVBUS_LOG_DEBUG, "redis: %s -> %s (%s)", evb_redis_state_name(from),
+            evb_redis_state_name(to), why);
     redis->hooks->state(from, to, why, redis->user);
 }
 
@@ -77,69 +56,56 @@ static void arm(struct event *timer, int64_t ms)
 
 /* ---- writing ---- */
 
-static void control(struct evb_redis *redis, int kind, uint64_t after)
-{
-    if (redis->control_count == (int)EVB_COUNT(redis->controls))
-        return; /* a heartbeat finds the last ones unanswered: its deadline judges */
-    redis->controls[redis->control_count++] = (struct evb_control){kind, after};
-}
-
-static bool controls_full(const struct evb_redis *redis)
-{
-    return redis->control_count + 2 > (int)EVB_COUNT(redis->controls);
-}
-
-static void pump(struct evb_redis *redis)
+/* True: something was written. */
+static bool pump(struct evb_redis *redis)
 {
     struct evb_link *link = &redis->publisher;
-    while (link->up && state_of(redis) == EVB_REDIS_READY) {
-        struct evb_item *item = NULL;
+    uint64_t before = redis->outbox.written_count;
+    struct evb_item *item = NULL;
+    do {
+        if (!link->up || state_of(redis) != EVB_REDIS_READY)
+            return false;
         while (evb_link_backlog(link) < EVB_LINK_FULL && (item = evb_outbox_next(&redis->outbox)))
             evb_link_send(link, item->bytes, item->length);
         evb_link_flush(link);
-        if (!item || evb_link_backlog(link) > 0)
-            return;
-    }
+    } while (item && evb_link_backlog(link) == 0);
+    return redis->outbox.written_count != before;
 }
 
 static void plan_expiry(struct evb_redis *redis)
 {
     int64_t at_ms = evb_outbox_next_expiry_ms(&redis->outbox), now_ms = evb_clock_mono_ms();
-    if (state_of(redis) == EVB_REDIS_READY || at_ms == INT64_MAX)
+    bool planned = event_pending(redis->expiry, EV_TIMEOUT, NULL);
+    if (state_of(redis) == EVB_REDIS_READY || at_ms == INT64_MAX) {
         event_del(redis->expiry);
-    else if (!event_pending(redis->expiry, EV_TIMEOUT, NULL))
-        arm(redis->expiry, at_ms > now_ms ? at_ms - now_ms + 1 : 1);
+        return;
+    }
+    at_ms = at_ms > now_ms + EXPIRY_PAUSE_MS ? at_ms + 1 : now_ms + EXPIRY_PAUSE_MS;
+    if (planned && redis->expiry_ms <= at_ms)
+        return;
+    redis->expiry_ms = at_ms;
+    arm(redis->expiry, at_ms - now_ms);
 }
 
-void evb_redis_idle(struct evb_redis *redis)
+bool evb_redis_idle(struct evb_redis *redis)
 {
-    pump(redis);
+    bool wrote = pump(redis);
     evb_link_flush(&redis->subscriber);
     plan_expiry(redis);
+    return wrote;
 }
 
-/* ---- the fence and the heartbeat ---- */
-
-static void send_fence(struct evb_redis *redis)
-{
-    char payload[32];
-    const char *words[] = {"PUBLISH", redis->set.inbox, payload, NULL};
-    snprintf(payload, sizeof payload, "fence:%llu", (unsigned long long)++redis->fence.number);
-    redis->fence.sent_us = evb_clock_us();
-    redis->fence.answered_ms = 0;
-    redis->fence.arrived = false;
-    control(redis, CONTROL_FENCE, redis->outbox.written_count);
-    evb_link_command(&redis->publisher, words);
-}
+/* ---- readiness and heartbeat ---- */
 
 static void maybe_ready(struct evb_redis *redis)
 {
+    struct evb_fence *fence = &redis->heart.fence;
     if (state_of(redis) != EVB_REDIS_HANDSHAKE || redis->publisher_hello.left ||
         redis->subscriber_hello.left || !redis->subs.link || redis->subs.pending)
         return;
-    if (!redis->fence.refused && !redis->fence.arrived) {
-        if (!redis->fence.sent_us) {
-            send_fence(redis);
+    if (!fence->refused && !fence->arrived) {
+        if (!fence->sent_us) {
+            evb_heart_fence(&redis->heart, &redis->publisher, redis->outbox.written_count);
             evb_link_flush(&redis->publisher);
         }
         return;
@@ -152,28 +118,19 @@ static void maybe_ready(struct evb_redis *redis)
     enter(redis, EVB_REDIS_READY, "connected");
 }
 
-static void on_fence(struct evb_redis *redis, const struct evb_reply *payload)
+/* The fence came back, and so did the answer to its PUBLISH: there is nothing left to judge. */
+static void maybe_proven(struct evb_redis *redis)
 {
-    unsigned long long number = 0;
-    if (sscanf(payload->text, "fence:%llu", &number) != 1 || number != redis->fence.number)
-        return; /* of an earlier heartbeat, or somebody else's word: it proves nothing */
-    redis->fence.arrived = true;
-    redis->fence.proven_us = redis->fence.sent_us;
-    maybe_ready(redis);
+    if (redis->heart.fence.arrived && redis->heart.fence.answered_ms)
+        event_del(redis->deadline);
 }
 
 static void beat(struct evb_redis *redis)
 {
-    const char *role[] = {"HELLO", NULL};
     arm(redis->timer, redis->set.ping_interval_ms);
-    if (controls_full(redis))
-        return;
-    redis->beat_us = evb_clock_mono_us();
-    control(redis, CONTROL_ROLE, redis->outbox.written_count);
-    evb_link_command(&redis->publisher, role);
-    if (!redis->fence.refused)
-        send_fence(redis);
-    evb_subs_ping(&redis->subs);
+    if (event_pending(redis->deadline, EV_TIMEOUT, NULL))
+        return; /* the last one is not judged yet: another would put its judgement off */
+    evb_heart_beat(&redis->heart, &redis->publisher, &redis->subs, redis->outbox.written_count);
     arm(redis->deadline, redis->set.ping_timeout_ms);
 }
 
@@ -181,53 +138,39 @@ static void beat(struct evb_redis *redis)
 static void judge(struct evb_redis *redis)
 {
     char why[96];
-    int64_t now_ms = evb_clock_mono_ms(), limit_ms = redis->set.ping_timeout_ms;
     evb_link_read(&redis->publisher);
     if (state_of(redis) == EVB_REDIS_READY)
         evb_link_read(&redis->subscriber);
     if (state_of(redis) != EVB_REDIS_READY)
         return;
-    const struct evb_link *links[] = {&redis->publisher, &redis->subscriber};
-    for (size_t i = 0; i < EVB_COUNT(links); i++)
-        if (links[i]->last_read_us < redis->beat_us) {
-            snprintf(why, sizeof why, "%s connection: no answer for %lld ms", links[i]->name,
-                     (long long)(now_ms - links[i]->last_read_us / 1000));
-            lose(redis, EVBUS_ETIMEDOUT, why);
-            return;
-        }
-    const struct evb_fence *fence = &redis->fence;
-    if (fence->refused || fence->arrived)
-        return;
-    if (fence->answered_ms && now_ms - fence->answered_ms >= limit_ms)
-        lose(redis, EVBUS_ETIMEDOUT, "subscriber connection: what is published does not arrive");
-    else
-        arm(redis->deadline, limit_ms);
+    enum evb_verdict verdict = evb_heart_judge(&redis->heart, &redis->publisher, &redis->subscriber,
+                                               redis->set.ping_timeout_ms, why, sizeof why);
+    if (verdict == EVB_DEAD) {
+        lose(redis, EVBUS_ETIMEDOUT, why);
+    } else if (verdict == EVB_WAIT) {
+        evb_heart_probe(&redis->heart, &redis->publisher, &redis->subs,
+                        redis->outbox.written_count);
+        arm(redis->deadline, redis->set.ping_timeout_ms);
+    }
 }
 
 static void on_control(struct evb_redis *redis, const struct evb_reply *reply)
 {
-    char why[200] = "protocol error: not the answer to PUBLISH";
-    int kind = redis->controls[0].kind, rc = 0;
-    redis->control_count--;
-    memmove(redis->controls, redis->controls + 1,
-            (size_t)redis->control_count * sizeof redis->controls[0]);
-    if (kind == CONTROL_HELLO)
+    char why[200];
+    int rc = 0;
+    switch (evb_heart_take(&redis->heart)) {
+    case EVB_CONTROL_HELLO:
         rc = evb_hello_reply(&redis->publisher_hello, reply, &redis->server, why, sizeof why);
-    if (kind == CONTROL_ROLE) {
+        break;
+    case EVB_CONTROL_ROLE:
         rc = evb_hello_read(reply, &redis->server, why, sizeof why);
-        atomic_store(&redis->rtt_us, evb_clock_mono_us() - redis->beat_us);
+        break;
+    case EVB_CONTROL_FENCE:
+        rc = evb_heart_answered(&redis->heart, reply, why, sizeof why);
+        maybe_proven(redis);
+        break;
     }
-    if (kind == CONTROL_FENCE) {
-        redis->fence.answered_ms = evb_clock_mono_ms();
-        if (reply->kind == EVB_REPLY_ERROR)
-            redis->fence.refused = true;
-        else if (reply->kind != EVB_REPLY_INTEGER)
-            rc = EVBUS_EPARSE;
-        else if (reply->integer == 0) {
-            rc = EVBUS_EAWAY;
-            snprintf(why, sizeof why, "both connections do not lead to the same server");
-        }
-    }
+    atomic_store(&redis->rtt_us, redis->heart.rtt_us);
     if (rc != 0)
         lose(redis, rc, why);
     else
@@ -241,7 +184,7 @@ static void publisher_reply(struct evb_link *link, const struct evb_reply *reply
     struct evb_redis *redis = user;
     struct evb_outbox *outbox = &redis->outbox;
     (void)link;
-    if (redis->control_count && redis->controls[0].after == outbox->answered_count) {
+    if (evb_heart_expects(&redis->heart, outbox->answered_count)) {
         on_control(redis, reply);
         return;
     }
@@ -258,15 +201,10 @@ static void publisher_reply(struct evb_link *link, const struct evb_reply *reply
         arm(redis->pause, RETRY_PAUSE_MS);
 }
 
-static bool is_message(const struct evb_reply *reply, const char *kind, size_t length, size_t count)
+static void on_fence(struct evb_redis *redis, const struct evb_reply *payload)
 {
-    if (reply->kind != EVB_REPLY_ARRAY || reply->count != count ||
-        reply->item[0]->length != length || memcmp(reply->item[0]->text, kind, length) != 0)
-        return false;
-    for (size_t i = 0; i < count; i++)
-        if (reply->item[i]->kind != EVB_REPLY_STRING)
-            return false;
-    return true;
+    if (evb_heart_arrived(&redis->heart, payload))
+        maybe_proven(redis);
 }
 
 static void subscriber_reply(struct evb_link *link, const struct evb_reply *reply, void *user)
@@ -280,12 +218,12 @@ static void subscriber_reply(struct evb_link *link, const struct evb_reply *repl
             link->gate.pushes = true;
             evb_subs_start(&redis->subs, link);
         }
-    } else if (is_message(reply, "message", 7, 3)) {
+    } else if (evb_reply_is_message(reply)) {
         if (!strcmp(reply->item[1]->text, redis->set.inbox))
             on_fence(redis, reply->item[2]);
         else
             redis->hooks->message(reply->item[1], reply->item[2], NULL, redis->user);
-    } else if (is_message(reply, "pmessage", 8, 4)) {
+    } else if (evb_reply_is_pmessage(reply)) {
         if (strcmp(reply->item[2]->text, redis->set.inbox) != 0)
             redis->hooks->message(reply->item[2], reply->item[3], reply->item[1], redis->user);
     } else {
@@ -305,16 +243,9 @@ static void link_up(struct evb_link *link, void *user)
         return;
     enter(redis, EVB_REDIS_HANDSHAKE, "connected");
     evb_hello_send(&redis->publisher_hello, &redis->publisher, &redis->set.login);
-    for (int i = 0; i < redis->publisher_hello.left; i++)
-        control(redis, CONTROL_HELLO, 0);
+    evb_heart_hello(&redis->heart, redis->publisher_hello.left);
     if (state_of(redis) == EVB_REDIS_HANDSHAKE)
         evb_hello_send(&redis->subscriber_hello, &redis->subscriber, &redis->set.login);
-}
-
-static void link_drained(struct evb_link *link, void *user)
-{
-    (void)link;
-    pump(user);
 }
 
 static void link_down(struct evb_link *link, int error, const char *why, void *user)
@@ -323,10 +254,8 @@ static void link_down(struct evb_link *link, int error, const char *why, void *u
     lose(user, error, why);
 }
 
-static const struct evb_link_hooks publisher_hooks = {link_up, publisher_reply, link_drained,
-                                                      link_down};
-static const struct evb_link_hooks subscriber_hooks = {link_up, subscriber_reply, link_drained,
-                                                       link_down};
+static const struct evb_link_hooks publisher_hooks = {link_up, publisher_reply, link_down};
+static const struct evb_link_hooks subscriber_hooks = {link_up, subscriber_reply, link_down};
 
 /* A topic was confirmed or refused; this node's own inbox is no business of anybody else. */
 static void on_decided(const struct evb_topic *topic, void *user)
@@ -336,8 +265,8 @@ static void on_decided(const struct evb_topic *topic, void *user)
         redis->hooks->decided(topic, redis->user);
         return;
     }
-    redis->fence.refused = topic->state == EVB_TOPIC_REFUSED;
-    if (redis->fence.refused)
+    redis->heart.fence.refused = topic->state == EVB_TOPIC_REFUSED;
+    if (redis->heart.fence.refused)
         evb_log(redis->log, EVBUS_LOG_WARNING,
                 "redis: no right to channel %s: delivery is judged by PING alone (grant "
                 "&<key.prefix>*)",
@@ -360,10 +289,8 @@ static void hang_up(struct evb_redis *redis)
     event_del(redis->timer);
     event_del(redis->deadline);
     event_del(redis->pause);
-    redis->control_count = 0;
+    evb_heart_reset(&redis->heart);
     redis->publisher_hello.left = redis->subscriber_hello.left = 0;
-    redis->fence.sent_us = redis->fence.answered_ms = 0;
-    redis->fence.arrived = redis->fence.refused = false;
     atomic_store(&redis->rtt_us, -1);
 }
 
@@ -397,6 +324,8 @@ static void lose(struct evb_redis *redis, int error, const char *why)
     evb_outbox_link_lost(&redis->outbox);
     evb_count(redis->metrics,
               was == EVB_REDIS_READY ? EVB_COUNT_disconnects : EVB_COUNT_connect_errors, 1);
+    if (error == EVBUS_EPARSE)
+        evb_count(redis->metrics, EVB_COUNT_protocol_errors, 1);
     bool first = was == EVB_REDIS_READY || redis->backoff.attempts == 0;
     evb_log(redis->log, first ? EVBUS_LOG_WARNING : EVBUS_LOG_INFO, "redis: %s (%s)", text,
             evbus_strerror(error));
@@ -440,24 +369,25 @@ void evb_redis_start(struct evb_redis *redis)
     enum evb_redis_state state = state_of(redis);
     if (state != EVB_REDIS_OFF && state != EVB_REDIS_BACKOFF)
         return;
+    struct evb_address *first = &redis->addresses[0];
+    bool numeric = evb_dns_is_numeric(redis->set.host);
     event_del(redis->timer);
     atomic_store(&redis->retry_at_ms, 0);
-    memset(&redis->addresses[0], 0, sizeof redis->addresses[0]);
+    *first = (struct evb_address){.port = redis->set.port};
     redis->address_count = 1;
     redis->address_index = 0;
-    redis->addresses[0].port = redis->set.port;
     if (redis->set.path[0])
-        redis->addresses[0].path = redis->set.path;
-    else if (evb_dns_is_numeric(redis->set.host))
-        snprintf(redis->addresses[0].host, sizeof redis->addresses[0].host, "%s", redis->set.host);
-    else {
-        enter(redis, EVB_REDIS_RESOLVING, redis->set.host);
-        arm(redis->timer, redis->set.connect_timeout_ms);
-        if (evb_dns_start(&redis->dns, redis->set.host, redis->set.port) != 0)
-            lose(redis, EVBUS_ENOMEM, evbus_last_error());
+        first->path = redis->set.path;
+    else if (numeric)
+        snprintf(first->host, sizeof first->host, "%s", redis->set.host);
+    if (first->path || numeric) {
+        dial(redis);
         return;
     }
-    dial(redis);
+    enter(redis, EVB_REDIS_RESOLVING, redis->set.host);
+    arm(redis->timer, redis->set.connect_timeout_ms);
+    if (evb_dns_start(&redis->dns, redis->set.host, redis->set.port) != 0)
+        lose(redis, EVBUS_ENOMEM, evbus_last_error());
 }
 
 void evb_redis_stop(struct evb_redis *redis)
@@ -487,17 +417,16 @@ static void on_timer(struct evb_redis *redis)
     }
 }
 
-static void on_pause(struct evb_redis *redis)
+static void retry(struct evb_redis *redis)
 {
     evb_outbox_retry(&redis->outbox);
 }
 
-static void on_expiry(struct evb_redis *redis)
+static void expire(struct evb_redis *redis)
 {
     evb_outbox_expire(&redis->outbox);
 }
 
-/* libevent's callbacks, all of one form. */
 #define TIMER(name)                                                                                \
     static void fire_##name(evutil_socket_t fd, short what, void *arg)                             \
     {                                                                                              \
@@ -511,16 +440,8 @@ static void on_expiry(struct evb_redis *redis)
     }
 TIMER(on_timer)
 TIMER(judge)
-TIMER(on_pause)
-TIMER(on_expiry)
-
-static void on_water(bool high, void *user)
-{
-    struct evb_redis *redis = user;
-    redis->hooks->water(high, redis->user);
-}
-
-static const struct evb_outbox_hooks outbox_hooks = {.water = on_water};
+TIMER(retry)
+TIMER(expire)
 
 int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *settings,
                    struct evb_loop *loop, struct evb_log *log, struct evb_metrics *metrics,
@@ -533,18 +454,19 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
     redis->hooks = hooks;
     redis->user = user;
     atomic_init(&redis->rtt_us, -1);
-    evb_outbox_init(&redis->outbox, metrics, &outbox_hooks, redis);
+    evb_outbox_init(&redis->outbox, metrics, hooks->water, user);
     evb_link_init(&redis->publisher, loop, metrics, "publisher", settings->max_frame,
                   &publisher_hooks, redis);
     evb_link_init(&redis->subscriber, loop, metrics, "subscriber", settings->max_frame,
                   &subscriber_hooks, redis);
+    evb_heart_init(&redis->heart, settings->inbox);
     evb_subs_init(&redis->subs, on_decided, on_pong, redis);
     evb_dns_init(&redis->dns, loop, on_resolved, redis);
     evb_backoff_init(&redis->backoff, settings->backoff_ms, settings->backoff_max_ms);
     redis->timer = event_new(loop->base, -1, 0, fire_on_timer, redis);
     redis->deadline = event_new(loop->base, -1, 0, fire_judge, redis);
-    redis->pause = event_new(loop->base, -1, 0, fire_on_pause, redis);
-    redis->expiry = event_new(loop->base, -1, 0, fire_on_expiry, redis);
+    redis->pause = event_new(loop->base, -1, 0, fire_retry, redis);
+    redis->expiry = event_new(loop->base, -1, 0, fire_expire, redis);
     if (!redis->timer || !redis->deadline || !redis->pause || !redis->expiry)
         return evb_fail_memory();
     return evb_subs_add(&redis->subs, settings->inbox, strlen(settings->inbox), false);
@@ -554,16 +476,15 @@ void evb_redis_fini(struct evb_redis *redis)
 {
     if (!redis->loop)
         return;
-    struct event **timers[] = {&redis->timer, &redis->deadline, &redis->pause, &redis->expiry};
+    struct event *timers[] = {redis->timer, redis->deadline, redis->pause, redis->expiry};
     evb_dns_stop(&redis->dns);
     evb_link_close(&redis->publisher);
     evb_link_close(&redis->subscriber);
     evb_subs_fini(&redis->subs);
-    for (size_t i = 0; i < EVB_COUNT(timers); i++) {
-        if (*timers[i])
-            event_free(*timers[i]);
-        *timers[i] = NULL;
-    }
+    for (size_t i = 0; i < EVB_COUNT(timers); i++)
+        if (timers[i])
+            event_free(timers[i]);
+    redis->loop = NULL;
 }
 
 void evb_redis_drop(struct evb_redis *redis)

@@ -9,21 +9,13 @@
 #ifndef EVB_REDIS_H
 #define EVB_REDIS_H
 #include "backoff.h"
+#include "log.h"
 #include "redis_dns.h"
+#include "redis_heart.h"
 #include "redis_hello.h"
 #include "redis_outbox.h"
+#include "redis_state.h"
 #include "redis_subs.h"
-
-enum evb_redis_state {
-    EVB_REDIS_OFF, /* not started, gave up, or stopped */
-    EVB_REDIS_RESOLVING,
-    EVB_REDIS_DIALING,
-    EVB_REDIS_HANDSHAKE,
-    EVB_REDIS_READY,
-    EVB_REDIS_BACKOFF,
-    EVB_REDIS_CLOSING,
-    EVB_REDIS_STATES
-};
 
 struct evb_redis;
 
@@ -44,20 +36,6 @@ struct evb_redis_hooks { /* all on the loop */
                     const struct evb_reply *pattern, void *user); /* pattern NULL: exact channel */
     void (*decided)(const struct evb_topic *topic, void *user);
     void (*water)(bool high, void *user);
-};
-
-struct evb_fence {
-    uint64_t number;     /* of the last one published */
-    int64_t sent_us;     /* Unix time */
-    int64_t answered_ms; /* monotonic; 0: no reply to its PUBLISH yet */
-    bool arrived;
-    bool refused;      /* the user may not have its own inbox: PING alone judges */
-    int64_t proven_us; /* Unix time: all that was published before has arrived */
-};
-
-struct evb_control { /* a command that is no event, between events */
-    int kind;
-    uint64_t after; /* events written before it */
 };
 
 struct evb_redis {
@@ -84,11 +62,9 @@ struct evb_redis {
     struct evb_backoff backoff;
     struct evb_address addresses[EVB_ADDRESSES];
     int address_count, address_index;
-    struct evb_control controls[8];
-    int control_count;
-    struct evb_fence fence;
-    int64_t beat_us; /* monotonic: when the last heartbeat went out */
+    struct evb_heart heart;
     struct event *timer, *deadline, *pause, *expiry; /* owned */
+    int64_t expiry_ms;                               /* monotonic: when `expiry` fires */
     pthread_mutex_t error_lock;                      /* a leaf */
     char error[256];                                 /* under error_lock: why it is away, or "" */
 };
@@ -100,8 +76,8 @@ void evb_redis_fini(struct evb_redis *redis);
 void evb_redis_start(struct evb_redis *redis); /* from OFF or BACKOFF: try now */
 void evb_redis_stop(struct evb_redis *redis);  /* closes both; the outbox keeps what it has */
 void evb_redis_drop(struct evb_redis *redis);  /* in a forked child */
-void evb_redis_idle(struct evb_redis *redis);  /* after a round of the loop: writes what waits */
+/* After a round of the loop: writes what waits. True: there was something. */
+bool evb_redis_idle(struct evb_redis *redis);
 void evb_redis_last_error(struct evb_redis *redis, char *out, size_t room); /* any thread */
-const char *evb_redis_state_name(enum evb_redis_state state);
 
 #endif

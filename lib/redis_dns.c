@@ -1,5 +1,6 @@
 /* redis_dns.c - names to addresses. Loop only. */
 #include "redis_dns.h"
+#include "alloc.h"
 #include "err.h"
 #include <arpa/inet.h>
 #include <event2/dns.h>
@@ -8,6 +9,14 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
+
+/* Lives until libevent has called back, which it does later even where it was cancelled. */
+struct evb_lookup {
+    struct evb_dns *dns; /* borrowed; NULL: stopped, nobody is told */
+    struct evdns_base *base;
+    struct evdns_getaddrinfo_request *request;
+    int port;
+};
 
 void evb_dns_init(struct evb_dns *dns, struct evb_loop *loop,
                   void (*done)(const struct evb_address *, int, const char *, void *), void *user)
@@ -29,22 +38,34 @@ static bool to_address(const struct evutil_addrinfo *info, int port, struct evb_
                        NULL, 0, NI_NUMERICHOST) == 0;
 }
 
-static void on_answer(int error, struct evutil_addrinfo *list, void *arg)
+static void lookup_free(struct evb_lookup *lookup)
 {
-    struct evb_dns *dns = arg;
+    if (lookup->base)
+        evdns_base_free(lookup->base, 0);
+    evb_free(lookup);
+}
+
+static void tell(struct evb_dns *dns, int port, int error, const struct evutil_addrinfo *list)
+{
     struct evb_loop *loop = dns->loop;
     struct evb_address addresses[EVB_ADDRESSES];
     int count = 0;
-    dns->request = NULL;
-    if (error != EVUTIL_EAI_CANCEL) {
-        for (struct evutil_addrinfo *i = list; i && count < EVB_ADDRESSES; i = i->ai_next)
-            count += to_address(i, dns->port, &addresses[count]);
-        evb_loop_begin(loop);
-        dns->done(addresses, count, error ? evutil_gai_strerror(error) : "no address", dns->user);
-        evb_loop_end(loop);
-    }
+    for (const struct evutil_addrinfo *i = list; i && count < EVB_ADDRESSES; i = i->ai_next)
+        count += to_address(i, port, &addresses[count]);
+    dns->lookup = NULL; /* done() may start another one */
+    evb_loop_begin(loop);
+    dns->done(addresses, count, error ? evutil_gai_strerror(error) : "no address", dns->user);
+    evb_loop_end(loop);
+}
+
+static void on_answer(int error, struct evutil_addrinfo *list, void *arg)
+{
+    struct evb_lookup *lookup = arg;
+    if (lookup->dns)
+        tell(lookup->dns, lookup->port, error, list);
     if (list)
         evutil_freeaddrinfo(list);
+    lookup_free(lookup);
 }
 
 int evb_dns_start(struct evb_dns *dns, const char *host, int port)
@@ -52,22 +73,33 @@ int evb_dns_start(struct evb_dns *dns, const char *host, int port)
     struct evutil_addrinfo hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_protocol = IPPROTO_TCP};
     evb_dns_stop(dns);
+    struct evb_lookup *lookup = evb_calloc(1, sizeof *lookup);
+    if (!lookup)
+        return evb_fail_memory();
     /* Without a readable resolv.conf it still knows /etc/hosts. */
-    dns->base = evdns_base_new(dns->loop->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-    if (!dns->base)
+    lookup->base = evdns_base_new(dns->loop->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+    if (!lookup->base) {
+        lookup_free(lookup);
         return evb_fail(EVBUS_ENOMEM, "evdns: no resolver (memory ran out)");
-    evdns_base_resolv_conf_parse(dns->base, DNS_OPTIONS_ALL, "/etc/resolv.conf");
-    dns->port = port;
-    dns->request = evdns_getaddrinfo(dns->base, host, NULL, &hints, on_answer, dns);
+    }
+    evdns_base_resolv_conf_parse(lookup->base, DNS_OPTIONS_ALL, "/etc/resolv.conf");
+    lookup->port = port;
+    lookup->dns = dns;
+    dns->lookup = lookup;
+    struct evdns_getaddrinfo_request *request =
+        evdns_getaddrinfo(lookup->base, host, NULL, &hints, on_answer, lookup);
+    if (request) /* else it has called back already, and the lookup is gone */
+        lookup->request = request;
     return 0;
 }
 
 void evb_dns_stop(struct evb_dns *dns)
 {
-    if (dns->request)
-        evdns_getaddrinfo_cancel(dns->request);
-    dns->request = NULL;
-    if (dns->base)
-        evdns_base_free(dns->base, 0);
-    dns->base = NULL;
+    struct evb_lookup *lookup = dns->lookup;
+    dns->lookup = NULL;
+    if (!lookup)
+        return;
+    lookup->dns = NULL;
+    if (lookup->request)
+        evdns_getaddrinfo_cancel(lookup->request);
 }

@@ -45,7 +45,7 @@ static int refused(const char *command, const struct evb_reply *reply, char *why
     size_t i = 0;
     while (strncmp(reply->text, refusals[i].prefix, strlen(refusals[i].prefix)) != 0)
         i++;
-    snprintf(why, room, "%s refused: %s (%s)", command, reply->text, refusals[i].remedy);
+    snprintf(why, room, "%s refused (%s): %s", command, refusals[i].remedy, reply->text);
     return refusals[i].error;
 }
 

@@ -98,8 +98,6 @@ static void fail_from_hiredis(struct evb_link *link)
              : link->context->err == REDIS_ERR_EOF ? "closed by the server"
              : link->context->errstr[0]            ? link->context->errstr
                                                    : "input or output failed");
-    if (protocol)
-        evb_count(link->metrics, EVB_COUNT_protocol_errors, 1);
     evb_link_fail(link, protocol ? EVBUS_EPARSE : EVBUS_ESYS, why);
 }
 
@@ -124,6 +122,10 @@ void evb_link_flush(struct evb_link *link)
     int done = 1;
     if (!link->context || !link->up)
         return;
+    if (link->gate.error) { /* a command is missing: no later one may go */
+        fail_from_hiredis(link);
+        return;
+    }
     size_t before = sdslen(link->context->obuf);
     if (before == 0)
         return;
@@ -184,6 +186,20 @@ static bool hand_out(struct evb_link *link)
     }
 }
 
+/* Does the reader wait for a string that is too long to wait for? It has read the $ by then. */
+static bool announces_too_much(const redisReader *reader, size_t most)
+{
+    size_t length = 0;
+    if (reader->ridx < 0 || reader->task[reader->ridx]->type != REDIS_REPLY_STRING)
+        return false;
+    for (size_t at = reader->pos; at < reader->len && length <= most; at++) {
+        if (reader->buf[at] < '0' || reader->buf[at] > '9')
+            break;
+        length = length * 10 + (size_t)(reader->buf[at] - '0');
+    }
+    return length > most;
+}
+
 /* One read of hiredis's 16 KiB. True: there may be more. */
 static bool read_once(struct evb_link *link)
 {
@@ -198,12 +214,15 @@ static bool read_once(struct evb_link *link)
         return false;
     link->last_read_us = evb_clock_mono_us();
     evb_count(link->metrics, EVB_COUNT_bytes_in, (int64_t)got);
-    if (reader->len - reader->pos > link->max_frame) {
+    if (!hand_out(link))
+        return false;
+    if (reader->len - reader->pos > link->max_frame ||
+        announces_too_much(reader, link->max_frame)) {
         link->gate.error = "a frame is larger than this bus takes";
         fail_from_hiredis(link);
         return false;
     }
-    return hand_out(link) && got == 16 * 1024;
+    return got == 16 * 1024;
 }
 
 void evb_link_read(struct evb_link *link)
@@ -256,8 +275,6 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         finish_connect(link);
     else
         evb_link_flush(link);
-    if (link->up && !link->writable_added)
-        link->hooks->drained(link, link->user);
     evb_loop_end(loop);
 }
 

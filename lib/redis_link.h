@@ -29,7 +29,6 @@ struct evb_link;
 struct evb_link_hooks { /* a hook may close the link */
     void (*up)(struct evb_link *link, void *user);
     void (*reply)(struct evb_link *link, const struct evb_reply *reply, void *user);
-    void (*drained)(struct evb_link *link, void *user); /* what was with hiredis is in the kernel */
     /* Once for each evb_link_open() that answered 0 and was not closed by the owner. */
     void (*down)(struct evb_link *link, int error, const char *why, void *user);
 };

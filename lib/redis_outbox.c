@@ -4,22 +4,26 @@
 #include "clock.h"
 #include "codec.h"
 #include "config.h"
-#include "err.h"
 #include "thread.h"
 #include <string.h>
 
 void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
-                     const struct evb_outbox_hooks *hooks, void *user)
+                     void (*water)(bool high, void *user), void *user)
 {
     outbox->metrics = metrics;
-    outbox->hooks = hooks;
+    outbox->water = water;
     outbox->user = user;
+    evb_list_init(&outbox->resend);
     evb_list_init(&outbox->waiting);
     evb_list_init(&outbox->written);
     evb_list_init(&outbox->again);
+    outbox->soonest_ms = INT64_MAX;
 }
 
 /* ---- admission ---- */
+
+/* Room for the reports of what an outbox that is full drops, however small it is. */
+enum { REPORTS_AT_LEAST = 1024, REPORT_BYTES_AT_LEAST = 1 << 20 };
 
 /* With drop-oldest a publisher may run ahead of the loop, which evicts, by an eighth of the limit.
  */
@@ -45,8 +49,10 @@ bool evb_outbox_admit_report(struct evb_outbox *outbox, size_t size)
 {
     int64_t events = atomic_fetch_add(&outbox->events, 1) + 1;
     int64_t bytes = atomic_fetch_add(&outbox->bytes, (int64_t)size) + (int64_t)size;
-    if (events <= outbox->max_events + outbox->max_events / 8 + 1 &&
-        bytes <= outbox->max_bytes + outbox->max_bytes / 8) {
+    int64_t more_events = outbox->max_events / 8, more_bytes = outbox->max_bytes / 8;
+    more_events = more_events < REPORTS_AT_LEAST ? REPORTS_AT_LEAST : more_events;
+    more_bytes = more_bytes < REPORT_BYTES_AT_LEAST ? REPORT_BYTES_AT_LEAST : more_bytes;
+    if (events <= outbox->max_events + more_events && bytes <= outbox->max_bytes + more_bytes) {
         atomic_fetch_add(&outbox->reports, 1);
         return true;
     }
@@ -71,20 +77,6 @@ void evb_outbox_release(struct evb_outbox *outbox, size_t size)
     atomic_fetch_sub(&outbox->bytes, (int64_t)size);
 }
 
-void evb_item_init(struct evb_item *item)
-{
-    memset(item, 0, sizeof *item);
-    item->expires_ms = INT64_MAX;
-    evb_list_init(&item->node);
-}
-
-void evb_item_free(struct evb_item *item)
-{
-    if (item->event)
-        evbus_event_unref(item->event);
-    evb_free(item);
-}
-
 /* ---- ends ---- */
 
 static const enum evb_counter outcome_counter[] = {
@@ -101,7 +93,7 @@ static void check_water(struct evb_outbox *outbox)
     if (outbox->high ? !below : !above)
         return;
     outbox->high = !outbox->high;
-    outbox->hooks->water(outbox->high, outbox->user);
+    outbox->water(outbox->high, outbox->user);
 }
 
 static void report(struct evb_item *item, int outcome, int error, int64_t receivers)
@@ -124,6 +116,7 @@ static void finish(struct evb_outbox *outbox, struct evb_item *item, int outcome
     if (!item->mark) {
         evb_count(outbox->metrics, outcome_counter[outcome], 1);
         evb_outbox_release(outbox, item->size);
+        outbox->with_ttl -= item->expires_ms != INT64_MAX;
     }
     report(item, outcome, error, receivers);
     evb_item_free(item);
@@ -147,13 +140,11 @@ static void finish_marks(struct evb_outbox *outbox)
 {
     if (!evb_list_empty(&outbox->again))
         return;
-    struct evb_item *item;
-    while ((item = first(&outbox->written)) && item->mark)
-        finish(outbox, item, EVBUS_ACKED, 0, -1);
-    while (!item && (item = first(&outbox->waiting)) && item->mark) {
-        finish(outbox, item, EVBUS_ACKED, 0, -1);
-        item = NULL;
-    }
+    const struct evb_node *lists[] = {&outbox->written, &outbox->resend, &outbox->waiting};
+    struct evb_item *item = NULL;
+    for (size_t i = 0; !item && i < EVB_COUNT(lists); i++)
+        while ((item = first(lists[i])) && item->mark)
+            finish(outbox, item, EVBUS_ACKED, 0, -1);
 }
 
 /* ---- waiting ---- */
@@ -176,6 +167,21 @@ static struct evb_item *oldest_unwritten(struct evb_outbox *outbox)
     return NULL;
 }
 
+/* Monotonic; INT64_MAX: never. What was written may have been executed: it waits for its answer. */
+static int64_t end_of(const struct evb_outbox *outbox, const struct evb_item *item)
+{
+    if (item->written_once || item->mark)
+        return INT64_MAX;
+    int64_t by_age = outbox->max_age_ms > 0 ? item->accepted_ms + outbox->max_age_ms : INT64_MAX;
+    return item->expires_ms < by_age ? item->expires_ms : by_age;
+}
+
+static void note_end(struct evb_outbox *outbox, int64_t end_ms)
+{
+    if (end_ms < outbox->soonest_ms)
+        outbox->soonest_ms = end_ms;
+}
+
 void evb_outbox_take(struct evb_outbox *outbox, struct evb_item *item)
 {
     evb_list_push(&outbox->waiting, &item->node);
@@ -183,6 +189,8 @@ void evb_outbox_take(struct evb_outbox *outbox, struct evb_item *item)
         finish_marks(outbox);
         return;
     }
+    outbox->with_ttl += item->expires_ms != INT64_MAX;
+    note_end(outbox, end_of(outbox, item));
     bool evicted = false;
     while (outbox->full == EVB_FULL_DROP_OLDEST && over_limit(outbox) &&
            (item = oldest_unwritten(outbox))) {
@@ -194,22 +202,20 @@ void evb_outbox_take(struct evb_outbox *outbox, struct evb_item *item)
     check_water(outbox);
 }
 
-static bool is_expired(const struct evb_outbox *outbox, const struct evb_item *item, int64_t now_ms)
-{
-    return !item->written_once && !item->mark &&
-           (now_ms >= item->expires_ms ||
-            (outbox->max_age_ms > 0 && now_ms - item->accepted_ms >= outbox->max_age_ms));
-}
-
 void evb_outbox_expire(struct evb_outbox *outbox)
 {
     int64_t now_ms = evb_clock_mono_ms();
+    outbox->soonest_ms = INT64_MAX;
     EVB_LIST_EACH(&outbox->waiting, node)
     {
         struct evb_item *item = evb_container(node, struct evb_item, node);
-        if (is_expired(outbox, item, now_ms))
+        int64_t end_ms = end_of(outbox, item);
+        if (end_ms <= now_ms) {
             finish(outbox, item, EVBUS_EXPIRED, EVBUS_ETIMEDOUT, -1);
-        else if (!item->written_once && item->expires_ms == INT64_MAX)
+            continue;
+        }
+        note_end(outbox, end_ms);
+        if (end_ms != INT64_MAX && outbox->with_ttl == 0)
             break; /* those behind are younger */
     }
     finish_marks(outbox);
@@ -217,11 +223,7 @@ void evb_outbox_expire(struct evb_outbox *outbox)
 
 int64_t evb_outbox_next_expiry_ms(const struct evb_outbox *outbox)
 {
-    const struct evb_item *item = first(&outbox->waiting);
-    if (!item)
-        return INT64_MAX;
-    int64_t by_age = outbox->max_age_ms > 0 ? item->accepted_ms + outbox->max_age_ms : INT64_MAX;
-    return item->expires_ms < by_age ? item->expires_ms : by_age;
+    return outbox->soonest_ms;
 }
 
 struct evb_item *evb_outbox_next(struct evb_outbox *outbox)
@@ -229,9 +231,9 @@ struct evb_item *evb_outbox_next(struct evb_outbox *outbox)
     struct evb_item *item;
     if (!evb_list_empty(&outbox->again))
         return NULL; /* those that failed go first, when their pause is over */
-    while ((item = first(&outbox->waiting))) {
+    while ((item = first(&outbox->resend)) || (item = first(&outbox->waiting))) {
         if (outbox->max_age_ms > 0 || item->expires_ms != INT64_MAX) {
-            if (is_expired(outbox, item, evb_clock_mono_ms())) {
+            if (end_of(outbox, item) <= evb_clock_rough_ms()) {
                 finish(outbox, item, EVBUS_EXPIRED, EVBUS_ETIMEDOUT, -1);
                 continue;
             }
@@ -276,11 +278,17 @@ static const struct {
     {"", false, EVBUS_EREMOTE},
 };
 
+/* The oldest written one. Marks may stand in front of it while something was refused for now. */
 static struct evb_item *answered(struct evb_outbox *outbox)
 {
-    struct evb_item *item = first(&outbox->written);
     outbox->answered_count++;
-    return item;
+    EVB_LIST_EACH(&outbox->written, node)
+    {
+        struct evb_item *item = evb_container(node, struct evb_item, node);
+        if (!item->mark)
+            return item;
+    }
+    return NULL;
 }
 
 bool evb_outbox_answer(struct evb_outbox *outbox, int64_t receivers)
@@ -309,7 +317,7 @@ bool evb_outbox_answer_error(struct evb_outbox *outbox, const char *error)
     evb_list_remove(&item->node);
     evb_list_push(&outbox->again, &item->node);
     item->seq = 0; /* not executed: as a new one, for later ones may have been */
-    item->written_once = false;
+    item->written_once = item->in_doubt;
     return true;
 }
 
@@ -318,32 +326,50 @@ bool evb_outbox_settled(const struct evb_outbox *outbox)
     return outbox->written_count == outbox->answered_count;
 }
 
-void evb_outbox_retry(struct evb_outbox *outbox)
+/* All waits again. Receivers let go what is below a number they saw: what has one goes before what
+ * was refused and gets a new one; marks wait for both. */
+static void put_back(struct evb_outbox *outbox)
 {
-    evb_list_prepend(&outbox->waiting, &outbox->written); /* only marks can be there */
+    bool refused = !evb_list_empty(&outbox->again);
+    struct evb_node marks;
+    evb_list_init(&marks);
+    evb_list_prepend(&outbox->resend, &outbox->written);
+    EVB_LIST_EACH(&outbox->resend, node)
+    {
+        if (!refused || !evb_container(node, struct evb_item, node)->mark)
+            continue;
+        evb_list_remove(node);
+        evb_list_push(&marks, node);
+    }
+    if (refused)
+        outbox->soonest_ms = 0; /* they may expire: the next look tells when */
+    evb_list_prepend(&outbox->waiting, &marks);
     evb_list_prepend(&outbox->waiting, &outbox->again);
     finish_marks(outbox);
 }
 
+void evb_outbox_retry(struct evb_outbox *outbox)
+{
+    put_back(outbox);
+}
+
 void evb_outbox_link_lost(struct evb_outbox *outbox)
 {
-    if (!outbox->resend) {
-        EVB_LIST_EACH(&outbox->written, node)
-        {
-            struct evb_item *item = evb_container(node, struct evb_item, node);
-            if (!item->mark)
-                finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EAWAY, -1);
-        }
+    EVB_LIST_EACH(&outbox->written, node)
+    {
+        struct evb_item *item = evb_container(node, struct evb_item, node);
+        item->in_doubt = true;
+        if (!item->mark && !outbox->may_resend)
+            finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EAWAY, -1);
     }
-    evb_list_prepend(&outbox->waiting, &outbox->written);
-    evb_list_prepend(&outbox->waiting, &outbox->again);
     outbox->written_count = outbox->answered_count = 0;
-    finish_marks(outbox);
+    put_back(outbox);
 }
 
 void evb_outbox_abandon(struct evb_outbox *outbox, int error)
 {
     struct evb_item *item;
+    evb_list_prepend(&outbox->waiting, &outbox->resend);
     evb_list_prepend(&outbox->waiting, &outbox->written);
     evb_list_prepend(&outbox->waiting, &outbox->again);
     while ((item = first(&outbox->waiting)))

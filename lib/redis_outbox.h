@@ -7,44 +7,19 @@
  */
 #ifndef EVB_REDIS_OUTBOX_H
 #define EVB_REDIS_OUTBOX_H
-#include "list.h"
-#include "log.h"
-#include "loop.h"
 #include "metrics.h"
+#include "redis_item.h"
 #include <evbus.h>
 #include <stdatomic.h>
 #include <stdint.h>
-
-struct evb_item {
-    struct evb_job job;   /* its way to the loop */
-    struct evb_node node; /* waiting, written or again */
-    evbus_event *event;   /* ref; only where a report is asked for */
-    evbus_report_fn report;
-    void *user;
-    int outcome;         /* of what never came to the outbox: EVBUS_LOCAL_DONE, EVBUS_EVICTED */
-    evbus_done_fn mark;  /* not NULL: no event, but a flush that waits for all in front of it */
-    void *owner;         /* borrowed: whom the job belongs to */
-    int64_t accepted_ms; /* monotonic */
-    int64_t expires_ms;  /* monotonic; INT64_MAX: its own time to live sets no end */
-    uint64_t seq;        /* 0: not numbered yet */
-    bool written_once;
-    size_t size;    /* bytes reserved */
-    char *bytes;    /* the PUBLISH command in RESP, in the item's own memory */
-    char *seq_slot; /* in `bytes` */
-    size_t length;
-};
-
-struct evb_outbox_hooks {
-    void (*water)(bool high, void *user); /* 80 % were reached; 50 % are left */
-};
 
 struct evb_outbox {
     /* fixed after init */
     int64_t max_events, max_bytes, max_age_ms;
     int full; /* EVB_FULL_* */
-    bool resend;
+    bool may_resend;
     struct evb_metrics *metrics;
-    const struct evb_outbox_hooks *hooks;
+    void (*water)(bool high, void *user); /* 80 % were reached; 50 % are left */
     void *user;
 
     _Atomic int64_t events, bytes; /* reserved by whatever has no outcome yet */
@@ -52,9 +27,14 @@ struct evb_outbox {
     atomic_int up;                 /* the link is READY */
 
     /* loop only */
-    struct evb_node waiting, written, again; /* again: refused for now, behind them all go back */
-    uint64_t seq;                            /* the last given */
-    uint64_t written_count, answered_count;  /* on this connection */
+    struct evb_node waiting; /* never written, or refused for now */
+    struct evb_node resend;  /* written on an earlier connection: goes before what waits */
+    struct evb_node written;
+    struct evb_node again; /* refused for now, until all that was written is answered */
+    int64_t soonest_ms;    /* monotonic: nothing expires before; INT64_MAX: nothing expires */
+    int64_t with_ttl;      /* items that bring an end of their own */
+    uint64_t seq;          /* the last given */
+    uint64_t written_count, answered_count; /* on this connection */
     bool high;
 };
 
@@ -63,7 +43,7 @@ int64_t evb_outbox_owed(const struct evb_outbox *outbox); /* events; any thread 
 enum evb_admission { EVB_ADMIT, EVB_ADMIT_DROP, EVB_ADMIT_REFUSE };
 
 void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
-                     const struct evb_outbox_hooks *hooks, void *user);
+                     void (*water)(bool high, void *user), void *user);
 
 /* Any thread. EVB_ADMIT: room is reserved. EVB_ADMIT_DROP: no room, and the policy drops the new
  * one. EVB_ADMIT_REFUSE: policy reject. */
@@ -72,10 +52,6 @@ enum evb_admission evb_outbox_admit(struct evb_outbox *outbox, size_t size);
 bool evb_outbox_admit_report(struct evb_outbox *outbox, size_t size);
 void evb_outbox_release_report(struct evb_outbox *outbox, size_t size);
 void evb_outbox_release(struct evb_outbox *outbox, size_t size); /* admitted, then not posted */
-
-void evb_item_init(
-    struct evb_item *item); /* not numbered, no report, no bytes; made by evb_alloc */
-void evb_item_free(struct evb_item *item);
 
 void evb_outbox_take(struct evb_outbox *outbox,
                      struct evb_item *item); /* from the inbox; owned now */

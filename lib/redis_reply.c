@@ -48,6 +48,27 @@ bool evb_reply_is_push(const struct evb_reply *reply, const char *kind)
     return false;
 }
 
+static bool is_message(const struct evb_reply *reply, const char *kind, size_t length, size_t count)
+{
+    if (reply->kind != EVB_REPLY_ARRAY || reply->count != count ||
+        reply->item[0]->length != length || memcmp(reply->item[0]->text, kind, length) != 0)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (reply->item[i]->kind != EVB_REPLY_STRING)
+            return false;
+    return true;
+}
+
+bool evb_reply_is_message(const struct evb_reply *reply)
+{
+    return is_message(reply, "message", 7, 3);
+}
+
+bool evb_reply_is_pmessage(const struct evb_reply *reply)
+{
+    return is_message(reply, "pmessage", 8, 4);
+}
+
 /* ---- the arena ---- */
 
 static void *take(struct evb_gate *gate, size_t size)

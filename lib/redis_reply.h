@@ -46,5 +46,8 @@ void evb_gate_reset(struct evb_gate *gate); /* after each reply: its objects are
 /* "message", "pmessage", "subscribe", ...: is the array one of these pushes, whole and well-typed?
  */
 bool evb_reply_is_push(const struct evb_reply *reply, const char *kind);
+/* The two that come all the time. */
+bool evb_reply_is_message(const struct evb_reply *reply);
+bool evb_reply_is_pmessage(const struct evb_reply *reply);
 
 #endif

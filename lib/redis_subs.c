@@ -95,6 +95,14 @@ int evb_subs_ping(struct evb_subs *subs)
     return subs->link ? ask(subs, ASK_PING, NULL) : 0;
 }
 
+static void forget_if_done(struct evb_subs *subs, struct evb_topic *topic)
+{
+    if (topic->wanted || topic->asked)
+        return;
+    evb_map_remove(map_of(subs, topic->pattern), topic->name, topic->length);
+    evb_free(topic);
+}
+
 int evb_subs_add(struct evb_subs *subs, const char *name, size_t length, bool pattern)
 {
     struct evb_topic *topic = evb_map_get(map_of(subs, pattern), name, length);
@@ -115,15 +123,12 @@ int evb_subs_add(struct evb_subs *subs, const char *name, size_t length, bool pa
     topic->wanted = true;
     topic->state = EVB_TOPIC_NEW;
     subs->pending++;
-    return subs->link ? ask(subs, ASK_SUBSCRIBE, topic) : 0;
-}
-
-static void forget_if_done(struct evb_subs *subs, struct evb_topic *topic)
-{
-    if (topic->wanted || topic->asked)
-        return;
-    evb_map_remove(map_of(subs, topic->pattern), topic->name, topic->length);
-    evb_free(topic);
+    if (!subs->link || ask(subs, ASK_SUBSCRIBE, topic) == 0)
+        return 0;
+    topic->wanted = false;
+    subs->pending--;
+    forget_if_done(subs, topic);
+    return EVBUS_ENOMEM;
 }
 
 void evb_subs_remove(struct evb_subs *subs, const char *name, size_t length, bool pattern)

@@ -6,27 +6,6 @@
 #include <errno.h>
 #include <string.h>
 
-enum { TABLE_SMALLEST = 64, TABLE_LARGEST = 8192 };
-
-struct evb_bucket {               /* one type that was published */
-    struct evb_bucket *next;      /* fixed once it is in the table */
-    const void *_Atomic snapshot; /* NULL: none yet, or taken away */
-    uint64_t hash;
-    size_t length;
-    char type[];
-};
-
-struct evb_table {
-    struct evb_table *retired;
-    size_t size, count;
-    struct evb_bucket *_Atomic bucket[];
-};
-
-static struct evb_table *table_now(const struct evb_registry *registry)
-{
-    return (struct evb_table *)atomic_load(&registry->table);
-}
-
 void evb_entry_ref(struct evb_entry *entry)
 {
     atomic_fetch_add(&entry->refs, 1);
@@ -36,125 +15,6 @@ void evb_entry_unref(struct evb_entry *entry)
 {
     if (atomic_fetch_sub(&entry->refs, 1) == 1)
         evb_free(entry);
-}
-
-/* ---- snapshots: made and let go under the lock ---- */
-
-static void snapshot_free(struct evb_snapshot *snapshot)
-{
-    for (size_t i = 0; i < snapshot->count; i++)
-        evb_sub_unref(snapshot->subs[i]);
-    evb_free(snapshot);
-}
-
-static void table_free(struct evb_table *table)
-{
-    for (size_t i = 0; i < table->size; i++) {
-        struct evb_bucket *bucket = atomic_load(&table->bucket[i]);
-        while (bucket) {
-            struct evb_bucket *next = bucket->next;
-            evb_free(bucket);
-            bucket = next;
-        }
-    }
-    evb_free(table);
-}
-
-/* Frees what no thread holds. */
-static void reclaim(struct evb_registry *registry)
-{
-    for (struct evb_snapshot **link = &registry->retired_snapshots; *link;) {
-        struct evb_snapshot *snapshot = *link;
-        if (evb_hazard_held(snapshot)) {
-            link = &snapshot->retired;
-            continue;
-        }
-        *link = snapshot->retired;
-        snapshot_free(snapshot);
-    }
-    for (struct evb_table **link = &registry->retired_tables; *link;) {
-        struct evb_table *table = *link;
-        if (evb_hazard_held(table)) {
-            link = &table->retired;
-            continue;
-        }
-        *link = table->retired;
-        table_free(table);
-    }
-}
-
-static void bucket_retire(struct evb_registry *registry, struct evb_bucket *bucket)
-{
-    struct evb_snapshot *old = (struct evb_snapshot *)atomic_exchange(&bucket->snapshot, NULL);
-    if (!old)
-        return;
-    old->retired = registry->retired_snapshots;
-    registry->retired_snapshots = old;
-}
-
-static struct evb_table *table_new(size_t size)
-{
-    struct evb_table *table = evb_calloc(1, sizeof *table + size * sizeof table->bucket[0]);
-    if (table)
-        table->size = size;
-    return table;
-}
-
-static void retire_all(struct evb_registry *registry)
-{
-    struct evb_table *table = table_now(registry);
-    for (size_t i = 0; i < table->size; i++)
-        for (struct evb_bucket *b = atomic_load(&table->bucket[i]); b; b = b->next)
-            bucket_retire(registry, b);
-    registry->stale = 0;
-}
-
-/* A table of another size begins empty and fills as types are published: nothing is copied, and
- * what readers still hold of the old one finds no snapshot in it. */
-static void table_replace(struct evb_registry *registry, struct evb_table *fresh)
-{
-    retire_all(registry);
-    struct evb_table *old = (struct evb_table *)atomic_exchange(&registry->table, fresh);
-    old->retired = registry->retired_tables;
-    registry->retired_tables = old;
-    reclaim(registry);
-}
-
-static struct evb_bucket *bucket_find(struct evb_table *table, const char *type, size_t length,
-                                      uint64_t hash)
-{
-    struct evb_bucket *bucket = atomic_load(&table->bucket[hash & (table->size - 1)]);
-    while (bucket && (bucket->hash != hash || bucket->length != length ||
-                      memcmp(bucket->type, type, length) != 0))
-        bucket = bucket->next;
-    return bucket;
-}
-
-static struct evb_bucket *bucket_add(struct evb_registry *registry, const char *type, size_t length,
-                                     uint64_t hash)
-{
-    struct evb_table *table = table_now(registry);
-    if (table->count >= table->size) {
-        size_t most = TABLE_LARGEST;
-        while (most < registry->entries.count * 2)
-            most *= 2;
-        struct evb_table *fresh = table_new(table->size < most ? table->size * 2 : table->size);
-        if (!fresh)
-            return NULL;
-        table_replace(registry, fresh);
-        table = fresh;
-    }
-    struct evb_bucket *bucket = evb_alloc(sizeof *bucket + length);
-    if (!bucket)
-        return NULL;
-    atomic_init(&bucket->snapshot, NULL);
-    bucket->hash = hash;
-    bucket->length = length;
-    memcpy(bucket->type, type, length);
-    bucket->next = atomic_load(&table->bucket[hash & (table->size - 1)]);
-    atomic_store(&table->bucket[hash & (table->size - 1)], bucket);
-    table->count++;
-    return bucket;
 }
 
 /* ---- from a type to its subscriptions ---- */
@@ -194,45 +54,35 @@ static void gather_all(struct evb_registry *registry, const char *type, size_t l
     }
 }
 
-static struct evb_snapshot *snapshot_new(struct evb_registry *registry, const char *type,
-                                         size_t length)
+static struct evb_snapshot *snapshot_make(struct evb_registry *registry, const char *type,
+                                          size_t length, uint64_t version)
 {
     struct gather gather = {0};
     gather_all(registry, type, length, &gather);
-    gather.snapshot = evb_alloc(sizeof *gather.snapshot + gather.count * sizeof(evbus_sub *));
+    gather.snapshot = evb_snapshot_new(gather.count);
     if (!gather.snapshot)
         return NULL;
-    gather.snapshot->count = 0;
-    gather.snapshot->retired = NULL;
-    gather.snapshot->version = atomic_load(&registry->version);
+    gather.snapshot->version = version;
     gather_all(registry, type, length, &gather);
     return gather.snapshot;
 }
 
-static const struct evb_snapshot *snapshot_make(struct evb_registry *registry,
-                                                struct evb_thread *thread, const char *type,
-                                                size_t length, uint64_t hash)
+static const struct evb_snapshot *snapshot_slowly(struct evb_registry *registry,
+                                                  struct evb_thread *thread, const char *type,
+                                                  size_t length, uint64_t hash)
 {
+    struct evb_snapshots *all = &registry->snapshots;
     pthread_mutex_lock(&registry->lock);
-    struct evb_bucket *bucket = bucket_find(table_now(registry), type, length, hash);
-    const struct evb_snapshot *now = bucket ? atomic_load(&bucket->snapshot) : NULL;
-    if (!now || now->version != atomic_load(&registry->version)) {
-        struct evb_snapshot *fresh = snapshot_new(registry, type, length);
-        if (fresh && !bucket)
-            bucket = bucket_add(registry, type, length, hash);
-        if (fresh && !bucket) {
-            snapshot_free(fresh);
-            fresh = NULL;
-        }
-        if (fresh) {
-            bucket_retire(registry, bucket);
-            atomic_store(&bucket->snapshot, fresh);
-        }
-        now = fresh;
+    uint64_t version = atomic_load(&registry->version);
+    const struct evb_snapshot *now = evb_snapshots_peek(all, type, length, hash, version);
+    if (!now) {
+        struct evb_snapshot *fresh = snapshot_make(registry, type, length, version);
+        all->wanted = registry->entries.count;
+        now = fresh && evb_snapshots_put(all, type, length, hash, fresh) ? fresh : NULL;
     }
     if (now)
         evb_hazard_hold(thread, now);
-    reclaim(registry);
+    evb_snapshots_reclaim(all);
     pthread_mutex_unlock(&registry->lock);
     if (!now)
         evb_fail_memory();
@@ -244,19 +94,9 @@ const struct evb_snapshot *evb_registry_snapshot(struct evb_registry *registry,
                                                  size_t length)
 {
     uint64_t hash = evb_hash(type, length);
-    struct evb_table *table = (struct evb_table *)evb_hazard_acquire(thread, &registry->table);
-    struct evb_bucket *bucket = bucket_find(table, type, length, hash);
-    const struct evb_snapshot *snapshot = NULL;
-    if (bucket) {
-        snapshot = evb_hazard_acquire(thread, &bucket->snapshot);
-        if (snapshot && snapshot->version == atomic_load(&registry->version)) {
-            evb_hazard_swap(thread); /* the table goes, the snapshot stays */
-            return snapshot;
-        }
-        evb_hazard_release(thread);
-    }
-    evb_hazard_release(thread);
-    return snapshot_make(registry, thread, type, length, hash);
+    const struct evb_snapshot *snapshot = evb_snapshots_find(
+        &registry->snapshots, thread, type, length, hash, atomic_load(&registry->version));
+    return snapshot ? snapshot : snapshot_slowly(registry, thread, type, length, hash);
 }
 
 /* ---- entries ---- */
@@ -265,10 +105,8 @@ int evb_registry_init(struct evb_registry *registry, bool wants_redis,
                       void (*interest)(struct evb_entry *entry, void *user), void *user)
 {
     memset(registry, 0, sizeof *registry);
-    struct evb_table *table = table_new(TABLE_SMALLEST);
-    if (!table)
-        return evb_fail_memory();
-    atomic_init(&registry->table, table);
+    if (evb_snapshots_init(&registry->snapshots) != 0)
+        return EVBUS_ENOMEM;
     atomic_init(&registry->version, 1);
     pthread_mutex_init(&registry->lock, NULL);
     evb_cond_init(&registry->changed);
@@ -282,12 +120,13 @@ int evb_registry_init(struct evb_registry *registry, bool wants_redis,
 
 void evb_registry_fini(struct evb_registry *registry)
 {
-    if (!atomic_load(&registry->table))
+    if (!atomic_load(&registry->snapshots.table))
         return;
-    table_replace(registry, NULL);
+    evb_snapshots_fini(&registry->snapshots);
     evb_map_fini(&registry->entries, NULL);
     evb_trie_fini(&registry->trie);
     evb_free(registry->glob);
+    evb_free(registry->last);
     pthread_cond_destroy(&registry->changed);
     pthread_mutex_destroy(&registry->lock);
 }
@@ -367,12 +206,27 @@ static bool needs_look(struct evb_entry *entry, int remote_before)
     return true;
 }
 
+static bool make_room(struct evb_registry *registry)
+{
+    if (registry->sub_count < registry->last_room)
+        return true;
+    size_t room = registry->last_room ? registry->last_room * 2 : 8;
+    evbus_sub **last = evb_resize(registry->last, room * sizeof(evbus_sub *));
+    if (!last) {
+        evb_fail_memory();
+        return false;
+    }
+    registry->last = last;
+    registry->last_room = room;
+    return true;
+}
+
 int evb_registry_add(struct evb_registry *registry, evbus_sub *sub, const char *pattern)
 {
     bool look = false;
     pthread_mutex_lock(&registry->lock);
     int rc = registry->closed ? evb_fail(EVBUS_ECLOSED, "the bus is closed") : 0;
-    struct evb_entry *entry = rc == 0 ? entry_get(registry, pattern) : NULL;
+    struct evb_entry *entry = rc == 0 && make_room(registry) ? entry_get(registry, pattern) : NULL;
     if (rc == 0 && !entry)
         rc = EVBUS_ENOMEM;
     if (rc == 0) {
@@ -398,8 +252,7 @@ int evb_registry_add(struct evb_registry *registry, evbus_sub *sub, const char *
 void evb_registry_purge(struct evb_registry *registry)
 {
     pthread_mutex_lock(&registry->lock);
-    retire_all(registry);
-    reclaim(registry);
+    evb_snapshots_purge(&registry->snapshots);
     pthread_mutex_unlock(&registry->lock);
 }
 
@@ -419,11 +272,9 @@ void evb_registry_remove(struct evb_registry *registry, evbus_sub *sub)
         if (entry->count == 0 && entry->linked)
             entry_unlink(registry, entry);
         atomic_fetch_add(&registry->version, 1);
-        /* Snapshots that nobody asks for again would keep it: now and then they all go. */
-        if (++registry->stale > table_now(registry)->count + TABLE_SMALLEST)
-            retire_all(registry);
+        evb_snapshots_one_ended(&registry->snapshots);
     }
-    reclaim(registry);
+    evb_snapshots_reclaim(&registry->snapshots);
     pthread_mutex_unlock(&registry->lock);
     if (look)
         registry->interest(entry, registry->user);
@@ -459,6 +310,23 @@ static evbus_sub **list(struct evb_registry *registry, size_t *count)
     return collect.subs;
 }
 
+static void find_pending(const char *key, size_t length, void *value, void *user)
+{
+    (void)key;
+    (void)length;
+    if (((struct evb_entry *)value)->wire == EVB_WIRE_PENDING)
+        *(bool *)user = true;
+}
+
+bool evb_registry_is_pending(struct evb_registry *registry)
+{
+    bool pending = false;
+    pthread_mutex_lock(&registry->lock);
+    evb_map_each(&registry->entries, find_pending, &pending);
+    pthread_mutex_unlock(&registry->lock);
+    return pending;
+}
+
 evbus_sub **evb_registry_list(struct evb_registry *registry, size_t *count)
 {
     pthread_mutex_lock(&registry->lock);
@@ -470,11 +338,15 @@ evbus_sub **evb_registry_list(struct evb_registry *registry, size_t *count)
 evbus_sub **evb_registry_close(struct evb_registry *registry, size_t *count)
 {
     pthread_mutex_lock(&registry->lock);
+    struct collect collect = {registry->last, 0};
     registry->closed = true;
-    evbus_sub **subs = list(registry, count);
+    evb_map_each(&registry->entries, collect_entry, &collect);
+    registry->last = NULL;
+    registry->last_room = 0;
     pthread_cond_broadcast(&registry->changed);
     pthread_mutex_unlock(&registry->lock);
-    return subs;
+    *count = collect.count;
+    return collect.subs;
 }
 
 void evb_entry_set_wire(struct evb_entry *entry, int wire)

@@ -7,14 +7,16 @@
 #define EVB_REGISTRY_H
 #include "map.h"
 #include "match.h"
+#include "snapshot.h"
 #include "sub.h"
 #include "trie.h"
 
-enum {                   /* how an entry stands with Redis */
-       EVB_WIRE_NONE,    /* needs none: local scope, or a bus without Redis */
-       EVB_WIRE_PENDING, /* asked for, or Redis is away */
-       EVB_WIRE_LIVE,
-       EVB_WIRE_REFUSED
+/* how an entry stands with Redis */
+enum {
+    EVB_WIRE_NONE,    /* needs none: local scope, or a bus without Redis */
+    EVB_WIRE_PENDING, /* asked for, or Redis is away */
+    EVB_WIRE_LIVE,
+    EVB_WIRE_REFUSED
 };
 
 struct evb_registry;
@@ -38,28 +40,19 @@ struct evb_entry {   /* one distinct pattern */
     char pattern[];
 };
 
-struct evb_snapshot {             /* who gets events of one type: immutable */
-    struct evb_snapshot *retired; /* under the registry's lock */
-    uint64_t version;
-    size_t count;
-    evbus_sub *subs[]; /* refs */
-};
-
-struct evb_table;
-
 struct evb_registry {
     pthread_mutex_t lock;
-    pthread_cond_t changed;    /* under lock: an entry's wire state moved */
-    const void *_Atomic table; /* struct evb_table */
-    _Atomic uint64_t version;  /* counts changes; a snapshot of another version is stale */
+    pthread_cond_t changed;   /* under lock: an entry's wire state moved */
+    _Atomic uint64_t version; /* counts changes; a snapshot of another version is stale */
     /* under lock */
     struct evb_map entries; /* pattern -> struct evb_entry (ref) */
     struct evb_trie trie;
     struct evb_entry **glob; /* owned array of borrowed entries */
     size_t glob_count, glob_room;
-    size_t sub_count, stale; /* stale: subscriptions that ended since the last purge */
-    struct evb_snapshot *retired_snapshots;
-    struct evb_table *retired_tables;
+    size_t sub_count;
+    evbus_sub **last; /* owned: room for evb_registry_close(), which cannot fail */
+    size_t last_room;
+    struct evb_snapshots snapshots; /* but for their reading */
     bool closed;
     bool wants_redis; /* fixed after init */
     /* fixed after init: an entry's remote count became or left 0; called with no lock held */
@@ -78,6 +71,7 @@ void evb_registry_remove(struct evb_registry *registry, evbus_sub *sub); /* once
 evbus_sub **evb_registry_close(struct evb_registry *registry, size_t *count);
 /* Lets all snapshots go that no thread holds: they hold subscriptions, and those the bus. */
 void evb_registry_purge(struct evb_registry *registry);
+bool evb_registry_is_pending(struct evb_registry *registry); /* some entry is EVB_WIRE_PENDING */
 evbus_sub **evb_registry_list(struct evb_registry *registry, size_t *count);
 
 /* Who gets events of this type; held by the thread's hazard pointer until evb_hazard_release().

@@ -76,6 +76,20 @@ static char *dump(json_t *json)
     return copy;
 }
 
+/* Names, paths and the server's words may be any bytes; JSON takes UTF-8 alone. */
+static json_t *json_text(const char *text)
+{
+    json_t *json = json_string(text);
+    char *ascii = json ? NULL : evb_strdup(text);
+    for (char *p = ascii; p && *p; p++)
+        if ((unsigned char)*p >= 0x80)
+            *p = '?';
+    if (ascii)
+        json = json_string(ascii);
+    evb_free(ascii);
+    return json;
+}
+
 static json_t *sub_row(const evbus_sub *sub)
 {
     static const char *const stats[] = {"delivered", "failed", "dropped", "queued", "peak"};
@@ -83,7 +97,8 @@ static json_t *sub_row(const evbus_sub *sub)
     pthread_mutex_lock(&sub->entry->registry->lock);
     int wire = sub->scope & EVB_FROM_REDIS ? sub->entry->wire : EVB_WIRE_NONE;
     pthread_mutex_unlock(&sub->entry->registry->lock);
-    json_t *row = json_pack("{s:s, s:s}", "pattern", sub->entry->pattern, "redis", wires[wire]);
+    json_t *row =
+        json_pack("{s:o, s:s}", "pattern", json_text(sub->entry->pattern), "redis", wires[wire]);
     for (size_t i = 0; row && i < EVB_COUNT(stats); i++)
         json_object_set_new(row, stats[i], json_integer(evbus_sub_stat(sub, stats[i])));
     return row;
@@ -94,7 +109,7 @@ char *evbus_stats_json(const evbus *bus)
     if (evb_bus_check(bus, true) != 0)
         return NULL;
     json_t *json = json_object(), *rows = json_array();
-    json_object_set_new(json, "bus", json_string(bus->source));
+    json_object_set_new(json, "bus", json_text(bus->source));
     json_object_set_new(json, "node", json_string(bus->node));
     json_object_set_new(json, "version", json_string(evbus_version()));
     json_object_set_new(json, "mode", json_string(evbus_mode_name(atomic_load(&bus->mode))));
@@ -105,12 +120,17 @@ char *evbus_stats_json(const evbus *bus)
         json_object_set_new(json, gauges[i].name, json_integer(gauges[i].read(bus)));
     size_t count;
     evbus_sub **subs = evb_registry_list((struct evb_registry *)&bus->registry, &count);
+    bool failed = !subs;
     for (size_t i = 0; i < count; i++) {
         json_array_append_new(rows, sub_row(subs[i]));
         evb_sub_unref(subs[i]);
     }
     evb_free(subs);
     json_object_set_new(json, "per_subscription", rows);
+    if (failed) {
+        json_decref(json);
+        json = NULL;
+    }
     return dump(json);
 }
 
@@ -125,9 +145,10 @@ static json_t *redis_health(const struct evbus *bus)
     else if (bus->wants_redis)
         snprintf(address, sizeof address, "%s:%d", redis->set.host, redis->set.port);
     evb_redis_last_error((struct evb_redis *)redis, error, sizeof error);
-    json_t *json = json_pack("{s:b, s:s, s:b, s:s, s:I}", "connected", state == EVB_REDIS_READY,
-                             "address", address, "tls", 0, "state", evb_redis_state_name(state),
-                             "attempts", (json_int_t)atomic_load(&redis->attempts));
+    json_t *json =
+        json_pack("{s:b, s:o, s:b, s:s, s:I}", "connected", state == EVB_REDIS_READY, "address",
+                  json_text(address), "tls", 0, "state", evb_redis_state_name(state), "attempts",
+                  (json_int_t)atomic_load(&redis->attempts));
     if (!json)
         return NULL;
     json_object_set_new(json, "role",
@@ -137,11 +158,11 @@ static json_t *redis_health(const struct evbus *bus)
     int64_t left_ms = retry_ms - evb_clock_mono_ms();
     json_object_set_new(json, "retry_in_ms",
                         retry_ms ? json_integer(left_ms > 0 ? left_ms : 0) : json_null());
-    json_object_set_new(json, "last_error", error[0] ? json_string(error) : json_null());
+    json_object_set_new(json, "last_error", error[0] ? json_text(error) : json_null());
     return json;
 }
 
-static void count_scopes(const struct evbus *bus, int64_t *local, int64_t *remote)
+static bool count_scopes(const struct evbus *bus, int64_t *local, int64_t *remote)
 {
     size_t count;
     evbus_sub **subs = evb_registry_list((struct evb_registry *)&bus->registry, &count);
@@ -151,7 +172,9 @@ static void count_scopes(const struct evbus *bus, int64_t *local, int64_t *remot
         *remote += bus->wants_redis && (subs[i]->scope & EVB_FROM_REDIS);
         evb_sub_unref(subs[i]);
     }
+    bool listed = subs != NULL;
     evb_free(subs);
+    return listed;
 }
 
 int evbus_ready(const evbus *bus)
@@ -171,7 +194,10 @@ char *evbus_health_json(const evbus *bus)
         return NULL;
     int mode = atomic_load(&bus->mode), ready = evbus_ready(bus);
     bool connected = atomic_load(&bus->redis.state) == EVB_REDIS_READY;
-    count_scopes(bus, &local, &remote);
+    if (!count_scopes(bus, &local, &remote)) {
+        evb_fail_memory();
+        return NULL;
+    }
     const char *status = mode == EVBUS_MODE_CLOSED     ? "unhealthy"
                          : mode == EVBUS_MODE_DEGRADED ? (ready ? "degraded" : "unhealthy")
                                                        : "healthy";

@@ -42,7 +42,7 @@ static bool fits(const struct evb_ring *ring, int64_t size)
 
 int evb_ring_push(struct evb_ring *ring, struct evb_ring_item item)
 {
-    int64_t size = item.event->size;
+    int64_t size = item.size = item.event->size;
     int dropped = 0;
     struct evb_ring_item old;
     if (ring->full == EVB_FULL_DROP_OLDEST && size <= ring->max_bytes)
@@ -68,7 +68,7 @@ int evb_ring_pop(struct evb_ring *ring, struct evb_ring_item *items, int max)
         items[n] = ring->items[ring->head];
         ring->head = (ring->head + 1) & (ring->room - 1);
         ring->count--;
-        ring->bytes -= items[n].event->size;
+        ring->bytes -= items[n].size;
     }
     return n;
 }

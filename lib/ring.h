@@ -10,6 +10,7 @@
 struct evb_ring_item {
     evbus_event *event; /* ref */
     evbus_sub *sub;     /* ref, or NULL where the ring belongs to one subscription */
+    int64_t size;       /* the ring's: of the event, which may be in another core's cache by now */
 };
 
 struct evb_ring {

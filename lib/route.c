@@ -1,9 +1,9 @@
 /*
  * route.c - an event's whole way on one page.
  *
- *   publish (caller's thread): check, reserve room in the outbox, freeze, encode and post to the
- * loop, deliver to the subscribers of a snapshot receive (loop):            own echo? scan the
- * envelope, seen before? deliver
+ *   publish (caller's thread): check, reserve room in the outbox, freeze, hand over to the loop as a
+ *                              command, deliver to the subscribers of a snapshot
+ *   receive (loop):            own echo? scan the envelope, seen before? deliver
  *
  * To Redis before the local handlers, so that what a handler publishes follows its cause there too.
  */
@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "codec.h"
 #include "err.h"
+#include "handover.h"
 #include "json.h"
 #include <string.h>
 
@@ -34,9 +35,13 @@ static int walk(struct evbus *bus, struct evb_thread *thread, evbus_event *event
         evb_registry_snapshot(&bus->registry, thread, event->type.ptr, event->type.length);
     if (!snapshot)
         return EVBUS_ENOMEM;
+    unsigned handled = thread->handled; /* perhaps of another bus, whose handler published here */
+    thread->handled = 0;
     for (size_t i = 0; i < snapshot->count; i++)
         if (!only || snapshot->subs[i]->entry->via == only)
             evb_sub_deliver(snapshot->subs[i], event, how, thread);
+    evb_sub_flush_count(&bus->metrics, thread);
+    thread->handled = handled;
     bool closed = atomic_load_explicit(&bus->state, memory_order_acquire) == EVB_BUS_CLOSED;
     if (closed)
         evb_bus_ref(bus); /* the snapshot may have been the last to keep it */
@@ -142,189 +147,10 @@ static int targets(const struct evbus *bus, int flags)
     return bus->wants_redis ? EVB_FROM_LOCAL | EVB_FROM_REDIS : EVB_FROM_LOCAL;
 }
 
-static void take_job(struct evb_job *job)
-{
-    struct evb_item *item = evb_container(job, struct evb_item, job);
-    struct evbus *bus = item->owner;
-    evb_outbox_take(&bus->redis.outbox, item);
-}
-
-static size_t decimal(char *out, size_t value)
-{
-    char digits[20];
-    size_t n = 0, at = 0;
-    do
-        digits[n++] = (char)('0' + value % 10);
-    while (value /= 10);
-    while (n)
-        out[at++] = digits[--n];
-    return at;
-}
-
-static char *append(char *out, const void *bytes, size_t length)
-{
-    memcpy(out, bytes, length);
-    return out + length;
-}
-
-static char *append_length(char *out, size_t length)
-{
-    *out++ = '$';
-    out += decimal(out, length);
-    return append(out, "\r\n", 2);
-}
-
-/*
- * The PUBLISH command (redis.io/commands/publish) behind the item, in one allocation. The payload's
- * length is known only when it is written, so the command's head is written backwards into a gap in
- * front of it.
- */
-static struct evb_item *encode(struct evbus *bus, evbus_event *event, bool local, size_t guess)
-{
-    char head[64 + 20 + 512], *end = head;
-    size_t channel = bus->prefix_length + event->type.length, seq_at;
-    size_t gap = sizeof(struct evb_item) + 64 + channel;
-    struct evb_buf buf;
-    evb_buf_init(&buf);
-    if (!evb_buf_reserve(&buf, gap + guess))
-        goto fail;
-    buf.length = gap;
-    evb_codec_write(&buf, event, local, &seq_at);
-    if (buf.failed)
-        goto fail;
-    end = append(end, "*3\r\n$7\r\nPUBLISH\r\n", 17);
-    end = append_length(end, channel);
-    end = append(end, bus->prefix, bus->prefix_length);
-    end = append(end, event->type.ptr, event->type.length);
-    end = append(end, "\r\n", 2);
-    end = append_length(end, buf.length - gap);
-    evb_buf_add(&buf, "\r\n", 2);
-    if (buf.failed)
-        goto fail;
-    struct evb_item *item = (struct evb_item *)(void *)buf.data;
-    evb_item_init(item);
-    item->bytes = buf.data + gap - (end - head);
-    memcpy(item->bytes, head, (size_t)(end - head));
-    item->seq_slot = buf.data + seq_at;
-    item->length = buf.length - gap + (size_t)(end - head);
-    return item;
-fail:
-    evb_buf_fini(&buf);
-    evb_fail_memory();
-    return NULL;
-}
-
-enum way {              /* to Redis and its report */
-           WAY_NONE,    /* goes not to Redis, nobody asks for a report */
-           WAY_OUTBOX,  /* room is reserved in the outbox */
-           WAY_REPORT,  /* goes not to Redis; room is reserved for its report */
-           WAY_EVICTED, /* the outbox is full and its policy drops the new one; room for its report
-                         */
-           WAY_DROPPED  /* the same, and nobody asks */
-};
-
-struct handover {
-    evbus_report_fn report;
-    void *user;
-    enum way way;
-    size_t size, guess; /* bytes reserved; of the envelope */
-    int bits;           /* EVBUS_SENT_REDIS, _OUTBOX, or 0 */
-};
-
-static int reserve_report(struct evb_outbox *outbox, struct handover *out, enum way with,
-                          enum way without)
-{
-    out->way = out->report ? with : without;
-    if (!out->report || evb_outbox_admit_report(outbox, out->size))
-        return 0;
-    return evb_fail(EVBUS_EFULL, "so many events wait for their reports already (outbox.events, "
-                                 "outbox.bytes)");
-}
-
-/* Reserves room. 0, or EVBUS_EFULL / EVBUS_EAWAY: nothing happened. */
-static int reserve(struct evbus *bus, const evbus_event *event, int where, struct handover *out)
-{
-    struct evb_outbox *outbox = &bus->redis.outbox;
-    bool up = atomic_load_explicit(&outbox->up, memory_order_relaxed);
-    out->size = sizeof(struct evb_item) + (out->report ? event->size : 0);
-    if (!(where & EVB_FROM_REDIS))
-        return reserve_report(outbox, out, WAY_REPORT, WAY_NONE);
-    out->guess = evb_codec_size(event);
-    out->size += out->guess + bus->prefix_length + 128;
-    switch (evb_outbox_admit(outbox, out->size)) {
-    case EVB_ADMIT:
-        out->way = WAY_OUTBOX;
-        out->bits = up ? EVBUS_SENT_REDIS : EVBUS_SENT_OUTBOX;
-        return 0;
-    case EVB_ADMIT_REFUSE:
-        return evb_fail(EVBUS_EFULL, "the outbox is full (outbox.events, outbox.bytes)");
-    default:
-        if (outbox->full == EVB_FULL_OFF && !(where & EVB_FROM_LOCAL))
-            return evb_fail(EVBUS_EAWAY, "Redis is away and outbox.full=off keeps nothing");
-        return reserve_report(outbox, out, WAY_EVICTED, WAY_DROPPED);
-    }
-}
-
-static void unreserve(struct evbus *bus, const struct handover *way)
-{
-    if (way->way == WAY_OUTBOX)
-        evb_outbox_release(&bus->redis.outbox, way->size);
-    else if (way->way == WAY_REPORT || way->way == WAY_EVICTED)
-        evb_outbox_release_report(&bus->redis.outbox, way->size);
-}
-
-/* The end of an event that needs no Redis, or found no room. */
-static void report_job(struct evb_job *job)
-{
-    struct evb_item *item = evb_container(job, struct evb_item, job);
-    struct evbus *bus = item->owner;
-    evb_outbox_report(&bus->redis.outbox, item);
-}
-
-static int post(struct evbus *bus, evbus_event *event, bool local, const struct handover *way)
-{
-    struct evb_item *item;
-    if (way->way == WAY_NONE || way->way == WAY_DROPPED)
-        return 0;
-    if (way->way == WAY_OUTBOX)
-        item = encode(bus, event, local, way->guess);
-    else if ((item = evb_alloc(sizeof *item)))
-        evb_item_init(item);
-    if (!item)
-        return evb_fail_memory();
-    item->owner = bus;
-    item->size = way->size;
-    item->report = way->report;
-    item->user = way->user;
-    item->event = way->report ? evbus_event_ref(event) : NULL;
-    item->accepted_ms = evb_clock_mono_ms();
-    if (event->ttl_ms > 0)
-        item->expires_ms = item->accepted_ms + event->ttl_ms;
-    item->outcome = way->way == WAY_REPORT ? EVBUS_LOCAL_DONE : EVBUS_EVICTED;
-    item->job.run = way->way == WAY_OUTBOX ? take_job : report_job;
-    evb_loop_post(&bus->loop, &item->job);
-    return 0;
-}
-
-static void count_accepted(struct evbus *bus, int where, const struct handover *way)
-{
-    if (where & EVB_FROM_LOCAL)
-        evb_count(&bus->metrics, EVB_COUNT_published_local, 1);
-    if (!(where & EVB_FROM_REDIS))
-        return;
-    if (way->way != WAY_OUTBOX && bus->redis.outbox.full == EVB_FULL_OFF) {
-        evb_count(&bus->metrics, EVB_COUNT_dropped_away, 1);
-        return;
-    }
-    evb_count(&bus->metrics, EVB_COUNT_published_redis, 1);
-    if (way->way != WAY_OUTBOX)
-        evb_count(&bus->metrics, EVB_COUNT_evicted, 1);
-}
-
 static int accept_event(struct evbus *bus, evbus_event *event, int flags, evbus_report_fn fn,
                         void *user)
 {
-    struct handover way = {.report = fn, .user = user};
+    struct evb_handover way = {.report = fn, .user = user};
     struct evb_thread *thread = evb_thread_self();
     int where = targets(bus, flags), rc;
     if (!thread || where < 0)
@@ -334,15 +160,16 @@ static int accept_event(struct evbus *bus, evbus_event *event, int flags, evbus_
     if (thread->delivering && !may_defer(thread, event))
         return evb_fail(EVBUS_EFULL, "this handler's events wait for its return, and there are %d",
                         DEFERRED_EVENTS);
-    if ((rc = reserve(bus, event, where, &way)) != 0)
+    if ((rc = evb_handover_reserve(&way, bus, event, where)) != 0)
         return rc;
     if ((rc = evb_event_freeze(event, bus->node, bus->source)) != 0)
         goto fail;
-    if ((rc = post(bus, event, where & EVB_FROM_LOCAL, &way)) != 0) {
+    if ((rc = evb_handover_post(&way, bus, event, where & EVB_FROM_LOCAL)) != 0) {
         atomic_store(&event->frozen, 0); /* nobody else has seen it */
         goto fail;
     }
-    count_accepted(bus, where, &way);
+    if (where & EVB_FROM_LOCAL)
+        evb_count(&bus->metrics, EVB_COUNT_published_local, 1);
     if (!(where & EVB_FROM_LOCAL))
         return way.bits;
     if (deliver(bus, thread, event, EVB_FROM_LOCAL | EVB_FROM_SELF, NULL) != 0) {
@@ -351,7 +178,14 @@ static int accept_event(struct evbus *bus, evbus_event *event, int flags, evbus_
     }
     return EVBUS_SENT_LOCAL | way.bits;
 fail:
-    unreserve(bus, &way);
+    evb_handover_release(&way, bus);
+    return rc;
+}
+
+static int refused(evbus *bus, int rc)
+{
+    if (bus && rc != EVBUS_EFORK)
+        evb_count(&bus->metrics, EVB_COUNT_publish_errors, 1);
     return rc;
 }
 
@@ -361,26 +195,31 @@ static int publish(struct evbus *bus, evbus_event *event, int flags, evbus_repor
     if (rc == 0)
         rc = event ? accept_event(bus, event, flags, fn, user)
                    : evb_fail(EVBUS_EINVAL, "no event (NULL): evbus_event_new() makes one");
-    if (rc < 0 && bus && rc != EVBUS_EFORK)
-        evb_count(&bus->metrics, EVB_COUNT_publish_errors, 1);
+    return rc < 0 ? refused(bus, rc) : rc;
+}
+
+static int check_type(const char *type, size_t length)
+{
+    int rc = type ? evb_type_check(type, length)
+                  : evb_fail(EVBUS_EINVAL, "no event type (NULL): \"task.created\", say");
+    if (rc == 0 && evb_type_is_system(type, length))
+        rc = evb_fail(EVBUS_EINVAL, "type %s: \"evbus.\" is reserved for the library", type);
     return rc;
 }
 
 int evbus_publish(evbus *bus, const char *type, const char *json)
 {
     size_t length = type ? strlen(type) : 0;
-    int rc = type ? evb_type_check(type, length)
-                  : evb_fail(EVBUS_EINVAL, "no event type (NULL): \"task.created\", say");
-    if (rc == 0 && evb_type_is_system(type, length))
-        rc = evb_fail(EVBUS_EINVAL, "type %s: \"evbus.\" is reserved for the library", type);
-    if (rc != 0)
-        return rc;
-    evbus_event *event = evb_event_make(type, length, json, json ? strlen(json) : 0, true);
+    int rc = evb_bus_check(bus, false);
+    if (rc == 0)
+        rc = check_type(type, length);
+    evbus_event *event =
+        rc == 0 ? evb_event_make(type, length, json, json ? strlen(json) : 0, true) : NULL;
     if (!event)
-        return EVBUS_ENOMEM;
-    rc = publish(bus, event, 0, NULL, NULL);
+        return refused(bus, rc == 0 ? EVBUS_ENOMEM : rc);
+    rc = accept_event(bus, event, 0, NULL, NULL);
     evbus_event_unref(event);
-    return rc;
+    return rc < 0 ? refused(bus, rc) : rc;
 }
 
 int evbus_publish_event(evbus *bus, evbus_event *event, int flags)

@@ -7,7 +7,12 @@
 #include <errno.h>
 #include <string.h>
 
-enum { DRAIN_AT_ONCE = 64, DRAIN_A_TURN = 512 }; /* then the next subscription has its turn */
+enum {
+    DRAIN_AT_ONCE = 256,
+    DRAIN_A_TURN = 1024, /* then the next subscription has its turn */
+    STREAM = 8,          /* so many at once: more are on their way */
+    AHEAD = 3            /* events fetched before their turn */
+};
 
 static void drain(struct evb_job *job);
 
@@ -28,7 +33,7 @@ evbus_sub *evb_sub_new(void)
     sub->generation = evb_fork_generation();
     sub->job.run = drain;
     evb_list_init(&sub->node);
-    pthread_mutex_init(&sub->lock, NULL);
+    evb_lock_init(&sub->lock);
     evb_cond_init(&sub->ended);
     evb_ring_init(&sub->ring, 0, 0, 0, item_drop);
     return sub;
@@ -55,6 +60,7 @@ void evb_sub_unref(evbus_sub *sub)
  * that nothing of the caller's is touched once evbus_unsubscribe() has returned. */
 static void try_end(evbus_sub *sub)
 {
+    evb_hazard_barrier();
     if (evb_hazard_held(sub))
         return;
     pthread_mutex_lock(&sub->lock);
@@ -102,6 +108,19 @@ int evb_sub_wait_ended(evbus_sub *sub, int timeout_ms)
     return ended ? 0 : evb_fail(EVBUS_ETIMEDOUT, "a handler still runs");
 }
 
+void evb_sub_count(evbus_sub *sub, struct evb_thread *thread)
+{
+    struct evb_thread *counting = atomic_load_explicit(&sub->counting, memory_order_relaxed);
+    if (!counting && atomic_compare_exchange_strong(&sub->counting, &counting, thread))
+        counting = thread;
+    if (counting == thread)
+        atomic_store_explicit(&sub->delivered_there,
+                              atomic_load_explicit(&sub->delivered_there, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+    else
+        atomic_fetch_add_explicit(&sub->delivered_elsewhere, 1, memory_order_relaxed);
+}
+
 static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
 {
     evb_hazard_hold(thread, sub);
@@ -109,12 +128,26 @@ static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
         thread->callbacks++;
         int rc = sub->fn(sub, event, sub->user);
         thread->callbacks--;
-        atomic_fetch_add_explicit(rc ? &sub->failed : &sub->delivered, 1, memory_order_relaxed);
-        evb_count(sub->metrics, rc ? EVB_COUNT_failed : EVB_COUNT_handled, 1);
+        if (rc == 0) {
+            thread->handled++;
+            evb_sub_count(sub, thread);
+        } else {
+            atomic_fetch_add_explicit(&sub->failed, 1, memory_order_relaxed);
+            evb_count(sub->metrics, EVB_COUNT_failed, 1);
+        }
     }
     evb_hazard_release(thread);
     if (atomic_load(&sub->state) == EVB_SUB_ENDING)
         try_end(sub);
+}
+
+/* Handler calls are counted in the thread and handed over now and then. */
+void evb_sub_flush_count(struct evb_metrics *metrics, struct evb_thread *thread)
+{
+    if (!thread->handled)
+        return;
+    evb_count(metrics, EVB_COUNT_handled, thread->handled);
+    thread->handled = 0;
 }
 
 static void count_dropped(evbus_sub *sub, int n)
@@ -125,7 +158,7 @@ static void count_dropped(evbus_sub *sub, int n)
 
 static void push(evbus_sub *sub, evbus_event *event)
 {
-    struct evb_ring_item item = {evbus_event_ref(event), NULL};
+    struct evb_ring_item item = {.event = evbus_event_ref(event)};
     pthread_mutex_lock(&sub->lock);
     int dropped = evb_ring_push(&sub->ring, item);
     bool schedule = !sub->scheduled;
@@ -156,11 +189,17 @@ static void drain(struct evb_job *job)
         if (n == 0)
             sub->scheduled = more = false;
         pthread_mutex_unlock(&sub->lock);
+        if (n >= STREAM)
+            sub->loop->streaming = true;
         for (int i = 0; i < n; i++) {
+            if (i + AHEAD < n) /* another core wrote it */
+                evb_event_prefetch(items[i + AHEAD].event);
             call(sub, items[i].event, thread);
             evbus_event_unref(items[i].event);
         }
     }
+    if (thread)
+        evb_sub_flush_count(sub->metrics, thread);
     if (more)
         evb_loop_post(sub->loop, &sub->job);
     else
@@ -186,7 +225,8 @@ void evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
         call(sub, event, thread);
     } else if (sub->deliver == EVB_DELIVER_QUEUE) {
         evb_sub_ref(sub);
-        sub->enqueue(sub->queue, (struct evb_ring_item){evbus_event_ref(event), sub});
+        sub->enqueue(sub->queue,
+                     (struct evb_ring_item){.event = evbus_event_ref(event), .sub = sub});
     } else if (may_call_now(sub, how, thread)) {
         call(sub, event, thread);
     } else {
@@ -233,7 +273,7 @@ int64_t evbus_sub_stat(const evbus_sub *sub, const char *name)
     if (check_fork(sub) != 0)
         return EVBUS_EFORK;
     if (!strcmp(name, "delivered"))
-        return atomic_load(&sub->delivered);
+        return atomic_load(&sub->delivered_there) + atomic_load(&sub->delivered_elsewhere);
     if (!strcmp(name, "failed"))
         return atomic_load(&sub->failed);
     if (!strcmp(name, "dropped"))

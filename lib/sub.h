@@ -15,10 +15,11 @@
 #include "thread.h"
 #include <evbus.h>
 
-enum { /* how an event comes: bits */
-       EVB_FROM_LOCAL = 1,
-       EVB_FROM_REDIS = 2,
-       EVB_FROM_SELF = 4 /* published by this bus */
+/* how an event comes: bits */
+enum {
+    EVB_FROM_LOCAL = 1,
+    EVB_FROM_REDIS = 2,
+    EVB_FROM_SELF = 4 /* published by this bus */
 };
 enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_QUEUE };
 enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };
@@ -47,7 +48,11 @@ struct evbus_sub {
 
     struct evb_node node; /* in its entry; under the registry's lock */
 
-    _Atomic int64_t delivered, failed, dropped;
+    /* The first thread that delivers counts alone and needs no locked instruction; the others
+     * share. */
+    struct evb_thread *_Atomic counting;
+    _Atomic int64_t delivered_there, delivered_elsewhere;
+    _Atomic int64_t failed, dropped;
 
     pthread_mutex_t lock;
     pthread_cond_t ended;  /* under lock */
@@ -65,6 +70,9 @@ void evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
 void evb_sub_end(evbus_sub *sub); /* no handler starts after it */
 /* Waits until ENDED, unless this thread is inside a callback. 0, or EVBUS_ETIMEDOUT. */
 int evb_sub_wait_ended(evbus_sub *sub, int timeout_ms);
+void evb_sub_count(evbus_sub *sub, struct evb_thread *thread); /* one delivered */
+/* Brings the thread's count of handler calls to the bus that it delivered for. */
+void evb_sub_flush_count(struct evb_metrics *metrics, struct evb_thread *thread);
 bool evb_sub_idle(evbus_sub *sub); /* nothing waits for the loop */
 
 #endif

@@ -53,9 +53,18 @@ static evbus_sub *sub_make(struct evbus *bus, const struct sub_options *options)
     return sub;
 }
 
+/* Events of the library are local: Redis is not asked for them. */
+static bool is_system(const char *pattern)
+{
+    const char *text = strncmp(pattern, "glob:", 5) == 0 ? pattern + 5 : pattern;
+    return evb_type_is_system(text, strlen(text));
+}
+
 /* The common end of both ways to subscribe: the handle, or NULL with the error set. */
 static evbus_sub *sub_add(struct evbus *bus, evbus_sub *sub, const char *pattern)
 {
+    if (is_system(pattern))
+        sub->scope &= ~EVB_FROM_REDIS;
     if (evb_registry_add(&bus->registry, sub, pattern) == 0)
         return sub;
     evb_sub_unref(sub);
@@ -111,7 +120,8 @@ int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
         rc = evb_bus_may_wait(bus, "evbus_sub_wait", timeout_ms);
     if (rc != 0)
         return rc;
-    int wire = evb_entry_wait(sub->entry, timeout_ms);
+    bool remote = sub->scope & EVB_FROM_REDIS; /* others of its pattern may wait for Redis */
+    int wire = remote ? evb_entry_wait(sub->entry, timeout_ms) : EVB_WIRE_NONE;
     if (atomic_load(&sub->state) != EVB_SUB_LIVE)
         return evb_fail(EVBUS_ECLOSED, "the subscription is over");
     if (wire == EVB_WIRE_REFUSED)

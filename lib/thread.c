@@ -2,8 +2,10 @@
 #include "thread.h"
 #include "alloc.h"
 #include "err.h"
-#include <assert.h>
+#include <linux/membarrier.h>
 #include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static struct evb_thread *_Atomic records;
 static _Thread_local struct evb_thread *self;
@@ -34,8 +36,16 @@ static void forked(void)
     }
 }
 
+bool evb_hazard_light;
+
+static long membarrier(int command)
+{
+    return syscall(SYS_membarrier, command, 0, 0);
+}
+
 static void start(void)
 {
+    evb_hazard_light = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
     pthread_key_create(&key, thread_gone);
     pthread_atfork(NULL, NULL, forked);
 }
@@ -78,19 +88,13 @@ bool evb_thread_in_callback(void)
     return self && self->callbacks > 0;
 }
 
-void evb_hazard_hold(struct evb_thread *thread, const void *object)
-{
-    assert(thread->hazards < EVB_HAZARDS);
-    atomic_store(&thread->hazard[thread->hazards++], object);
-}
-
 const void *evb_hazard_acquire(struct evb_thread *thread, const void *_Atomic *source)
 {
     assert(thread->hazards < EVB_HAZARDS);
-    const void *_Atomic *slot = &thread->hazard[thread->hazards++];
-    const void *object = atomic_load(source);
+    unsigned slot = thread->hazards++;
+    const void *object = atomic_load_explicit(source, memory_order_acquire);
     for (;;) {
-        atomic_store(slot, object);
+        evb_hazard_set(thread, slot, object);
         const void *again = atomic_load(source);
         if (again == object)
             return object;
@@ -98,28 +102,30 @@ const void *evb_hazard_acquire(struct evb_thread *thread, const void *_Atomic *s
     }
 }
 
-void evb_hazard_release(struct evb_thread *thread)
-{
-    assert(thread->hazards > 0);
-    atomic_store(&thread->hazard[--thread->hazards], NULL);
-}
-
 void evb_hazard_swap(struct evb_thread *thread)
 {
     assert(thread->hazards > 1);
     unsigned last = thread->hazards - 1;
     const void *object = atomic_load_explicit(&thread->hazard[last], memory_order_relaxed);
-    atomic_store(&thread->hazard[last - 1], object); /* held twice for a moment, never not at all */
+    evb_hazard_set(thread, last - 1, object); /* held twice for a moment, never not at all */
     evb_hazard_release(thread);
 }
 
-/* From the last slot to the first: evb_hazard_swap() moves an object down, and must not slip past.
- */
+void evb_hazard_barrier(void)
+{
+    pthread_once(&once, start);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (evb_hazard_light)
+        membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+}
+
+/* From the last slot to the first: evb_hazard_swap() moves an object down, and must not slip
+ * past. */
 bool evb_hazard_held(const void *object)
 {
     for (struct evb_thread *t = atomic_load(&records); t; t = t->next)
-        for (int i = EVB_HAZARDS - 1; i >= 0; i--)
-            if (atomic_load(&t->hazard[i]) == object)
+        for (int n = EVB_HAZARDS - 1; n >= 0; n--)
+            if (atomic_load(&t->hazard[n]) == object)
                 return true;
     return false;
 }

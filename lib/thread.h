@@ -5,6 +5,7 @@
  */
 #ifndef EVB_THREAD_H
 #define EVB_THREAD_H
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,20 +22,49 @@ struct evb_thread {
     /* own thread only */
     unsigned hazards;   /* slots in use */
     unsigned callbacks; /* depth of callbacks of any bus */
+    unsigned handled;   /* handler calls not counted yet */
     bool delivering;    /* a snapshot is being walked: further deliveries wait behind it */
     struct evb_deferred *deferred, **deferred_end;
     size_t deferred_count, deferred_bytes;
 };
 
+/*
+ * A hazard is set and cleared by plain stores where the kernel has membarrier(2): whoever looks at
+ * the hazards then makes all threads pass a barrier first. So each delivery is cheap and each
+ * removal dear.
+ */
 struct evb_thread *evb_thread_self(void); /* NULL: no memory, and the error is set */
 bool evb_thread_in_callback(void);
 
+extern bool evb_hazard_light; /* fixed after the first evb_thread_self() */
+
 /* Takes the thread's next slot and holds what *source points to until evb_hazard_release(). */
 const void *evb_hazard_acquire(struct evb_thread *thread, const void *_Atomic *source);
-void evb_hazard_hold(struct evb_thread *thread,
-                     const void *object);           /* one that is safe right now */
-void evb_hazard_release(struct evb_thread *thread); /* the slot taken last */
 void evb_hazard_swap(struct evb_thread *thread); /* releases the slot taken before the last one */
-bool evb_hazard_held(const void *object);        /* by any thread */
+static inline void evb_hazard_set(struct evb_thread *thread, unsigned slot, const void *object)
+{
+    if (!evb_hazard_light) {
+        atomic_store(&thread->hazard[slot], object);
+        return;
+    }
+    atomic_store_explicit(&thread->hazard[slot], object, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst); /* the compiler's part; membarrier does the other */
+}
+
+static inline void evb_hazard_hold(struct evb_thread *thread, const void *object)
+{ /* one that is safe right now */
+    assert(thread->hazards < EVB_HAZARDS);
+    evb_hazard_set(thread, thread->hazards++, object);
+}
+
+static inline void evb_hazard_release(struct evb_thread *thread)
+{ /* the slot taken last */
+    assert(thread->hazards > 0);
+    evb_hazard_set(thread, --thread->hazards, NULL);
+}
+
+/* Before looking at hazards: what any thread has set by now is seen by evb_hazard_held(). */
+void evb_hazard_barrier(void);
+bool evb_hazard_held(const void *object); /* by any thread */
 
 #endif

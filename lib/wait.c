@@ -18,6 +18,15 @@ struct evb_wait {
     int result; /* under lock */
 };
 
+void evb_lock_init(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(lock, &attr);
+    pthread_mutexattr_destroy(&attr);
+}
+
 void evb_cond_init(pthread_cond_t *cond)
 {
     pthread_condattr_t attr;

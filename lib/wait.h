@@ -17,7 +17,8 @@ void evb_wait_done(int result,
 int evb_wait_for(struct evb_wait *wait, int timeout_ms);
 void evb_wait_cancel(struct evb_wait *wait); /* nobody will bring: gives both references back */
 
-void evb_cond_init(pthread_cond_t *cond); /* on CLOCK_MONOTONIC */
+void evb_lock_init(pthread_mutex_t *lock); /* one held for so short that waiting spins first */
+void evb_cond_init(pthread_cond_t *cond);  /* on CLOCK_MONOTONIC */
 /* Monotonic end of a wait that begins now; -1 (for ever): INT64_MAX. */
 int64_t evb_deadline_ms(int timeout_ms);
 int evb_time_left_ms(int64_t deadline_ms); /* at least 0; -1: for ever */

@@ -64,6 +64,7 @@ need() {
 find_missing() {
 	missing=
 	need gcc command -v gcc
+	need g++ command -v g++
 	need libc6-dev has_header stdio.h
 	need make command -v make
 	need pkg-config command -v pkg-config
@@ -93,11 +94,11 @@ find_missing() {
 
 other_system() {
 	if command -v dnf; then
-		set -- "dnf install gcc make pkgconf-pkg-config libevent-devel jansson-devel openssl" \
+		set -- "dnf install gcc gcc-c++ make pkgconf-pkg-config libevent-devel jansson-devel openssl" \
 			"openssl-devel hiredis-devel check-devel valkey valkey-compat-redis python3" \
 			"python3-redis mandoc clang compiler-rt libasan libubsan libtsan valgrind"
 	elif command -v apk; then
-		set -- "apk add gcc musl-dev make pkgconf libevent-dev jansson-dev openssl" \
+		set -- "apk add gcc g++ musl-dev make pkgconf libevent-dev jansson-dev openssl" \
 			"openssl-dev hiredis-dev check-dev redis python3 py3-redis mandoc clang" \
 			"compiler-rt valgrind"
 	elif command -v pacman; then

@@ -2,6 +2,7 @@
  * base. */
 #include "loop.h"
 #include "unit.h"
+#include <sched.h>
 #include <event2/event.h>
 #include <evbus.h>
 #include <fcntl.h>
@@ -21,7 +22,7 @@ struct task {
 static struct evb_loop loop;
 static struct task tasks[THREADS][JOBS];
 static int next_number[THREADS]; /* on the loop */
-static atomic_int ran, wrong, idles, posted;
+static atomic_int ran, wrong, idles, posted, posted_last;
 
 static void run_task(struct evb_job *job)
 {
@@ -52,9 +53,9 @@ static void *post_all(void *own)
     return NULL;
 }
 
-static void count_idle(void *user)
+static bool count_idle(void *user)
 {
-    atomic_fetch_add((atomic_int *)user, 1);
+    return atomic_fetch_add((atomic_int *)user, 1) % 2; /* as if it had written */
 }
 
 static void open_own(void)
@@ -312,6 +313,8 @@ static void note_gone(void *user)
 {
     struct evb_loop *ended = user;
     int here = evb_loop_is_here(ended) ? 1 : 2;
+    while (!atomic_load(&posted_last))
+        sched_yield();
     evb_loop_run_rest(ended);
     evb_loop_fini(ended);
     atomic_store(&gone_on_loop, here);
@@ -328,6 +331,7 @@ START_TEST(goes_by_itself)
     open_own();
     tasks[0][0].job.run = stop_alone;
     evb_loop_post(&loop, &tasks[0][0].job);
+    atomic_store(&posted_last, 1);
     await_count(&gone_on_loop, 1);
     ck_assert_int_eq(atomic_load(&gone_on_loop), 1);
     ck_assert_int_eq(atomic_load(&ran), 1);

@@ -148,8 +148,8 @@ START_TEST(looking_while_others_change)
         thread_join(lookers[i]);
     ck_assert_int_eq(atomic_load(&wrong), 0);
     evb_registry_purge(&registry);
-    ck_assert_ptr_null(registry.retired_snapshots);
-    ck_assert_ptr_null(registry.retired_tables);
+    ck_assert_ptr_null(registry.snapshots.retired);
+    ck_assert_ptr_null(registry.snapshots.retired_tables);
     for (size_t i = 0; i < EVB_COUNT(patterns); i++) {
         ck_assert_int_eq(atomic_load(&permanent[i]->refs), 2); /* handle and entry */
         evb_registry_remove(&registry, permanent[i]);

@@ -39,7 +39,7 @@ static void teardown(void)
 
 static int push(struct evb_ring *ring, int kind)
 {
-    return evb_ring_push(ring, (struct evb_ring_item){evbus_event_ref(events[kind]), NULL});
+    return evb_ring_push(ring, (struct evb_ring_item){.event = evbus_event_ref(events[kind])});
 }
 
 /* The kind of the oldest, taken out; -1: empty. */

@@ -106,6 +106,9 @@ START_TEST(inline_on_the_publishers_thread)
     ck_assert(!evb_thread_in_callback());
     ck_assert_int_eq(evbus_sub_stat(sub, "delivered"), 6);
     ck_assert_int_eq(evbus_sub_stat(sub, "failed"), 4);
+    ck_assert_int_eq(evb_metrics_read(&sub_metrics, EVB_COUNT_handled), 0);
+    evb_sub_flush_count(&sub_metrics, evb_thread_self());
+    evb_sub_flush_count(&sub_metrics, evb_thread_self());
     ck_assert_int_eq(evb_metrics_read(&sub_metrics, EVB_COUNT_handled), 6);
     ck_assert_int_eq(evb_metrics_read(&sub_metrics, EVB_COUNT_failed), 4);
     end(sub);

@@ -1,5 +1,5 @@
-/* codec_read.c - from JSON to an event. Called on the loop for every message, and by whoever has an
- * envelope as text.
+/* codec.c - from JSON to an event; codec_write.c goes the other way. Called on the loop for every
+ * message, and by whoever has an envelope as text.
  *
  * The text is copied into the event and scanned there once. Only when the object proves to be an
  * envelope, its strings lose their escapes and get their NUL, in place. */
@@ -59,14 +59,15 @@ static int check_kinds(struct evb_scan *scan)
     return 0;
 }
 
-/* Undoes escapes and ends the text; false if that brings control characters into it. */
-static bool finish_text(struct evb_scan_value *value, struct evb_text *text)
+/* Undoes escapes and ends the text; false if that brings NUL or (but for `lines`) control
+ * characters into it. */
+static bool finish_text(struct evb_scan_value *value, struct evb_text *text, bool lines)
 {
     if (value->escaped)
         value->length = (uint32_t)evb_json_unescape(value->ptr, value->length);
     value->ptr[value->length] = '\0';
     *text = (struct evb_text){value->ptr, value->length};
-    return !value->escaped || evb_text_good(text->ptr, text->length);
+    return !value->escaped || evb_text_good(text->ptr, text->length, lines);
 }
 
 static int take_text(struct evb_scan *scan, enum evb_scan_slot slot, struct evb_text *field)
@@ -75,7 +76,7 @@ static int take_text(struct evb_scan *scan, enum evb_scan_slot slot, struct evb_
     struct evb_text text;
     if (!value->kind)
         return 0;
-    if (!finish_text(value, &text))
+    if (!finish_text(value, &text, false))
         return evb_scan_fail(scan, "control characters in an envelope's text");
     if (text.length > EVB_TEXT_MAX)
         return evb_scan_fail(scan, "an envelope's text is too long");
@@ -84,7 +85,7 @@ static int take_text(struct evb_scan *scan, enum evb_scan_slot slot, struct evb_
     return 0;
 }
 
-/* What cannot be an attribute is let go, but for control characters under attrs. */
+/* What cannot be an attribute is let go, but for NUL under attrs. */
 static int take_attr(struct evb_scan *scan, struct evb_text name, struct evb_scan_value *value,
                      bool strict)
 {
@@ -92,8 +93,8 @@ static int take_attr(struct evb_scan *scan, struct evb_text name, struct evb_sca
     evbus_event *event = scan->event;
     if (value->kind != EVB_KIND_STRING)
         return 0;
-    if (!finish_text(value, &text))
-        return strict ? evb_scan_fail(scan, "control characters in an attribute") : 0;
+    if (!finish_text(value, &text, true))
+        return strict ? evb_scan_fail(scan, "NUL in an attribute") : 0;
     if (!name.length || name.length > EVB_TEXT_MAX || text.length > EVB_ATTR_VALUE_MAX ||
         event->attr_count == EVB_ATTR_MAX)
         return 0;
@@ -106,7 +107,7 @@ static int take_attr(struct evb_scan *scan, struct evb_text name, struct evb_sca
 static int take_member(struct evb_scan *scan, struct evb_scan_member *member, bool strict)
 {
     struct evb_text name;
-    if (!finish_text(&member->name, &name))
+    if (!finish_text(&member->name, &name, false))
         return strict ? evb_scan_fail(scan, "control characters in an attribute's name") : 0;
     return take_attr(scan, name, &member->value, strict);
 }
@@ -144,7 +145,7 @@ static int take_node(struct evb_scan *scan)
     struct evb_scan_value *value = &scan->slots[EVB_SLOT_NODE], *seq = &scan->slots[EVB_SLOT_SEQ];
     if (!is_node(value))
         return take_attr(scan, (struct evb_text){"node", 4}, value, false);
-    finish_text(value, &scan->event->node);
+    finish_text(value, &scan->event->node, false);
     uint32_t at = 0;
     for (; at < seq->length && at < 18 && seq->ptr[at] >= '0' && seq->ptr[at] <= '9'; at++)
         scan->event->seq = scan->event->seq * 10 + (uint64_t)(seq->ptr[at] - '0');
@@ -286,12 +287,13 @@ static void scan_start(struct evb_scan *scan)
 
 static int read_object(struct evb_scan *scan)
 {
+    bool typed = scan->event->type.ptr != NULL;
     scan_start(scan);
-    if (evb_scan_own(scan) && !(scan->flags & EVB_READ_TYPE))
+    if (typed && evb_scan_own(scan))
         return take_envelope(scan);
     scan_start(scan);
     int error = evb_scan_object(scan);
-    if (!error && scan->flags & EVB_READ_TYPE)
+    if (!error && !typed)
         error = take_type(scan);
     if (error)
         return error;
@@ -307,7 +309,7 @@ static int read_object(struct evb_scan *scan)
 
 static int read_plain(struct evb_scan *scan, char *text, size_t length)
 {
-    if (scan->flags & EVB_READ_TYPE)
+    if (!scan->event->type.ptr)
         return evb_scan_fail(scan, "no JSON object");
     scan->event->data = (struct evb_text){text, (uint32_t)length};
     return 0;
@@ -338,7 +340,7 @@ int evb_codec_read(const char *text, size_t length, const char *type, size_t typ
         event->type =
             (struct evb_text){evb_event_keep(event, type, type_length), (uint32_t)type_length};
     scan.event = event;
-    scan.flags = flags;
+    scan.check = flags & EVB_READ_CHECK;
     scan.begin = copy + (evb_json_space(copy, copy + length) - copy);
     scan.end = copy + length;
     int error = *scan.begin == '{' ? read_object(&scan) : read_plain(&scan, copy, length);

@@ -1,0 +1,34 @@
+/*
+ * handover.h - what becomes of an accepted event for Redis, decided in the publisher's thread: room is
+ * reserved first, so that a refusal changes nothing; then the command goes to the loop.
+ */
+#ifndef EVB_HANDOVER_H
+#define EVB_HANDOVER_H
+#include "bus.h"
+
+enum evb_way {
+    EVB_WAY_NONE,    /* goes not to Redis, nobody asks for a report */
+    EVB_WAY_OUTBOX,  /* room is reserved in the outbox */
+    EVB_WAY_REPORT,  /* goes not to Redis; room is reserved for its report */
+    EVB_WAY_EVICTED, /* the outbox is full and drops the new one; room is reserved for its report */
+    EVB_WAY_DROPPED  /* the same, and nobody asks */
+};
+
+struct evb_handover {
+    evbus_report_fn report; /* set by the caller; NULL: nobody asks */
+    void *user;
+    enum evb_way way;
+    size_t size; /* bytes reserved */
+    int bits;    /* EVBUS_SENT_REDIS, EVBUS_SENT_OUTBOX, or 0 */
+};
+
+/* `where`: EVB_FROM_LOCAL | EVB_FROM_REDIS. 0, or EVBUS_EFULL / EVBUS_EAWAY: nothing happened. */
+int evb_handover_reserve(struct evb_handover *way, struct evbus *bus, const evbus_event *event,
+                         int where);
+void evb_handover_release(const struct evb_handover *way,
+                          struct evbus *bus); /* instead of posting */
+/* A frozen event; `local`: this node's subscribers get it here. 0, or EVBUS_ENOMEM. */
+int evb_handover_post(const struct evb_handover *way, struct evbus *bus, evbus_event *event,
+                      bool local);
+
+#endif

@@ -1,0 +1,64 @@
+/*
+ * redis_heart.h - proof that the pair lives: heartbeats, their fence, and the commands between the
+ * events on the publishing connection. Loop only.
+ *
+ * A fence is published behind everything before it and comes back on the subscribing connection:
+ * then both live, delivery works, and all that was published before has arrived.
+ */
+#ifndef EVB_REDIS_HEART_H
+#define EVB_REDIS_HEART_H
+#include "redis_hello.h"
+#include "redis_subs.h"
+
+enum evb_control { EVB_CONTROL_HELLO, EVB_CONTROL_ROLE, EVB_CONTROL_FENCE };
+
+struct evb_fence {
+    uint64_t number; /* of the last one published */
+    int64_t sent_us; /* Unix time; 0: none yet on this connection */
+    int64_t sent_mono_us;
+    int64_t answered_ms; /* monotonic; 0: no reply to its PUBLISH yet */
+    bool arrived;
+    bool refused;      /* the user may not have its own inbox: PING alone judges */
+    bool put_off;      /* not published, for now: the next heartbeat brings another one */
+    int64_t proven_us; /* Unix time: all that was published before has arrived */
+};
+
+struct evb_heart {
+    const char *inbox; /* fixed after init: this node's own channel */
+    struct evb_fence fence;
+    int64_t beat_us; /* monotonic: when the last heartbeat went out */
+    int64_t rtt_us;  /* -1: unknown */
+    struct {         /* commands that are no events, and how many events were written before each */
+        enum evb_control kind;
+        uint64_t after;
+    } control[8];
+    int control_count;
+};
+
+enum evb_verdict { EVB_ALIVE, EVB_WAIT, EVB_DEAD };
+
+void evb_heart_init(struct evb_heart *heart, const char *inbox);
+void evb_heart_reset(struct evb_heart *heart); /* the connections are gone */
+void evb_heart_hello(struct evb_heart *heart,
+                     int replies); /* so many replies belong to signing in */
+void evb_heart_fence(struct evb_heart *heart, struct evb_link *publisher, uint64_t written);
+/* HELLO for the role, and a PING: both links have something to answer. */
+void evb_heart_probe(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
+                     uint64_t written);
+void evb_heart_beat(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
+                    uint64_t written); /* a probe and a new fence; the last one was judged */
+/* Does the next reply belong to one of these commands? */
+bool evb_heart_expects(const struct evb_heart *heart, uint64_t answered);
+enum evb_control evb_heart_take(struct evb_heart *heart); /* which one */
+/* The reply to a fence's PUBLISH. 0, or an error with a sentence. */
+int evb_heart_answered(struct evb_heart *heart, const struct evb_reply *reply, char *why,
+                       size_t room);
+bool evb_heart_arrived(struct evb_heart *heart,
+                       const struct evb_reply *payload); /* the last one? */
+/* Both links were just read. DEAD: `why` tells; WAIT: the fence is under way, probe and
+ * look again after limit_ms. */
+enum evb_verdict evb_heart_judge(const struct evb_heart *heart, const struct evb_link *publisher,
+                                 const struct evb_link *subscriber, int64_t limit_ms, char *why,
+                                 size_t room);
+
+#endif

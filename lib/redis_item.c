@@ -1,0 +1,99 @@
+/* redis_item.c - from an event to a command. Any thread; freed on the loop. */
+#include "redis_item.h"
+#include "codec.h"
+#include "pool.h"
+#include <string.h>
+
+void evb_item_init(struct evb_item *item)
+{
+    memset(item, 0, sizeof *item);
+    item->expires_ms = INT64_MAX;
+    evb_list_init(&item->node);
+}
+
+void evb_item_free(struct evb_item *item)
+{
+    if (item->event)
+        evbus_event_unref(item->event);
+    evb_pool_give(item);
+}
+
+static size_t decimal(char *out, size_t value)
+{
+    char digits[20];
+    size_t n = 0, at = 0;
+    do
+        digits[n++] = (char)('0' + value % 10);
+    while (value /= 10);
+    while (n)
+        out[at++] = digits[--n];
+    return at;
+}
+
+static char *append(char *out, const void *bytes, size_t length)
+{
+    memcpy(out, bytes, length);
+    return out + length;
+}
+
+static char *append_length(char *out, size_t length)
+{
+    *out++ = '$';
+    out += decimal(out, length);
+    return append(out, "\r\n", 2);
+}
+
+/* An item, a gap for the command's head, the envelope, its end. */
+static size_t room_for(size_t prefix_length, const evbus_event *event, size_t guess)
+{
+    return sizeof(struct evb_item) + 64 + prefix_length + event->type.length + guess + 8;
+}
+
+/*
+ * The PUBLISH command (redis.io/commands/publish) behind the item, in one block. The payload's
+ * length is known only when it is written, so the command's head goes into a gap in front of it.
+ */
+static struct evb_item *encode(const char *prefix, size_t prefix_length, evbus_event *event,
+                               bool local, size_t guess)
+{
+    char head[64 + 512], *end = head;
+    size_t channel = prefix_length + event->type.length, seq_at;
+    size_t room = room_for(prefix_length, event, guess), gap = room - guess - 8;
+    struct evb_item *item = evb_pool_take(room);
+    struct evb_buf buf = {.data = (char *)item, .length = gap, .room = room, .fixed = true};
+    if (!item)
+        return NULL;
+    evb_codec_write(&buf, event, local, &seq_at);
+    end = append(end, "*3\r\n$7\r\nPUBLISH\r\n", 17);
+    end = append_length(end, channel);
+    end = append(end, prefix, prefix_length);
+    end = append(end, event->type.ptr, event->type.length);
+    end = append(end, "\r\n", 2);
+    end = append_length(end, buf.length - gap);
+    evb_buf_add(&buf, "\r\n", 2);
+    if (buf.failed) {
+        evb_pool_give(item);
+        return NULL;
+    }
+    evb_item_init(item);
+    item->bytes = buf.data + gap - (end - head);
+    memcpy(item->bytes, head, (size_t)(end - head));
+    item->seq_slot = buf.data + seq_at;
+    item->length = buf.length - gap + (size_t)(end - head);
+    return item;
+}
+
+size_t evb_item_size(size_t prefix_length, const evbus_event *event)
+{
+    return evb_pool_room(room_for(prefix_length, event, evb_codec_size(event)));
+}
+
+struct evb_item *evb_item_encode(const char *prefix, size_t prefix_length, evbus_event *event,
+                                 bool local)
+{
+    struct evb_item *item = NULL;
+    size_t guess = evb_codec_size(event);
+    for (int i = 0; !item && i < 3; i++, guess *= 3) /* quoting may need more than was guessed */
+        item = encode(prefix, prefix_length, event, local, guess);
+    return item;
+}

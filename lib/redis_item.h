@@ -1,0 +1,41 @@
+/*
+ * redis_item.h - an event on its way to Redis: the PUBLISH command (redis.io/commands/publish) made
+ * once, in the publisher's thread, and the account that the outbox keeps of it.
+ */
+#ifndef EVB_REDIS_ITEM_H
+#define EVB_REDIS_ITEM_H
+#include "event.h"
+#include "list.h"
+#include "loop.h"
+#include <evbus.h>
+
+struct evb_item {
+    struct evb_job job;   /* its way to the loop */
+    struct evb_node node; /* waiting, written or again */
+    evbus_event *event;   /* ref; only where a report is asked for */
+    evbus_report_fn report;
+    void *user;
+    int outcome;         /* of what never came to the outbox: EVBUS_LOCAL_DONE, EVBUS_EVICTED */
+    evbus_done_fn mark;  /* not NULL: no event, but a flush that waits for all in front of it */
+    void *owner;         /* borrowed: whom the job belongs to */
+    int64_t accepted_ms; /* monotonic */
+    int64_t expires_ms;  /* monotonic; INT64_MAX: its own time to live sets no end */
+    uint64_t seq;        /* 0: not numbered yet */
+    bool written_once;
+    bool in_doubt;  /* in flight when a link dropped: it may have been executed */
+    size_t size;    /* bytes reserved */
+    char *bytes;    /* the PUBLISH command in RESP, in the item's own memory */
+    char *seq_slot; /* in `bytes` */
+    size_t length;
+};
+
+/* In memory of evb_pool_take(): not numbered, no report, no bytes. */
+void evb_item_init(struct evb_item *item);
+void evb_item_free(struct evb_item *item);
+/* Bytes of memory that the item of a not yet frozen event will take, for the outbox's bound. */
+size_t evb_item_size(size_t prefix_length, const evbus_event *event);
+/* A frozen event as a command for the channel `prefix` + type. NULL: no memory. */
+struct evb_item *evb_item_encode(const char *prefix, size_t prefix_length, evbus_event *event,
+                                 bool local);
+
+#endif

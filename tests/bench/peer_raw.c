@@ -1,0 +1,89 @@
+/*
+ * peer_raw.c - bare sockets and ready-made bytes:
+ *   peer_raw publish | bare    libevbus's own frames, or the data alone
+ *   peer_raw latency           publish to receipt in another process, each side a poll loop
+ */
+#include "latency.h"
+#include "probe.h"
+#include "resp.h"
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#define EVENTS    400000
+#define WARMUP    20000
+#define STAMP_KEY "{\"t\":"
+
+static void run_publish(bool bare)
+{
+    static struct frames frames;
+    if (bare)
+        frames_make_bare(&frames);
+    else
+        frames_load(&frames);
+    int fd = resp_connect();
+    frames_pump(&frames, fd, WARMUP, 0);
+    int64_t time = probe_now_ns(), cpu = probe_cpu_ns();
+    frames_pump(&frames, fd, EVENTS, 0);
+    probe_report("ns", (double)(probe_now_ns() - time) / EVENTS);
+    probe_report("cpu_ns", (double)(probe_cpu_ns() - cpu) / EVENTS);
+    close(fd);
+}
+
+static void publish_at_pace(int gate[2])
+{
+    char data[PROBE_DATA + 1], command[512], replies[512];
+    int fd = resp_connect(), timer = latency_timer();
+    struct pollfd wait[2] = {{.fd = timer, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    probe_gate_await(gate);
+    latency_timer_start(timer);
+    for (;;) { /* until the subscriber ends this process */
+        poll(wait, 2, -1);
+        if (wait[0].revents) {
+            latency_timer_read(timer);
+            probe_data(data, probe_now_ns());
+            resp_write(fd, command, resp_publish(command, sizeof command, data, PROBE_DATA));
+        }
+        if (wait[1].revents && read(fd, replies, sizeof replies) <= 0)
+            probe_fail("Redis closed the publishing connection");
+    }
+}
+
+static void run_latency(void)
+{
+    char buffer[4096];
+    int gate[2];
+    probe_gate_init(gate);
+    int publisher = probe_fork();
+    if (publisher == 0)
+        publish_at_pace(gate);
+    int fd = resp_connect();
+    resp_subscribe(fd, PROBE_CHANNEL);
+    probe_gate_go(gate);
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    for (bool last = false; !last;) {
+        poll(&wait, 1, -1);
+        ssize_t n = read(fd, buffer, sizeof buffer - 1);
+        if (n <= 0)
+            probe_fail("Redis closed the subscribing connection");
+        buffer[n] = 0; /* a command is one packet: no stamp is cut in two */
+        for (char *at = buffer; !last && (at = strstr(at, STAMP_KEY)); at++)
+            last = latency_add(probe_stamp(at));
+    }
+    probe_kill(publisher);
+    latency_report();
+    close(fd);
+}
+
+int main(int argc, char **argv)
+{
+    const char *what = argc == 2 ? argv[1] : "";
+    probe_pin(PROBE_CLIENT_CORE);
+    if (!strcmp(what, "publish") || !strcmp(what, "bare"))
+        run_publish(what[0] == 'b');
+    else if (!strcmp(what, "latency"))
+        run_latency();
+    else
+        probe_fail("usage: peer_raw publish | bare | latency");
+    return 0;
+}

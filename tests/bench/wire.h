@@ -1,0 +1,14 @@
+/* wire.h - what the two files of the `wire` program share. */
+#ifndef BENCH_WIRE_H
+#define BENCH_WIRE_H
+#include <evbus.h>
+#include <stdbool.h>
+
+evbus_config *wire_config(void); /* of the suite's server */
+void wire_set(evbus_config *config, const char *key, const char *value);
+evbus *wire_open(evbus_config *config); /* connected; takes the settings */
+evbus_sub *wire_subscribe(evbus *bus, const char *options, evbus_event_fn fn,
+                          void *user); /* live */
+
+void wire_latency(bool on_loop);
+#endif

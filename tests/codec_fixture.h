@@ -1,0 +1,103 @@
+/* codec_fixture.h - events and readers for the tests of the envelope. */
+#ifndef CODEC_FIXTURE_H
+#define CODEC_FIXTURE_H
+#include "codec.h"
+#include "json.h"
+#include "list.h"
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NODE "0123456789abcdef"
+#define NOW  INT64_C(1700000000123456)
+#define HEAD "{\"node\":\"" NODE "\",\"local\":true,\"seq\":"
+
+static inline int64_t stopped_clock(void)
+{
+    return NOW;
+}
+
+static inline void setup(void)
+{
+    evb_clock_set(stopped_clock, NULL);
+}
+
+/* From memory of exactly that size, so that a sanitizer sees a look beyond the end. */
+static inline int read_bytes(const char *text, size_t length, unsigned flags, evbus_event **event)
+{
+    const char *why = "", *type = flags & EVB_READ_TYPE ? NULL : "the.channel";
+    char *exact = malloc(length ? length : 1);
+    memcpy(exact, text, length);
+    *event = NULL;
+    int error = evb_codec_read(exact, length, type, type ? 11 : 0, 1 << 20, flags, event, &why);
+    free(exact);
+    ck_assert_int_eq(!error, *event != NULL);
+    ck_assert_int_eq(!error, why == NULL);
+    return error;
+}
+
+static inline evbus_event *read_good(const char *text)
+{
+    evbus_event *event;
+    int error = read_bytes(text, strlen(text), EVB_READ_CHECK, &event);
+    ck_assert_msg(!error, "%d: %s", error, text);
+    return event;
+}
+
+/* What any event that was read must be, whatever came. */
+static inline void sane(const evbus_event *event, unsigned flags)
+{
+    const struct evb_text texts[] = {event->type,        event->version, event->source, event->node,
+                                     event->correlation, event->id,      event->data};
+    for (size_t i = 0; i < EVB_COUNT(texts); i++)
+        ck_assert(!texts[i].ptr || texts[i].ptr[texts[i].length] == '\0');
+    for (size_t i = 0; i + 1 < EVB_COUNT(texts); i++)
+        ck_assert(!texts[i].ptr || evb_text_good(texts[i].ptr, texts[i].length, false));
+    for (uint32_t i = 0; i < event->attr_count; i++) {
+        ck_assert(evb_text_good(event->attrs[i].name.ptr, event->attrs[i].name.length, false));
+        ck_assert(evb_text_good(event->attrs[i].value.ptr, event->attrs[i].value.length, true));
+    }
+    if (event->is_json && flags & EVB_READ_CHECK)
+        ck_assert_ptr_null(evb_json_check(event->data.ptr, event->data.length, NULL));
+    ck_assert_int_gt((int)strlen(evbus_event_id(event)), 0);
+    ck_assert_int_eq((int)strlen(evbus_event_timestamp(event)), 24);
+    ck_assert_int_eq(evbus_event_origin(event), EVBUS_ORIGIN_REDIS);
+}
+
+/* ---- events to write ---- */
+enum { BARE, PLAIN, FULL, BYTES, EMPTY_BYTES, ESCAPES, SHAPES };
+
+static inline evbus_event *shape(int which)
+{
+    evbus_event *event = evbus_event_new("task.created");
+    if (which == FULL || which == ESCAPES) {
+        evbus_event_set_id(event, which == FULL ? "evt_abc123" : "an \"id\" \\ caf\xc3\xa9");
+        evbus_event_set_version(event, which == FULL ? "2.7" : "\"");
+        evbus_event_set_source(event, which == FULL ? "music-service" : "\\");
+        evbus_event_set_correlation(event, which == FULL ? "corr" : "\"\"\"\"\"\"\"\"\"\"\"\"");
+        evbus_event_set_time_us(event, INT64_C(1734863400123000));
+        evbus_event_set_ttl(event, INT64_MAX / 100);
+        evbus_event_set_json(event, "{\"a\":[1,\"}\"]}", 13);
+        evbus_event_set_attr(event, "userId", "user123");
+        evbus_event_set_attr(event, which == FULL ? "e" : "\"k\\", which == FULL ? "" : "\"v\\");
+    }
+    if (which == PLAIN)
+        evbus_event_set_json(event, "{\"task_id\":[1,\"}\"]}", 19);
+    if (which == BYTES || which == EMPTY_BYTES)
+        evbus_event_set_bytes(event, "\0\xff{}\"\n", which == BYTES ? 6 : 0);
+    ck_assert_int_eq(evb_event_freeze(event, NODE, which == BARE ? NULL : "billing"), 0);
+    return event;
+}
+
+static inline void write_event(struct evb_buf *out, evbus_event *event, bool local, uint64_t seq)
+{
+    size_t seq_at;
+    evb_buf_init(out);
+    evb_codec_write(out, event, local, &seq_at);
+    ck_assert(!out->failed);
+    ck_assert_mem_eq(out->data + seq_at, "               0", EVB_SEQ_WIDTH);
+    evb_codec_write_seq(out->data + seq_at, seq);
+    ck_assert_ptr_null(evb_json_check(out->data, out->length, NULL));
+}
+
+#endif

@@ -1,0 +1,25 @@
+/*
+ * suite.h - what the main() of every integration test program is made of: a temporary folder that
+ * goes away with the program, patience for slow builds, and the run itself.
+ */
+#ifndef HARNESS_SUITE_H
+#define HARNESS_SUITE_H
+#include <check.h>
+#include <stdbool.h>
+
+/* One test in a case of its own, so that its time limit is its own. */
+void suite_add(Suite *suite, const char *name, const TTest *test, int seconds);
+/* Runs the suite; or, called as "<program> peer", is the other process (peer.h). main()'s result.
+ */
+int suite_run(Suite *suite, int argc, char **argv);
+
+const char *suite_folder(void); /* for sockets and files of this program's run */
+/* count times EVB_TEST_SCALE percent, at least 1. Without the variable: 100, less under a
+ * sanitizer. */
+int suite_scaled(int count);
+int suite_patience(int ms); /* a deadline: longer under a sanitizer */
+bool suite_sanitized(void); /* memory figures mean nothing */
+bool suite_forks_whole(
+    void); /* a child of a process with threads may start threads (not under TSan) */
+
+#endif

@@ -1,0 +1,244 @@
+/* it_examples.c - the example programs, the demo, and the documents that speak of them. */
+#include "harness/program.h"
+#include "harness/server.h"
+#include "harness/suite.h"
+#include "harness/until.h"
+#include <evbus.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void contains(const char *text, const char *part)
+{
+    if (!strstr(text, part))
+        ck_abort_msg("no \"%s\" in: %.1500s", part, text);
+}
+
+static struct program *run(int status, const char *input, char *const argv[])
+{
+    struct program *program = program_start(input, argv);
+    program_end(program);
+    if (program->status != status)
+        ck_abort_msg("%s: exit %d, not %d; out: %.1500s\nerr: %.1500s", argv[0], program->status,
+                     status, program->out, program->err);
+    return program;
+}
+
+static struct program *shell(const char *script)
+{
+    char *argv[] = {"sh", "-c", (char *)script, NULL};
+    return run(0, NULL, argv);
+}
+
+static char *read_text(const char *path)
+{
+    enum { ROOM = 1 << 18 };
+    char *text = calloc(1, ROOM);
+    FILE *file = fopen(path, "re");
+    ck_assert_msg(file && text, "%s is not there: tests run in the folder of the Makefile", path);
+    size_t length = fread(text, 1, ROOM - 1, file);
+    ck_assert_uint_lt(length, ROOM - 1);
+    fclose(file);
+    return text;
+}
+
+/* ---- the programs ---- */
+
+START_TEST(hello)
+{
+    char *argv[] = {(char *)program_built("hello"), NULL};
+    struct program *program = run(0, NULL, argv);
+    ck_assert_str_eq(program->out, "task.created {\"id\":7}\n");
+    program_free(program);
+}
+END_TEST
+
+START_TEST(own_loop)
+{
+    char *argv[] = {(char *)program_built("own_loop"), NULL};
+    struct program *program = run(0, NULL, argv);
+    ck_assert_str_eq(program->out, "clock.tick {\"n\":1}\nclock.tick {\"n\":2}\n"
+                                   "clock.tick {\"n\":3}\nclosed: no error\n");
+    program_free(program);
+}
+END_TEST
+
+START_TEST(queue_poll_alone)
+{
+    char *argv[] = {(char *)program_built("queue_poll"), NULL};
+    struct program *program = run(0, "a.b {\"x\":1}\n\nc\nbad..type {}\nd.e not json\n", argv);
+    ck_assert_str_eq(program->out,
+                     "a.b {\"x\":1}\nc \nd.e not json\n"); /* nobody checks local data */
+    contains(program->err, "bad..type: ");
+    program_free(program);
+}
+END_TEST
+
+START_TEST(queue_poll_and_redis)
+{
+    struct server *server = server_start(NULL);
+    char command[512];
+    setenv("EVBUS_REDIS_PATH", server->socket, 1);
+    snprintf(command, sizeof command, "mkfifo %s/fifo && exec %s <>%s/fifo", suite_folder(),
+             program_built("queue_poll"), suite_folder()); /* an input that never ends */
+    char *argv[] = {"sh", "-c", command, NULL};
+    struct program *program = program_start(NULL, argv);
+    struct wait wait = wait_for(10000);
+    while (server_publish(server, "evbus:events:from.afar", "{\"data\":{\"y\":2}}", 16) == 0 &&
+           wait_more(&wait))
+        ;
+    program_expect_out(program, "from.afar {\"y\":2}\n");
+    program_free(program);
+    server_free(server);
+}
+END_TEST
+
+/* ---- the demo ---- */
+
+static size_t demo_folders(void)
+{
+    glob_t found;
+    char pattern[128];
+    snprintf(pattern, sizeof pattern, "%s/evbus-demo-*", suite_folder());
+    size_t count = glob(pattern, 0, NULL, &found) == 0 ? found.gl_pathc : 0;
+    globfree(&found);
+    return count;
+}
+
+static struct program *start_demo(void)
+{
+    char *argv[] = {(char *)program_built("evbus"), "demo", NULL};
+    setenv("TMPDIR", suite_folder(), 1);
+    setenv("EVBUS_OUTBOX_EVENTS", "1", 1); /* what surrounds it must not spoil it */
+    return program_start(NULL, argv);
+}
+
+START_TEST(demo)
+{
+    struct program *program = start_demo();
+    program_end(program);
+    ck_assert_msg(program->status == 0, "exit %d: %s\n%s", program->status, program->out,
+                  program->err);
+    contains(program->out, "degraded -> hybrid");
+    contains(program->out, "hybrid -> degraded");
+    contains(program->out, "received 1600, missing 0, doubled or out of order 0");
+    ck_assert_ptr_null(strstr(program->out, "WRONG"));
+    ck_assert_ptr_null(strchr(program->out, '\033')); /* no terminal, no colour */
+    ck_assert_uint_eq(demo_folders(), 0);
+    program_free(program);
+}
+END_TEST
+
+/* Ended in the middle, while a server and a second process run. */
+START_TEST(demo_interrupted)
+{
+    struct program *program = start_demo();
+    program_expect_out(program, "subscribes to demo.>");
+    int server_pid = 0, peer_pid = 0;
+    sscanf(strstr(program->out, ", pid "), ", pid %d", &server_pid);
+    sscanf(strstr(program->out, "process "), "process %d", &peer_pid);
+    program_signal(program, SIGINT);
+    ck_assert_int_eq(program_end(program), 1);
+    contains(program->err, "ended by a signal");
+    ck_assert_uint_eq(demo_folders(), 0);
+    ck_assert_int_gt(server_pid, 1);
+    ck_assert_int_ne(kill(server_pid, 0), 0);
+    ck_assert_msg(peer_pid <= 1 || kill(peer_pid, 0) != 0, "process %d lives", peer_pid);
+    program_free(program);
+}
+END_TEST
+
+START_TEST(demo_without_redis_server)
+{
+    setenv("PATH", suite_folder(), 1);
+    struct program *program = start_demo();
+    ck_assert_int_eq(program_end(program), 1);
+    contains(program->err, "redis-server, which is not installed: run \"make deps\"");
+    ck_assert_str_eq(program->out, "");
+    ck_assert_uint_eq(demo_folders(), 0);
+    program_free(program);
+}
+END_TEST
+
+/* ---- the documents ---- */
+
+START_TEST(readme_shows_hello)
+{
+    char *readme = read_text("README.md"), *program = read_text("examples/hello.c");
+    ck_assert_msg(strstr(readme, program) != NULL,
+                  "the program in README.md is not examples/hello.c");
+    free(readme);
+    free(program);
+}
+END_TEST
+
+/* A setting stands in evbus(7) as ".It Cm NAME Pq DEFAULT". */
+START_TEST(manual_lists_every_setting)
+{
+    char *page = read_text("man/evbus.7"), item[256];
+    for (int i = 0; i < evbus_config_count(); i++) {
+        const char *value = evbus_config_default(i);
+        snprintf(item, sizeof item, ".It Cm %s Pq %s%s", evbus_config_key(i),
+                 value[0] == '-' ? "\\" : "", value[0] ? value : "none");
+        contains(page, item);
+    }
+    free(page);
+}
+END_TEST
+
+static bool have(const char *name)
+{
+    char script[128];
+    snprintf(script, sizeof script, "command -v %s || true", name);
+    struct program *program = shell(script);
+    bool found = program->out[0] != '\0';
+    program_free(program);
+    if (!found)
+        fprintf(stderr, "SKIPPED: %s is not installed\n", name);
+    return found;
+}
+
+START_TEST(manual_is_well_formed)
+{
+    if (have("mandoc"))
+        program_free(shell("mandoc -Tlint -Wwarning man/*.[1-9] >&2"));
+}
+END_TEST
+
+/* The program in the page's EXAMPLES: compiled, linked to nothing. */
+START_TEST(manual_example_compiles)
+{
+    char script[1024];
+    if (!have("mandoc"))
+        return;
+    snprintf(
+        script, sizeof script,
+        "mandoc -Tascii -Owidth=200 man/evbus.7 | sed 's/.\b//g' |"
+        " awk '/#include <evbus.h>/ { on = 1 } on { print } on && /^ *}$/ && ++n == 2 { exit }'"
+        " >%s/example.c && grep -q main %s/example.c && "
+        "${CC:-cc} -std=c11 -Wall -Werror -Iinclude -fsyntax-only %s/example.c",
+        suite_folder(), suite_folder(), suite_folder());
+    program_free(shell(script));
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    Suite *suite = suite_create("examples");
+    suite_add(suite, "hello", hello, 30);
+    suite_add(suite, "own_loop", own_loop, 30);
+    suite_add(suite, "queue_poll_alone", queue_poll_alone, 30);
+    suite_add(suite, "queue_poll_and_redis", queue_poll_and_redis, 30);
+    suite_add(suite, "demo", demo, 60);
+    suite_add(suite, "demo_interrupted", demo_interrupted, 60);
+    suite_add(suite, "demo_without_redis_server", demo_without_redis_server, 30);
+    suite_add(suite, "readme_shows_hello", readme_shows_hello, 30);
+    suite_add(suite, "manual_lists_every_setting", manual_lists_every_setting, 30);
+    suite_add(suite, "manual_is_well_formed", manual_is_well_formed, 30);
+    suite_add(suite, "manual_example_compiles", manual_example_compiles, 30);
+    return suite_run(suite, argc, argv);
+}

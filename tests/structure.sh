@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# The house rules that a machine can hold: layering, lengths, header, exports. B is the build folder.
+set -u
+B=${B:-build}
+CC=${CC:-cc}
+CXX=${CXX:-c++}
+passed=0 failed=0
+
+check() { # check NAME COMMAND...
+    local name=$1 out
+    shift
+    if out=$("$@" 2>&1); then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        printf 'FAILED: %s\n%s\n' "$name" "$out"
+    fi
+}
+
+compiles() { # compiles COMPILER STANDARD LANGUAGE HEADER
+    printf '#include <%s>\n' "$4" |
+        "$1" -std="$2" -x "$3" -Wall -Wextra -Wpedantic -Werror -Iinclude -fsyntax-only -
+}
+
+exports() {
+    local declared exported
+    declared=$(grep -ohE '\bevbus_[a-z0-9_]+\(' include/*.h | tr -d '(' | sort -u | grep -vE '_fn$')
+    exported=$(nm -D --defined-only "$B/libevbus.so" | awk '$2 == "T" {sub(/@.*/, "", $3); print $3}' | sort -u)
+    diff <(printf '%s\n' "$declared") <(printf '%s\n' "$exported")
+}
+
+nothing_forbidden() { # what a library has no business calling
+    ! grep -nE '(^|[^_[:alnum:]>.])(usleep|nanosleep|sleep|abort|exit|printf|puts|signal|sigaction|strcpy|strcat|sprintf|gets|rand|localtime|system)[[:space:]]*\(' lib/*.c lib/*.h |
+        grep -vE '^[^:]+:[0-9]+: ?(\*|/\*)'
+}
+
+sources_listed() {
+    diff <(sed -n '/^SRC :=/,/[^\\]$/p' Makefile | grep -oE 'lib/[a-z_0-9]+\.c' | sort) <(printf '%s\n' lib/*.c | sort)
+}
+
+tests_for_each() {
+    local missing=
+    for c in lib/*.c; do
+        t=$(basename "$c" .c)
+        case $t in # a family may share one
+        codec_* | event_set | redis_state) t=${t%_*} ;;
+        esac
+        [ -e "tests/test_$t.c" ] || missing+="none for $c"$'\n'
+    done
+    printf '%s' "$missing"
+    [ -z "$missing" ]
+}
+
+check 'layering, lengths, who knows hiredis' awk -f tests/structure.awk Makefile lib/*.c lib/*.h
+check 'every file of lib/ stands in SRC' sources_listed
+check 'a test for every file of lib/' tests_for_each
+check 'evbus.h alone is C11' compiles "$CC" c11 c evbus.h
+check 'evbus.h alone is C++11' compiles "$CXX" c++11 c++ evbus.h
+check 'evbus_libevent.h alone is C11' compiles "$CC" c11 c evbus_libevent.h
+check 'evbus_libevent.h alone is C++11' compiles "$CXX" c++11 c++ evbus_libevent.h
+check 'exports are what the headers declare' exports
+check 'no call that a library must not make' nothing_forbidden
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" = 0 ]

@@ -1,0 +1,289 @@
+/* test_redis.c - the pair and its state machine against a script on the same loop. */
+#include "redis_fixture.h"
+
+/* ---- up and down ---- */
+
+START_TEST(comes_up)
+{
+    char error[100];
+    come_up();
+    ck_assert_str_eq(last_why, "connected");
+    ck_assert_str_eq(scripted_last(server, "PUBLISH"), "PUBLISH " INBOX " fence:1");
+    ck_assert_int_eq(scripted_count(server, "HELLO"), 2);
+    ck_assert_int_eq(evb_metrics_read(&metrics, EVB_COUNT_connects), 1);
+    evb_redis_last_error(&redis, error, sizeof error);
+    ck_assert_str_eq(error, "");
+    start(); /* nothing to do */
+    want("a", false);
+    want("b*", true);
+    await_story("+a +b* ");
+    ck_assert_int_eq(scripted_publish(server, "a", "x", 1), 1);
+    scripted_publish(server, "bc", "y", 1);
+    await_story("<a=x> <b*|bc=y> ");
+    publish(1, 0);
+    publish(2, 0);
+    await_story("a1 a2 ");
+    stop();
+    stop();
+    ck_assert_ptr_nonnull(strstr(story, "closing off "));
+    ck_assert_int_eq(scripted_connections(server, 3) > 0, 1);
+    run_for(base, 5);
+    ck_assert_int_eq(scripted_connections(server, 3), 0);
+}
+END_TEST
+
+/* What is asked for while a connection is on its way is confirmed before READY. */
+START_TEST(subscriptions_come_first)
+{
+    ck_assert_int_eq(open_redis(), 0);
+    want("a", false);
+    start();
+    scripted_answer(server, "PSUBSCRIBE", "-NOPERM x\r\n", 0);
+    want("p*", true);
+    await(EVB_REDIS_READY);
+    ck_assert_str_eq(story, "dialing handshake +a -p* ready ");
+}
+END_TEST
+
+static const struct {
+    const char *command, *answer, *why;
+    int again; /* answered so that often */
+} handshakes[] = {
+    {"HELLO", "-NOAUTH x\r\n", "set redis.password", 1},
+    {"HELLO", "*2\r\n$4\r\nrole\r\n$7\r\nreplica\r\n", "the server is a replica", 1},
+    {"HELLO", "*0\r\n", "without a role", 1},
+    {"HELLO", "HTTP/1.1 400 Bad Request\r\n\r\n", "protocol error", 1},
+    {"HELLO", ":1\r\n", "protocol error", 1},
+    {"SUBSCRIBE", "-NOAUTH x\r\n", "NOAUTH", 1},
+    {"SUBSCRIBE", "*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:1\r\n", "not the answer", 1},
+    {"PUBLISH", ":0\r\n", "nobody hears this node's own channel", 1},
+    {"PUBLISH", "+OK\r\n", "protocol error", 1},
+    {"PUBLISH", "*0\r\n", "protocol error", 1},
+    {"CLIENT", ":1\r\n:2\r\n", "protocol error", 1}, /* one answer too many */
+};
+
+START_TEST(handshake_fails)
+{
+    scripted_answer(server, handshakes[_i].command, handshakes[_i].answer, handshakes[_i].again);
+    ck_assert_int_eq(open_redis(), 0);
+    start();
+    await(EVB_REDIS_BACKOFF);
+    ck_assert_msg(strstr(last_why, handshakes[_i].why) != NULL, "%s", last_why);
+    ck_assert_int_gt(atomic_load(&redis.retry_at_ms), 0);
+    ck_assert_int_eq(evb_metrics_read(&metrics, EVB_COUNT_connect_errors), 1);
+    await(EVB_REDIS_READY);
+    ck_assert_str_eq(story, "dialing handshake backoff dialing handshake ready ");
+    ck_assert_int_eq(atomic_load(&redis.attempts), 0);
+    ck_assert_int_eq(atomic_load(&redis.retry_at_ms), 0);
+}
+END_TEST
+
+/* Silence, or a fence that is answered and never arrives: the time to connect is up. */
+START_TEST(handshake_takes_too_long)
+{
+    static const char *const commands[] = {"HELLO", "SUBSCRIBE", "PUBLISH", "PUBLISH"};
+    scripted_answer(server, commands[_i], _i == 3 ? ":1\r\n" : "", 0);
+    scripted_answer(server, _i == 0 ? "CLIENT" : "NOBODY", "", 0);
+    set.connect_timeout_ms = 50;
+    ck_assert_int_eq(open_redis(), 0);
+    start();
+    await(EVB_REDIS_BACKOFF);
+    ck_assert_str_eq(last_why, "no connection within 50 ms");
+    ck_assert_str_eq(story, "dialing handshake backoff ");
+}
+END_TEST
+
+START_TEST(no_right_to_the_inbox)
+{
+    scripted_answer(server, _i ? "PUBLISH" : "SUBSCRIBE", "-NOPERM x\r\n", 1);
+    come_up();
+    ck_assert(redis.heart.fence.refused);
+    publish(1, 0);
+    await_story("a1 ");
+}
+END_TEST
+
+START_TEST(gives_up)
+{
+    char error[100];
+    scripted_listen(server, false);
+    set.max_retries = _i;
+    ck_assert_int_eq(open_redis(), 0);
+    for (int round = 0; round < 2; round++) {
+        redis.backoff.attempts = 0; /* as evbus_reconnect() does */
+        story[0] = '\0';
+        start();
+        await(EVB_REDIS_OFF);
+        for (int i = 0; i <= _i; i++) {
+            ck_assert_int_eq(strncmp(story, "dialing backoff ", 16), 0);
+            memmove(story, story + 16, strlen(story + 16) + 1);
+        }
+        ck_assert_str_eq(story, "off ");
+        ck_assert_int_eq(atomic_load(&redis.retry_at_ms), 0);
+    }
+    evb_redis_last_error(&redis, error, sizeof error);
+    ck_assert_str_ne(error, "");
+    scripted_listen(server, true);
+    start();
+    await(EVB_REDIS_READY);
+}
+END_TEST
+
+START_TEST(comes_back)
+{
+    come_up();
+    want("a", false);
+    await_story("+a ");
+    story[0] = '\0';
+    scripted_close(server, _i);
+    await_story("backoff ");
+    ck_assert_ptr_nonnull(strstr(last_why, "closed by the server"));
+    publish(1, 0);
+    await(EVB_REDIS_READY);
+    await_story("a1 ");
+    ck_assert_str_eq(story, "backoff dialing handshake +a ready a1 ");
+    ck_assert_int_eq(evb_metrics_read(&metrics, EVB_COUNT_disconnects), 1);
+    ck_assert_int_eq(evb_metrics_read(&metrics, EVB_COUNT_connects), 2);
+}
+END_TEST
+
+START_TEST(stops_anywhere)
+{
+    static const int states[] = {EVB_REDIS_OFF, EVB_REDIS_DIALING, EVB_REDIS_HANDSHAKE,
+                                 EVB_REDIS_BACKOFF, EVB_REDIS_RESOLVING};
+    if (states[_i] == EVB_REDIS_BACKOFF)
+        scripted_listen(server, false);
+    if (states[_i] == EVB_REDIS_RESOLVING) {
+        set.path = "";
+        set.host = "no.such.host.example";
+    }
+    set.backoff_ms = set.backoff_max_ms = 1000000;
+    ck_assert_int_eq(open_redis(), 0);
+    if (_i)
+        start();
+    await(states[_i]);
+    story[0] = '\0';
+    stop();
+    ck_assert_str_eq(story, "closing off ");
+    run_for(base, 10);
+    ck_assert_str_eq(story, "closing off ");
+}
+END_TEST
+
+/* ---- events ---- */
+
+START_TEST(refused_for_now)
+{
+    come_up();
+    scripted_answer(server, "PUBLISH", "-BUSY x\r\n", 2);
+    publish(1, 0);
+    publish(2, 0);
+    publish(3, 0);
+    await_story("a3 a1 a2 ");
+    scripted_answer(server, "PUBLISH", "-NOPERM x\r\n", 1);
+    publish(4, 0);
+    await_story("f4 ");
+    ck_assert_int_eq(atomic_load(&redis.state), EVB_REDIS_READY);
+}
+END_TEST
+
+START_TEST(answer_out_of_the_blue)
+{
+    static const char *const answers[] = {":1\r\n",      "-ERR x\r\n", "+OK\r\n",
+                                          "$1\r\na\r\n", "*0\r\n",     "$-1\r\n"};
+    come_up();
+    scripted_send(server, SCRIPTED_PUBLISHER, answers[_i], strlen(answers[_i]));
+    await_story("backoff ");
+    ck_assert_ptr_nonnull(strstr(last_why, "not the answer to PUBLISH"));
+}
+END_TEST
+
+START_TEST(in_flight_at_a_drop)
+{
+    redis.outbox.may_resend = true;
+    come_up();
+    redis.outbox.may_resend = _i;
+    scripted_answer(server, "PUBLISH", "", 2);
+    publish(1, 0);
+    publish(2, 0);
+    run_for(base, 5);
+    scripted_close(server, SCRIPTED_PUBLISHER);
+    await_story("ready ");
+    publish(3, 0);
+    await_story("a3 ");
+    ck_assert_str_eq(story, _i ? "backoff dialing handshake ready a1 a2 a3 "
+                               : "u1 u2 backoff dialing handshake ready a3 ");
+}
+END_TEST
+
+/* While Redis is away each event ends in its time, and the loop sleeps in between. */
+START_TEST(expires_while_away)
+{
+    set.backoff_ms = set.backoff_max_ms = 1000000;
+    come_up();
+    redis.outbox.max_age_ms = 60;
+    scripted_answer(server, "PUBLISH", "", 1);
+    publish(1, 0);
+    run_for(base, 5);
+    scripted_close(server, SCRIPTED_PUBLISHER);
+    await_story("backoff ");
+    redis.outbox.max_age_ms = 60;
+    publish(2, 0);
+    publish(3, 5);
+    await_story("x3 x2 ");
+    run_for(base, 5);
+    ck_assert_int_eq(event_pending(redis.expiry, EV_TIMEOUT, NULL), 0);
+}
+END_TEST
+
+/* Every n-th allocation fails: init says so, or a connection is lost and the next one stands. */
+START_TEST(no_memory)
+{
+    bool failed = true;
+    for (long n = 0; failed; n++) {
+        ck_assert_int_lt(n, 200);
+        story[0] = '\0';
+        failing_at(n, false);
+        int rc = open_redis();
+        ck_assert(rc == 0 || rc == EVBUS_ENOMEM);
+        if (rc == 0) {
+            start();
+            await(EVB_REDIS_READY);
+        }
+        failed = failing_off();
+        stop();
+        evb_redis_fini(&redis);
+        run_for(base, 2);
+        ck_assert_int_eq(failing_live(), live);
+    }
+    ck_assert_int_eq(open_redis(), 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("redis");
+    TCase *tests = tcase_create("redis");
+    SRunner *runner = srunner_create(suite);
+
+    suite_add_tcase(suite, tests);
+    tcase_set_timeout(tests, 60);
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, comes_up);
+    tcase_add_test(tests, subscriptions_come_first);
+    tcase_add_loop_test(tests, handshake_fails, 0, (int)EVB_COUNT(handshakes));
+    tcase_add_loop_test(tests, handshake_takes_too_long, 0, 4);
+    tcase_add_loop_test(tests, no_right_to_the_inbox, 0, 2);
+    tcase_add_loop_test(tests, gives_up, 0, 3);
+    tcase_add_loop_test(tests, comes_back, SCRIPTED_PUBLISHER, SCRIPTED_SUBSCRIBER + 2);
+    tcase_add_loop_test(tests, stops_anywhere, 0, 5);
+    tcase_add_test(tests, refused_for_now);
+    tcase_add_loop_test(tests, answer_out_of_the_blue, 0, 6);
+    tcase_add_loop_test(tests, in_flight_at_a_drop, 0, 2);
+    tcase_add_test(tests, expires_while_away);
+    tcase_add_test(tests, no_memory);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

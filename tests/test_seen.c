@@ -1,0 +1,183 @@
+/* test_seen.c - marks of nodes and the window of foreign ids. */
+#include "event.h"
+#include "seen.h"
+#include <check.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define A "aaaaaaaaaaaaaaaa"
+#define B "bbbbbbbbbbbbbbbb"
+
+static struct evb_seen seen;
+
+static void setup(void)
+{
+    ck_assert_int_eq(evb_seen_init(&seen, 3, 1000), 0);
+}
+
+static void teardown(void)
+{
+    evb_seen_fini(&seen);
+}
+
+static bool id(const char *text, int64_t now_ms)
+{
+    return evb_seen_id(&seen, text, strlen(text), now_ms);
+}
+
+START_TEST(marks_rise)
+{
+    ck_assert(evb_seen_seq(&seen, A, 5, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 5, 0)); /* SUBSCRIBE and PSUBSCRIBE both sent it */
+    ck_assert(!evb_seen_seq(&seen, A, 4, 0));
+    ck_assert(evb_seen_seq(&seen, B, 4, 0));
+    ck_assert(evb_seen_seq(&seen, A, 7, 0)); /* 6 went elsewhere */
+    ck_assert(!evb_seen_seq(&seen, A, 6, 0));
+    ck_assert(!evb_seen_seq(&seen, B, 4, 0));
+    ck_assert(evb_seen_seq(&seen, A, UINT64_MAX, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 8, 0));
+}
+END_TEST
+
+START_TEST(no_seq_is_new)
+{
+    ck_assert(evb_seen_seq(&seen, A, 0, 0));
+    ck_assert(evb_seen_seq(&seen, A, 0, 0));
+    ck_assert_uint_eq(seen.nodes.count, 0);
+}
+END_TEST
+
+START_TEST(prune_idle)
+{
+    ck_assert(evb_seen_seq(&seen, A, 1, 0));
+    ck_assert(evb_seen_seq(&seen, B, 1, 100));
+    ck_assert(!evb_seen_seq(&seen, A, 1, 500)); /* heard again, though it said nothing new */
+    evb_seen_prune(&seen, 600, 400);
+    ck_assert_uint_eq(seen.nodes.count, 1);
+    ck_assert(!evb_seen_seq(&seen, A, 1, 600));
+    ck_assert(evb_seen_seq(&seen, B, 1, 600));
+    evb_seen_prune(&seen, 10000, 400);
+    ck_assert_uint_eq(seen.nodes.count, 0);
+    evb_seen_prune(&seen, 20000, 400);
+    ck_assert(evb_seen_seq(&seen, A, 1, 20000));
+}
+END_TEST
+
+START_TEST(nodes_bounded)
+{
+    char node[EVB_NODE_LENGTH + 1];
+    ck_assert(evb_seen_seq(&seen, A, 9, 0));
+    ck_assert(evb_seen_seq(&seen, B, 9, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 9, 0)); /* B is now the longest idle */
+    for (uint64_t i = 0; i < EVB_SEEN_NODES - 1; i++) {
+        snprintf(node, sizeof node, "%016" PRIx64, i);
+        ck_assert(evb_seen_seq(&seen, node, 1, 1));
+    }
+    ck_assert_uint_eq(seen.nodes.count, EVB_SEEN_NODES);
+    ck_assert(!evb_seen_seq(&seen, A, 9, 2));
+    ck_assert(!evb_seen_seq(&seen, "0000000000000000", 1, 2));
+    ck_assert(evb_seen_seq(&seen, B, 9, 2));
+    ck_assert_uint_eq(seen.nodes.count, EVB_SEEN_NODES);
+}
+END_TEST
+
+START_TEST(ids_window)
+{
+    ck_assert(id("1", 0));
+    ck_assert(!id("1", 0));
+    ck_assert(id("2", 0));
+    ck_assert(id("3", 0));
+    ck_assert(!id("1", 0));
+    ck_assert(id("4", 0)); /* overwrites 1 */
+    ck_assert(id("1", 0)); /* overwrites 2 */
+    ck_assert(!id("3", 0));
+    ck_assert(!id("4", 0));
+    ck_assert(id("2", 0)); /* overwrites 3 */
+    ck_assert(id("3", 0));
+    ck_assert_uint_eq(seen.ids.count, 3);
+}
+END_TEST
+
+START_TEST(ids_age)
+{
+    ck_assert(id("1", 0));
+    ck_assert(!id("1", 1000));
+    ck_assert(id("1", 1001));
+    ck_assert(!id("1", 2001));
+    ck_assert(id("2", 2001));
+    ck_assert(id("3", 2001));
+    ck_assert(!id("1", 2001)); /* noted anew at 1001, so younger than the ring's first place */
+    ck_assert_uint_eq(seen.ids.count, 3);
+}
+END_TEST
+
+START_TEST(ids_are_bytes)
+{
+    ck_assert(evb_seen_id(&seen, "a\0b", 3, 0));
+    ck_assert(evb_seen_id(&seen, "a\0c", 3, 0));
+    ck_assert(evb_seen_id(&seen, "a", 1, 0));
+    ck_assert(!evb_seen_id(&seen, "a\0b", 3, 0));
+}
+END_TEST
+
+START_TEST(no_window)
+{
+    struct evb_seen none;
+    ck_assert_int_eq(evb_seen_init(&none, 0, 1000), 0);
+    ck_assert(evb_seen_id(&none, "1", 1, 0));
+    ck_assert(evb_seen_id(&none, "1", 1, 0));
+    evb_seen_fini(&none);
+    evb_seen_fini(&none); /* nothing is left to give back */
+}
+END_TEST
+
+static void *no_alloc(size_t size)
+{
+    (void)size;
+    return NULL;
+}
+
+/* A double beats a loss. */
+START_TEST(no_memory)
+{
+    struct evb_seen none;
+    ck_assert_int_eq(evbus_set_allocator(no_alloc, realloc, free), 0);
+    ck_assert(evb_seen_seq(&seen, A, 1, 0));
+    ck_assert(evb_seen_seq(&seen, A, 1, 0));
+    ck_assert(id("1", 0));
+    ck_assert(id("1", 0));
+    ck_assert_int_eq(evb_seen_init(&none, 3, 1000), EVBUS_ENOMEM);
+    evb_seen_fini(&none);
+    evbus_set_allocator(NULL, NULL, NULL);
+    ck_assert(evb_seen_seq(&seen, A, 1, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 1, 0));
+    ck_assert(id("1", 0));
+    ck_assert(!id("1", 0));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("seen");
+    TCase *tests = tcase_create("seen");
+    SRunner *runner = srunner_create(suite);
+
+    suite_add_tcase(suite, tests);
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, marks_rise);
+    tcase_add_test(tests, no_seq_is_new);
+    tcase_add_test(tests, prune_idle);
+    tcase_add_test(tests, nodes_bounded);
+    tcase_add_test(tests, ids_window);
+    tcase_add_test(tests, ids_age);
+    tcase_add_test(tests, ids_are_bytes);
+    tcase_add_test(tests, no_window);
+    tcase_add_test(tests, no_memory);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
