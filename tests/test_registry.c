@@ -242,19 +242,19 @@ END_TEST
 START_TEST(tables_do_not_go_under_a_reader)
 {
     char type[32];
-    const void *table = evb_hazard_acquire(self, &registry.table);
+    const void *table = evb_hazard_acquire(self, &registry.snapshots.table);
     evbus_sub *all = add(">");
     for (int i = 0; i < 1000; i++) {
         snprintf(type, sizeof type, "type.%d", i);
         ck_assert_ptr_nonnull(evb_registry_snapshot(&registry, self, type, strlen(type)));
         evb_hazard_release(self);
     }
-    ck_assert_ptr_ne(atomic_load(&registry.table), table);
+    ck_assert_ptr_ne(atomic_load(&registry.snapshots.table), table);
     evb_registry_purge(&registry);
-    ck_assert_ptr_eq(registry.retired_tables, table);
+    ck_assert_ptr_eq(registry.snapshots.retired_tables, table);
     evb_hazard_release(self);
     evb_registry_purge(&registry);
-    ck_assert_ptr_null(registry.retired_tables);
+    ck_assert_ptr_null(registry.snapshots.retired_tables);
     drop(all);
 }
 END_TEST

@@ -32,6 +32,7 @@ static struct thing *thing_new(const void *inner)
 static struct thing *sweep(struct thing *retired)
 {
     struct thing *kept = NULL, *next;
+    evb_hazard_barrier();
     for (; retired; retired = next) {
         next = atomic_load(&retired->next_retired);
         if (evb_hazard_held(retired)) {
