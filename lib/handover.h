@@ -1,6 +1,6 @@
 /*
- * handover.h - what becomes of an accepted event for Redis, decided in the publisher's thread: room is
- * reserved first, so that a refusal changes nothing; then the command goes to the loop.
+ * handover.h - what becomes of an accepted event for Redis, decided in the publisher's thread: room
+ * is reserved first, so that a refusal changes nothing; then the command goes to the loop.
  */
 #ifndef EVB_HANDOVER_H
 #define EVB_HANDOVER_H

@@ -1,8 +1,8 @@
 /*
  * route.c - an event's whole way on one page.
  *
- *   publish (caller's thread): check, reserve room in the outbox, freeze, hand over to the loop as a
- *                              command, deliver to the subscribers of a snapshot
+ *   publish (caller's thread): check, reserve room in the outbox, freeze, hand over to the loop,
+ *                              deliver to the subscribers of a snapshot
  *   receive (loop):            own echo? scan the envelope, seen before? deliver
  *
  * To Redis before the local handlers, so that what a handler publishes follows its cause there too.
