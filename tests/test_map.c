@@ -56,6 +56,7 @@ START_TEST(many_keys)
     for (int i = 0; i < MANY; i++)
         put(&map, i);
     ck_assert_uint_eq(map.count, MANY);
+    ck_assert_uint_ge(map.bucket_count, MANY / 2);
     for (int i = 0; i < MANY; i++)
         ck_assert_ptr_eq(get(&map, i), &values[i]);
     evb_map_each(&map, walk, NULL);

@@ -26,6 +26,7 @@ static void setup(void)
     atomic_store(&on_loop, 0);
     atomic_store(&in_callback, 0);
     answer = 0;
+    evb_thread_self()->handled = 0;
 }
 
 static void end(evbus_sub *sub)

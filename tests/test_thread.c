@@ -3,6 +3,7 @@
 #include "thread.h"
 #include "unit.h"
 #include <evbus.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,6 +32,7 @@ static struct thing *thing_new(const void *inner)
 static struct thing *sweep(struct thing *retired)
 {
     struct thing *kept = NULL, *next;
+    evb_hazard_barrier();
     for (; retired; retired = next) {
         next = atomic_load(&retired->next_retired);
         if (evb_hazard_held(retired)) {
@@ -126,13 +128,15 @@ static void *move_down(void *unused)
 {
     struct evb_thread *self = evb_thread_self();
     (void)unused;
-    while (!atomic_load(&over)) {
-        evb_hazard_hold(self, &cover);
+    for (unsigned depth = 0; !atomic_load(&over); depth = (depth + 1) % (EVB_HAZARDS - 1)) {
+        while (self->hazards <= depth)
+            evb_hazard_hold(self, &cover);
         evb_hazard_hold(self, &jewel);
         atomic_fetch_add(&turn, 1);
         evb_hazard_swap(self); /* it lies in the slot below now */
         atomic_fetch_add(&turn, 1);
-        evb_hazard_release(self);
+        while (self->hazards)
+            evb_hazard_release(self);
     }
     return NULL;
 }
@@ -142,7 +146,7 @@ START_TEST(swap_never_lets_go)
     atomic_store(&turn, 0);
     pthread_t thread = thread_start(move_down, NULL);
     await_count(&turn, 2);
-    for (int seen = 0, tries = 0; seen < scaled(20000) && tries < 50000000; tries++) {
+    for (int seen = 0, tries = 0; seen < scaled(200000) && tries < 20000000; tries++) {
         int before = atomic_load(&turn);
         bool held = evb_hazard_held(&jewel);
         if (before % 2 == 0 || atomic_load(&turn) != before)
@@ -153,6 +157,56 @@ START_TEST(swap_never_lets_go)
     atomic_store(&over, true);
     thread_join(thread);
     ck_assert(!evb_hazard_held(&jewel));
+}
+END_TEST
+
+enum { THINGS = 20000 };
+
+static const void *_Atomic changing;
+static char gone[THINGS + 1], many[THINGS + 1];
+static atomic_int swapped, ticks;
+
+/* The other side as a signal handler: it may run between any two instructions. */
+static void replace_one(int number)
+{
+    int old = atomic_load(&swapped);
+    (void)number;
+    atomic_fetch_add(&ticks, 1);
+    if (old == THINGS)
+        return;
+    atomic_store(&changing, &many[old + 1]);
+    if (!evb_hazard_held(&many[old])) /* would be freed */
+        gone[old] = 1;
+    atomic_store(&swapped, old + 1);
+}
+
+/* One signal after the other has been handled, until it is over. */
+static void *tick(void *reader)
+{
+    for (int sent = 0; !atomic_load(&over); sent++) {
+        pthread_kill(*(pthread_t *)reader, SIGUSR1);
+        while (atomic_load(&ticks) <= sent && !atomic_load(&over))
+            sched_yield();
+    }
+    return NULL;
+}
+
+START_TEST(acquire_at_every_instruction)
+{
+    pthread_t me = pthread_self();
+    int64_t end = unit_now_us() + 2000000; /* a sanitizer may hold signals back */
+    struct evb_thread *self = evb_thread_self();
+    atomic_store(&changing, &many[0]);
+    signal(SIGUSR1, replace_one);
+    pthread_t ticker = thread_start(tick, &me);
+    while (atomic_load(&swapped) < THINGS && unit_now_us() < end)
+        for (int i = 0; i < 1000; i++) {
+            const char *thing = evb_hazard_acquire(self, &changing);
+            ck_assert_int_eq(gone[thing - many], 0);
+            evb_hazard_release(self);
+        }
+    atomic_store(&over, true);
+    thread_join(ticker);
 }
 END_TEST
 
@@ -350,6 +404,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_add_test(tests, nothing_is_freed_that_is_held);
     tcase_add_test(tests, swap_never_lets_go);
+    tcase_add_test(tests, acquire_at_every_instruction);
     tcase_add_test(tests, slots_are_a_stack);
     tcase_add_test(tests, knows_whether_it_is_in_a_callback);
     tcase_add_test(tests, records_are_reused);
