@@ -164,7 +164,9 @@ void evb_uuid_write(const uint8_t uuid[16], char out[EVB_ID_TEXT])
 int evb_event_freeze(evbus_event *event, const char *node, const char *source)
 {
     int building = 0;
-    if (!atomic_compare_exchange_strong(&event->frozen, &building, 1))
+    if (atomic_load_explicit(&event->frozen, memory_order_relaxed) == EVB_EVENT_PRIVATE)
+        atomic_store_explicit(&event->frozen, 1, memory_order_relaxed);
+    else if (!atomic_compare_exchange_strong(&event->frozen, &building, 1))
         return evb_fail(EVBUS_EINVAL, "the event is published already");
     if (!event->source.ptr && source && *source) {
         size_t length = strlen(source);

@@ -11,8 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define EVB_NODE_LENGTH 16 /* hex digits of a bus's id */
-#define EVB_ID_TEXT     37 /* UUID text and NUL */
+#define EVB_EVENT_PRIVATE 2  /* nobody but its maker can know it: freezing it needs no care */
+#define EVB_NODE_LENGTH   16 /* hex digits of a bus's id */
+#define EVB_ID_TEXT       37 /* UUID text and NUL */
 
 #define EVB_TEXT_MAX        255  /* bytes of an id, a source, a version, an attribute's name */
 #define EVB_ATTR_VALUE_MAX  4096 /* bytes */
@@ -34,7 +35,7 @@ struct evbus_event {
     /* atomic */
     atomic_int refs;
     atomic_int text_state; /* id_text and time_text: 0 unwritten, 1 being written, 2 there */
-    atomic_int frozen;     /* 1 once published or received */
+    atomic_int frozen;     /* 1 once published or received; or EVB_EVENT_PRIVATE */
 
     /* fixed once frozen */
     bool is_json;   /* of data */

@@ -5,6 +5,7 @@
 #include "rand.h"
 #include <evbus.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 struct evb_map_slot {
@@ -17,12 +18,14 @@ struct evb_map_slot {
 
 static pthread_once_t secret_once = PTHREAD_ONCE_INIT;
 static uint64_t secret[2];
+static atomic_int secrets_drawn;
 
 static void secrets_draw(void)
 {
     evb_rand_bytes(secret, sizeof secret);
     secret[0] |= 1; /* a factor of 0 would forget the key */
     secret[1] |= 1;
+    atomic_store(&secrets_drawn, 1);
 }
 
 __extension__ typedef unsigned __int128 wide;
@@ -37,7 +40,8 @@ static uint64_t fold(uint64_t a, uint64_t b)
 /* Keys come from the network: whoever does not know the two secrets cannot make them collide. */
 uint64_t evb_hash(const char *bytes, size_t length)
 {
-    pthread_once(&secret_once, secrets_draw);
+    if (!atomic_load_explicit(&secrets_drawn, memory_order_acquire))
+        pthread_once(&secret_once, secrets_draw);
     uint64_t hash = fold(secret[0] ^ length, secret[1]), word[2];
     for (; length > 16; bytes += 16, length -= 16) {
         memcpy(word, bytes, 16);

@@ -16,10 +16,12 @@ void evb_metrics_init(struct evb_metrics *metrics)
 
 unsigned evb_metrics_shard(void)
 {
-    static atomic_uint next;
-    static _Thread_local unsigned mine; /* 0: not drawn yet */
-    if (!mine)
-        mine = 1 + atomic_fetch_add(&next, 1) % EVB_METRIC_SHARDS;
+    static atomic_uint threads;
+    static _Thread_local unsigned mine; /* one more; 0: not drawn yet */
+    if (!mine) {
+        unsigned number = atomic_fetch_add(&threads, 1) + 1;
+        mine = number < EVB_METRIC_SHARDS ? number + 1 : 1;
+    }
     return mine - 1;
 }
 

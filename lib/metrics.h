@@ -40,7 +40,8 @@
 enum evb_counter { EVB_COUNTERS(X) EVB_COUNTER_COUNT };
 #undef X
 
-#define EVB_METRIC_SHARDS 4
+#define EVB_METRIC_SHARDS                                                                          \
+    8 /* the first is shared; the others belong to the first threads there are */
 
 struct evb_metrics {
     struct {
@@ -55,7 +56,12 @@ const char *evb_metrics_name(enum evb_counter counter);
 
 static inline void evb_count(struct evb_metrics *metrics, enum evb_counter counter, int64_t n)
 {
-    atomic_fetch_add_explicit(&metrics->shard[evb_metrics_shard()].value[counter], n,
+    unsigned shard = evb_metrics_shard();
+    _Atomic int64_t *value = &metrics->shard[shard].value[counter];
+    if (shard == 0)
+        atomic_fetch_add_explicit(value, n, memory_order_relaxed);
+    else /* nobody else writes it */
+        atomic_store_explicit(value, atomic_load_explicit(value, memory_order_relaxed) + n,
                               memory_order_relaxed);
 }
 

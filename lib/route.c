@@ -217,6 +217,7 @@ int evbus_publish(evbus *bus, const char *type, const char *json)
         rc == 0 ? evb_event_make(type, length, json, json ? strlen(json) : 0, true) : NULL;
     if (!event)
         return refused(bus, rc == 0 ? EVBUS_ENOMEM : rc);
+    atomic_store_explicit(&event->frozen, EVB_EVENT_PRIVATE, memory_order_relaxed);
     rc = accept_event(bus, event, 0, NULL, NULL);
     evbus_event_unref(event);
     return rc < 0 ? refused(bus, rc) : rc;
