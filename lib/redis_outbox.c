@@ -45,8 +45,8 @@ enum evb_admission evb_outbox_admit(struct evb_outbox *outbox, size_t size)
     return outbox->full == EVB_FULL_REJECT ? EVB_ADMIT_REFUSE : EVB_ADMIT_DROP;
 }
 
-/* Reports are counted first and uncounted last: seen in between, less seems owed than is, and nothing
- * is evicted for it. */
+/* Reports are counted first and uncounted last: seen in between, less seems owed than is, and
+ * nothing is evicted for it. */
 bool evb_outbox_admit_report(struct evb_outbox *outbox, size_t size)
 {
     atomic_fetch_add(&outbox->reports, 1);
