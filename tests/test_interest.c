@@ -147,7 +147,8 @@ START_TEST(no_memory)
         turn();
         sub = subscribe("a", NULL, "");
         await_mode(EVBUS_MODE_HYBRID);
-        run_for(base, 2);
+        for (int i = 0; i < 2000 && evbus_sub_wait(sub, 0) != 0; i++)
+            run_for(base, 2);
         ck_assert_int_eq(evbus_sub_wait(sub, 0), 0);
         ck_assert_int_eq(scripted_publish(server, "evbus:events:a", "{\"data\":1}", 10), 1);
         await("a ");
