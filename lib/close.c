@@ -289,7 +289,8 @@ void evb_bus_teardown(struct evbus *bus)
 {
     do { /* what was posted last, and what its ends post */
         evb_loop_run_rest(&bus->loop);
-        evb_outbox_abandon(&bus->redis.outbox, EVBUS_ECLOSED);
+        if (bus->redis.loop) /* else opening the bus did not get so far */
+            evb_outbox_abandon(&bus->redis.outbox, EVBUS_ECLOSED);
     } while (evb_loop_has_rest(&bus->loop));
     for (size_t i = 0; i < bus->ended_count; i++)
         evb_sub_unref(bus->ended[i]);

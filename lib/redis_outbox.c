@@ -45,30 +45,39 @@ enum evb_admission evb_outbox_admit(struct evb_outbox *outbox, size_t size)
     return outbox->full == EVB_FULL_REJECT ? EVB_ADMIT_REFUSE : EVB_ADMIT_DROP;
 }
 
+/* Reports are counted first and uncounted last: seen in between, less seems owed than is, and nothing
+ * is evicted for it. */
 bool evb_outbox_admit_report(struct evb_outbox *outbox, size_t size)
 {
+    atomic_fetch_add(&outbox->reports, 1);
+    atomic_fetch_add(&outbox->report_bytes, (int64_t)size);
     int64_t events = atomic_fetch_add(&outbox->events, 1) + 1;
     int64_t bytes = atomic_fetch_add(&outbox->bytes, (int64_t)size) + (int64_t)size;
     int64_t more_events = outbox->max_events / 8, more_bytes = outbox->max_bytes / 8;
     more_events = more_events < REPORTS_AT_LEAST ? REPORTS_AT_LEAST : more_events;
     more_bytes = more_bytes < REPORT_BYTES_AT_LEAST ? REPORT_BYTES_AT_LEAST : more_bytes;
-    if (events <= outbox->max_events + more_events && bytes <= outbox->max_bytes + more_bytes) {
-        atomic_fetch_add(&outbox->reports, 1);
+    if (events <= outbox->max_events + more_events && bytes <= outbox->max_bytes + more_bytes)
         return true;
-    }
-    evb_outbox_release(outbox, size);
+    evb_outbox_release_report(outbox, size);
     return false;
 }
 
 void evb_outbox_release_report(struct evb_outbox *outbox, size_t size)
 {
-    atomic_fetch_sub(&outbox->reports, 1);
     evb_outbox_release(outbox, size);
+    atomic_fetch_sub(&outbox->reports, 1);
+    atomic_fetch_sub(&outbox->report_bytes, (int64_t)size);
 }
 
 int64_t evb_outbox_owed(const struct evb_outbox *outbox)
 {
-    return atomic_load(&outbox->events) - atomic_load(&outbox->reports);
+    int64_t owed = atomic_load(&outbox->events) - atomic_load(&outbox->reports);
+    return owed > 0 ? owed : 0;
+}
+
+static int64_t owed_bytes(const struct evb_outbox *outbox)
+{
+    return atomic_load(&outbox->bytes) - atomic_load(&outbox->report_bytes);
 }
 
 void evb_outbox_release(struct evb_outbox *outbox, size_t size)
@@ -87,7 +96,7 @@ static const enum evb_counter outcome_counter[] = {
 
 static void check_water(struct evb_outbox *outbox)
 {
-    int64_t events = atomic_load(&outbox->events), bytes = atomic_load(&outbox->bytes);
+    int64_t events = evb_outbox_owed(outbox), bytes = owed_bytes(outbox);
     bool above = events * 5 >= outbox->max_events * 4 || bytes / 4 >= outbox->max_bytes / 5;
     bool below = events * 2 <= outbox->max_events && bytes <= outbox->max_bytes / 2;
     if (outbox->high ? !below : !above)
@@ -151,8 +160,7 @@ static void finish_marks(struct evb_outbox *outbox)
 
 static bool over_limit(const struct evb_outbox *outbox)
 {
-    return atomic_load(&outbox->events) > outbox->max_events ||
-           atomic_load(&outbox->bytes) > outbox->max_bytes;
+    return evb_outbox_owed(outbox) > outbox->max_events || owed_bytes(outbox) > outbox->max_bytes;
 }
 
 /* The oldest that was never written; what was written may have been executed and is kept. */

@@ -22,9 +22,9 @@ struct evb_outbox {
     void (*water)(bool high, void *user); /* 80 % were reached; 50 % are left */
     void *user;
 
-    _Atomic int64_t events, bytes; /* reserved by whatever has no outcome yet */
-    _Atomic int64_t reports;       /* among the events: reports of what goes not to Redis */
-    atomic_int up;                 /* the link is READY */
+    _Atomic int64_t events, bytes;         /* reserved by whatever has no outcome yet */
+    _Atomic int64_t reports, report_bytes; /* among them: reports of what goes not to Redis */
+    atomic_int up;                         /* the link is READY */
 
     /* loop only */
     struct evb_node waiting; /* never written, or refused for now */

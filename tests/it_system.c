@@ -46,6 +46,11 @@ static void expect_told(const char *part)
         ck_abort_msg("never said: %s; but:\n%s", part, story.text);
 }
 
+static bool tried(void *bus)
+{
+    return evbus_stat(bus, "connect_errors") > 0;
+}
+
 START_TEST(system_events_of_an_outage)
 {
     struct server *server = server_plan(false, NULL);
@@ -54,6 +59,7 @@ START_TEST(system_events_of_an_outage)
     bus_subscribe(bus, "evbus.>", "deliver=inline", tell, NULL);
     bus_subscribe(bus, ">", "deliver=inline", handle_count, &all); /* sees none of them */
     ck_assert_int_eq(evbus_mode(bus), EVBUS_MODE_DEGRADED);
+    ck_assert(until(tried, bus, SOON));
     server_run(server);
     expect_mode(bus, EVBUS_MODE_HYBRID, SOON);
     expect_told("evbus.mode {\"from\":\"degraded\",\"to\":\"hybrid\"");

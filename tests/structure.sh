@@ -34,6 +34,10 @@ nothing_forbidden() { # what a library has no business calling
         grep -vE '^[^:]+:[0-9]+: ?(\*|/\*)'
 }
 
+lint_manual() { # style remarks are about pages that are not installed yet
+    ! mandoc -Tlint -W warning man/*.[0-9] 2>&1 | grep .
+}
+
 sources_listed() {
     diff <(sed -n '/^SRC :=/,/[^\\]$/p' Makefile | grep -oE 'lib/[a-z_0-9]+\.c' | sort) <(printf '%s\n' lib/*.c | sort)
 }
@@ -60,5 +64,6 @@ check 'evbus_libevent.h alone is C11' compiles "$CC" c11 c evbus_libevent.h
 check 'evbus_libevent.h alone is C++11' compiles "$CXX" c++11 c++ evbus_libevent.h
 check 'exports are what the headers declare' exports
 check 'no call that a library must not make' nothing_forbidden
+check 'the manual is lint-clean' lint_manual
 printf '%d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" = 0 ]

@@ -309,7 +309,8 @@ START_TEST(games)
     play(1);
     long live = failing_live();
     for (int number = first; number <= last; number++) {
-        fprintf(stderr, number == first ? "outbox games with seed %d..." : "", number);
+        if (number == first)
+            fprintf(stderr, "outbox games with seed %d...", number);
         play(number);
         ck_assert_int_eq(failing_live(), live);
     }

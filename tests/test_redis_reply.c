@@ -189,7 +189,7 @@ START_TEST(endless)
     for (size_t i = 0; i < TIMES; i++)
         memcpy(bytes + i * unit, again[_i], unit);
     ck_assert_ptr_nonnull(strstr(run(bytes, unit * TIMES, _i == 2, unit * TIMES), "!"));
-    ck_assert_ptr_nonnull(strstr(run(bytes, unit * TIMES, false, 16384), DEEP + 1));
+    ck_assert_ptr_nonnull(strstr(run(bytes, unit * TIMES, false, 16384), &DEEP[1]));
     free(bytes);
 }
 END_TEST

@@ -1,0 +1,134 @@
+/* test_handover.c - what becomes of an event for Redis: reserved, posted, evicted, given back. */
+#include "handover.h"
+#include "bus_fixture.h"
+#include "list.h"
+
+enum { LOCAL = EVB_FROM_LOCAL, REDIS = EVB_FROM_REDIS, BOTH = LOCAL | REDIS };
+
+static const struct {
+    const char *full;
+    int before; /* events that are in the outbox, of two */
+    int where;
+    bool asks; /* for a report */
+    int answer;
+    enum evb_way way;
+    int bits;
+} rows[] = {
+    {"reject", 0, LOCAL, false, 0, EVB_WAY_NONE, 0},
+    {"reject", 0, LOCAL, true, 0, EVB_WAY_REPORT, 0},
+    {"reject", 2, LOCAL, true, 0, EVB_WAY_REPORT, 0},
+    {"reject", 0, BOTH, false, 0, EVB_WAY_OUTBOX, EVBUS_SENT_OUTBOX},
+    {"reject", 0, REDIS, true, 0, EVB_WAY_OUTBOX, EVBUS_SENT_OUTBOX},
+    {"reject", 2, BOTH, false, EVBUS_EFULL, 0, 0},
+    {"reject", 2, REDIS, true, EVBUS_EFULL, 0, 0},
+    {"drop-newest", 1, BOTH, false, 0, EVB_WAY_OUTBOX, EVBUS_SENT_OUTBOX},
+    {"drop-newest", 2, BOTH, false, 0, EVB_WAY_DROPPED, 0},
+    {"drop-newest", 2, BOTH, true, 0, EVB_WAY_EVICTED, 0},
+    {"drop-newest", 2, REDIS, true, 0, EVB_WAY_EVICTED, 0},
+    {"drop-oldest", 1, BOTH, false, 0, EVB_WAY_OUTBOX, EVBUS_SENT_OUTBOX},
+    {"drop-oldest", 2, BOTH, true, 0, EVB_WAY_EVICTED, 0}, /* of two, an eighth more is none */
+    {"off", 0, BOTH, false, 0, EVB_WAY_DROPPED, 0},
+    {"off", 0, BOTH, true, 0, EVB_WAY_EVICTED, 0},
+    {"off", 0, REDIS, false, EVBUS_EAWAY, 0, 0},
+    {"off", 0, REDIS, true, EVBUS_EAWAY, 0, 0},
+    {"off", 0, LOCAL, true, 0, EVB_WAY_REPORT, 0},
+};
+
+static void open_row(int i)
+{
+    scripted_listen(server, false);
+    bus = open_on(true, "outbox.full", rows[i].full, "outbox.events", "2", NULL);
+    for (int n = 0; n < rows[i].before; n++)
+        ck_assert_int_eq(evbus_publish(bus, "before", NULL), EVBUS_SENT_LOCAL | EVBUS_SENT_OUTBOX);
+}
+
+START_TEST(reserve_and_release)
+{
+    open_row(_i);
+    evbus_event *event = evbus_event_new("t");
+    int64_t events = atomic_load(&bus->redis.outbox.events);
+    int64_t bytes = atomic_load(&bus->redis.outbox.bytes);
+    struct evb_handover way = {.report = rows[_i].asks ? on_report : NULL};
+    ck_assert_int_eq(evb_handover_reserve(&way, bus, event, rows[_i].where), rows[_i].answer);
+    if (rows[_i].answer == 0) {
+        bool room =
+            way.way == EVB_WAY_OUTBOX || way.way == EVB_WAY_REPORT || way.way == EVB_WAY_EVICTED;
+        ck_assert_int_eq(way.way, rows[_i].way);
+        ck_assert_int_eq(way.bits, rows[_i].bits);
+        ck_assert_int_eq(atomic_load(&bus->redis.outbox.events), events + room);
+        ck_assert_int_eq(atomic_load(&bus->redis.outbox.bytes) > bytes, room);
+        evb_handover_release(&way, bus);
+    }
+    ck_assert_int_eq(atomic_load(&bus->redis.outbox.events), events);
+    ck_assert_int_eq(atomic_load(&bus->redis.outbox.bytes), bytes);
+    ck_assert_int_eq(evbus_stat(bus, "published_redis"), rows[_i].before);
+    evbus_event_unref(event);
+}
+END_TEST
+
+/* accepted = waiting + ended, and whoever asks is told once. */
+START_TEST(posted)
+{
+    static const char *const stories[] = {[EVB_WAY_NONE] = "",
+                                          [EVB_WAY_OUTBOX] = "f:t ",
+                                          [EVB_WAY_REPORT] = "l:t ",
+                                          [EVB_WAY_EVICTED] = "v:t ",
+                                          [EVB_WAY_DROPPED] = ""};
+    if (rows[_i].answer != 0)
+        return;
+    open_row(_i);
+    evbus_event *event = evbus_event_new("t");
+    struct evb_handover way = {.report = rows[_i].asks ? on_report : NULL};
+    ck_assert_int_eq(evb_handover_reserve(&way, bus, event, rows[_i].where), 0);
+    ck_assert_int_eq(evb_event_freeze(event, bus->node, bus->source), 0);
+    ck_assert_int_eq(evb_handover_post(&way, bus, event, rows[_i].where & LOCAL), 0);
+    bool dropped = way.way == EVB_WAY_DROPPED || way.way == EVB_WAY_EVICTED;
+    bool off = !strcmp(rows[_i].full, "off");
+    ck_assert_int_eq(evbus_stat(bus, "published_redis"),
+                     rows[_i].before + (way.way == EVB_WAY_OUTBOX || (dropped && !off)));
+    ck_assert_int_eq(evbus_stat(bus, "evicted"), dropped && !off);
+    ck_assert_int_eq(evbus_stat(bus, "dropped_away"), dropped && off);
+    expect(""); /* on the loop, not here */
+    turn();
+    ck_assert_int_eq(evbus_stat(bus, "outbox_events"),
+                     rows[_i].before + (way.way == EVB_WAY_OUTBOX));
+    evbus_free(bus);
+    bus = NULL;
+    expect(way.way == EVB_WAY_OUTBOX && !rows[_i].asks ? "" : stories[way.way]);
+    evbus_event_unref(event);
+}
+END_TEST
+
+START_TEST(no_memory)
+{
+    open_row(_i);
+    evbus_event *event = evbus_event_new("t");
+    struct evb_handover way = {.report = on_report};
+    ck_assert_int_eq(evb_handover_reserve(&way, bus, event, rows[_i].where), 0);
+    ck_assert_int_eq(evb_event_freeze(event, bus->node, bus->source), 0);
+    failing_at(0, true);
+    int rc = evb_handover_post(&way, bus, event, true);
+    ck_assert(failing_off());
+    ck_assert_int_eq(rc, EVBUS_ENOMEM);
+    evb_handover_release(&way, bus);
+    ck_assert_int_eq(evbus_stat(bus, "published_redis"), 0);
+    ck_assert_int_eq(evbus_stat(bus, "outbox_events"), 0);
+    turn();
+    expect("");
+    evbus_event_unref(event);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("handover");
+    TCase *tests = tcase_create("handover");
+
+    suite_add_tcase(suite, tests);
+    tcase_set_timeout(tests, suite_patience(60));
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_loop_test(tests, reserve_and_release, 0, (int)EVB_COUNT(rows));
+    tcase_add_loop_test(tests, posted, 0, (int)EVB_COUNT(rows));
+    tcase_add_loop_test(tests, no_memory, 3, 5);
+    return run(suite);
+}
