@@ -109,8 +109,12 @@ void evb_loop_end(struct evb_loop *loop)
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
     struct evb_loop *loop = arg;
-    (void)fd; /* edge-triggered: every write wakes once, and nobody has to read */
+    uint64_t count;
     (void)what;
+    /* Edge-triggered, every write wakes once and nobody has to read; select and poll know no edge.
+     */
+    if (!(event_base_get_features(loop->base) & EV_FEATURE_ET))
+        (void)!read((int)fd, &count, sizeof count);
     evb_loop_begin(loop);
     evb_loop_end(loop);
     if (loop->own && atomic_load(&loop->stopping))

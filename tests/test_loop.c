@@ -128,6 +128,29 @@ START_TEST(foreign_base_runs_all_in_order)
 }
 END_TEST
 
+/* With a method that knows no edges (select, poll) it sleeps again after its work, too. */
+START_TEST(sleeps_on_every_method)
+{
+    struct event_config *config = event_config_new();
+    event_config_avoid_method(config, "epoll");
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    ck_assert_str_ne(event_base_get_method(base), "epoll");
+    ck_assert_int_eq(evb_loop_init(&loop, base), 0);
+    loop.idle = count_idle;
+    loop.user = &idles;
+    for (int i = 0; i < 3; i++) {
+        evb_loop_post(&loop, &tasks[0][i].job);
+        for (int turn = 0; turn < 10; turn++)
+            event_base_loop(base, EVLOOP_NONBLOCK);
+        ck_assert_int_eq(atomic_load(&ran), i + 1);
+    }
+    ck_assert_int_lt(atomic_load(&idles), 15);
+    evb_loop_fini(&loop);
+    event_base_free(base);
+}
+END_TEST
+
 START_TEST(a_sleeper_is_woken_once)
 {
     pthread_t threads[THREADS];
@@ -395,6 +418,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_add_test(tests, own_thread_runs_all_in_order);
     tcase_add_test(tests, foreign_base_runs_all_in_order);
+    tcase_add_test(tests, sleeps_on_every_method);
     tcase_add_test(tests, a_sleeper_is_woken_once);
     tcase_add_test(tests, work_in_between_wakes_nobody);
     tcase_add_test(tests, jobs_post_jobs);

@@ -215,7 +215,7 @@ static int end_other(evbus_sub *sub, evbus_event *event, void *user)
 
 START_TEST(handlers_ending_each_other)
 {
-    for (int round = 0; round < scaled(500); round++) {
+    for (int round = 0; round < scaled(200); round++) {
         evbus_sub *a, *b;
         a = sub_of(EVB_DELIVER_INLINE, end_other, &b);
         b = sub_of(EVB_DELIVER_INLINE, end_other, &a);
@@ -320,7 +320,7 @@ START_TEST(ending_while_others_deliver)
     memset(&race, 0, sizeof race);
     for (int i = 0; i < THREADS; i++)
         threads[i] = thread_start(deliver_rounds, _i && i == 0 ? &race : NULL);
-    for (int round = 1; round <= scaled(700); round++) {
+    for (int round = 1; round <= scaled(300); round++) {
         evbus_sub *sub = sub_of(EVB_DELIVER_INLINE, seen_late, NULL);
         evbus_sub_on_free(sub, freed_while_live);
         atomic_store(&ended, false);
