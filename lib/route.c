@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "codec.h"
 #include "err.h"
+#include "fork.h"
 #include "handover.h"
 #include "json.h"
 #include <string.h>
@@ -82,7 +83,8 @@ static void deliver_deferred(struct evb_thread *thread)
             thread->deferred_end = &thread->deferred;
         thread->deferred_count--;
         thread->deferred_bytes -= later->event->size;
-        walk(later->bus, thread, later->event, later->how, NULL);
+        if (later->bus->generation == evb_fork_generation()) /* a handler may have forked */
+            walk(later->bus, thread, later->event, later->how, NULL);
         evbus_event_unref(later->event);
         evb_bus_unref(later->bus);
         evb_free(later);

@@ -15,6 +15,10 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void thread_gone(void *record)
 {
     struct evb_thread *thread = record;
+    for (int i = 0; i < EVB_HAZARDS; i++) /* pthread_exit() inside a handler left them */
+        atomic_store(&thread->hazard[i], NULL);
+    thread->hazards = thread->callbacks = thread->handled = 0;
+    thread->delivering = false;
     self = NULL;
     atomic_store(&thread->used, 0);
 }
