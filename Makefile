@@ -9,7 +9,7 @@ SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/rand.c lib/lo
        lib/redis_reply.c lib/redis_link.c lib/redis_dns.c lib/redis_hello.c lib/redis_subs.c \
        lib/redis_heart.c lib/redis_item.c lib/redis_outbox.c lib/redis_state.c lib/redis.c \
        lib/bus.c lib/waiter.c lib/interest.c lib/handover.c lib/route.c lib/subscribe.c lib/report.c lib/close.c \
-       lib/open.c
+       lib/open.c lib/default.c
 
 PKG_CONFIG ?= pkg-config
 B := build

@@ -5,5 +5,7 @@
 
 /* Frees what the loop's thread used, and the loop; nobody else is there any more. */
 void evb_bus_teardown(struct evbus *bus);
+/* evbus_free(), but for the process's bus being forgotten. */
+void evb_bus_free(struct evbus *bus);
 
 #endif
