@@ -37,18 +37,46 @@ static uint64_t fold(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+static uint64_t read64(const char *bytes)
+{
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
+}
+
+static uint64_t read32(const char *bytes)
+{
+    uint32_t word;
+    memcpy(&word, bytes, sizeof word);
+    return word;
+}
+
+/* Up to 16 bytes as two words, read from both ends (as wyhash does): a copy of a length known only
+ * now would cost more than the hash. With the length they tell all keys apart. */
+static void read_rest(const char *bytes, size_t length, uint64_t word[2])
+{
+    if (length >= 8) {
+        word[0] = read64(bytes);
+        word[1] = read64(bytes + length - 8);
+    } else if (length >= 4) {
+        word[0] = read32(bytes);
+        word[1] = read32(bytes + length - 4);
+    } else {
+        word[0] =
+            length ? (uint64_t)(unsigned char)bytes[0] << 8 | (unsigned char)bytes[length / 2] : 0;
+        word[1] = length ? (unsigned char)bytes[length - 1] : 0;
+    }
+}
+
 /* Keys come from the network: whoever does not know the two secrets cannot make them collide. */
 uint64_t evb_hash(const char *bytes, size_t length)
 {
     if (!atomic_load_explicit(&secrets_drawn, memory_order_acquire))
         pthread_once(&secret_once, secrets_draw);
     uint64_t hash = fold(secret[0] ^ length, secret[1]), word[2];
-    for (; length > 16; bytes += 16, length -= 16) {
-        memcpy(word, bytes, 16);
-        hash = fold(word[0] ^ secret[0] ^ hash, word[1] ^ secret[1]);
-    }
-    word[0] = word[1] = 0;
-    memcpy(word, bytes, length);
+    for (; length > 16; bytes += 16, length -= 16)
+        hash = fold(read64(bytes) ^ secret[0] ^ hash, read64(bytes + 8) ^ secret[1]);
+    read_rest(bytes, length, word);
     return fold(word[0] ^ secret[0] ^ hash, word[1] ^ secret[1] ^ (hash >> 32));
 }
 
