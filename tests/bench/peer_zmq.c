@@ -10,8 +10,8 @@
 #include <string.h>
 #include <zmq.h>
 
-#define EVENTS       500000
-#define WARMUP       50000
+#define EVENTS       2000000
+#define WARMUP       200000
 #define WINDOW       4096
 #define WINDOW_CHECK 256
 #define ADDRESS      "inproc://bench"

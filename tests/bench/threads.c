@@ -18,8 +18,8 @@
 #define MAX_WORKERS  8
 #define SLICES       21
 #define SLICE_EVENTS 30000
-#define LOOP_EVENTS  500000
-#define LOOP_WARMUP  50000
+#define LOOP_EVENTS  2000000
+#define LOOP_WARMUP  200000
 #define WINDOW       4096 /* published and not yet handled; the peer keeps to it too */
 #define WINDOW_CHECK                                                                               \
     256 /* how often that is looked at: reading the other core's line would be timed */
