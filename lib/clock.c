@@ -37,15 +37,6 @@ int64_t evb_clock_rough_ms(void)
     return mono_clock ? mono_clock() / 1000 : read_us(CLOCK_MONOTONIC_COARSE) / 1000;
 }
 
-void evb_clock_relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("isb");
-#endif
-}
-
 void evb_clock_set(int64_t (*wall_us)(void), int64_t (*mono_us)(void))
 {
     wall_clock = wall_us;

@@ -10,7 +10,6 @@ int64_t evb_clock_us(void);      /* Unix time */
 int64_t evb_clock_mono_us(void); /* CLOCK_MONOTONIC */
 int64_t evb_clock_mono_ms(void);
 int64_t evb_clock_rough_ms(void); /* monotonic, some milliseconds behind, cheap */
-void evb_clock_relax(void);       /* some nanoseconds, in a loop that waits for another core */
 void evb_clock_set(int64_t (*wall_us)(void), int64_t (*mono_us)(void)); /* NULL: the real one */
 
 /* Years 0000 to 9999; outside them the nearest bound is written. */

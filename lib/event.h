@@ -80,13 +80,6 @@ struct evb_text evb_event_correlation(const evbus_event *event);
  * `node` has EVB_NODE_LENGTH bytes; `source` (NULL or "": none) is copied. Loses a race:
  * EVBUS_EINVAL as well. EVBUS_ENOMEM leaves the event as it was. */
 int evb_event_freeze(evbus_event *event, const char *node, const char *source);
-/* What a handler looks at first, on its way into this core's cache. */
-static inline void evb_event_prefetch(const evbus_event *event)
-{
-    __builtin_prefetch(event, 1);
-    __builtin_prefetch((const char *)event + 64);
-    __builtin_prefetch((const char *)event + 128);
-}
 void evb_uuid_write(const uint8_t uuid[16], char out[EVB_ID_TEXT]); /* RFC 9562 section 4 */
 
 #endif

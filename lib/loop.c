@@ -14,9 +14,8 @@
 
 enum {
     JOBS_A_ROUND = 4096,
-    ROUNDS_A_TURN = 16,
-    LOOKS = 100
-}; /* then sockets and timers get their turn */
+    ROUNDS_A_TURN = 16 /* then sockets and timers get their turn */
+};
 
 static void wake_up(struct evb_loop *loop)
 {
@@ -58,26 +57,15 @@ static bool run_jobs(struct evb_loop *loop)
     return loop->idle && loop->idle(loop->user);
 }
 
-/* Who posts a stream of events posts the next one within a microsecond or two: waking this thread
- * for it would cost both more than looking out for so long. */
-static void look_out(struct evb_loop *loop)
-{
-    for (int i = 0; i < LOOKS && !atomic_load_explicit(&loop->inbox, memory_order_relaxed); i++)
-        evb_clock_relax();
-}
-
 /* Until nothing is left. What is posted while a round writes makes the next round; and who posts to
  * this very core gets it once more before the loop sleeps, so that under load nobody has to wake it
  * for a few events at a time. */
 static void run_rounds(struct evb_loop *loop)
 {
     for (int n = 0; n < ROUNDS_A_TURN; n++) {
-        loop->streaming = false;
         bool wrote = run_jobs(loop);
         if (wrote && !evb_loop_has_rest(loop))
             sched_yield();
-        else if (loop->streaming)
-            look_out(loop);
         if (!evb_loop_has_rest(loop))
             return;
     }

@@ -33,7 +33,6 @@ struct evb_loop {
 
     struct evb_job *pending;  /* loop only: taken from the inbox, oldest first */
     int depth;                /* loop only: nested evb_loop_begin() */
-    bool streaming;           /* loop only: set by a job that found many events at once */
     void (*gone)(void *user); /* loop only: see evb_loop_stop_alone() */
     void *gone_user;
 };

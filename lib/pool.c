@@ -11,9 +11,7 @@ static const uint16_t sizes[] = {256, 384, 512, 768, 1024, 1536, 2048, 3072};
 enum {
     CLASSES = sizeof sizes / sizeof sizes[0],
     KEPT_BYTES = 2 << 20, /* free ones of one thread; as much again on their way back to it */
-    BUNDLE = 32,          /* blocks that go back to their thread at once */
-    LINE = 64,
-    AHEAD = 6 * LINE
+    BUNDLE = 32           /* blocks that go back to their thread at once */
 };
 
 struct pool;
@@ -155,13 +153,6 @@ static void take_returned(struct pool *pool, int n)
     pool->free[n] = atomic_exchange_explicit(&pool->returned[n].top, NULL, memory_order_acquire);
 }
 
-/* The next block was last touched by another core, as like as not. */
-static void fetch_ahead(const struct block *block)
-{
-    for (int i = 0; i < AHEAD; i += LINE)
-        __builtin_prefetch((const char *)block + i, 1);
-}
-
 void *evb_pool_take(size_t size)
 {
     if (!is_pooled(size))
@@ -176,7 +167,7 @@ void *evb_pool_take(size_t size)
     if (block) {
         pool->free[n] = block->next;
         pool->kept_bytes -= sizes[n];
-        fetch_ahead(block->next);
+
     } else {
         block = evb_alloc(sizeof *block + sizes[n]);
         if (!block)

@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void item_drop(struct evb_ring_item *item)
+static void item_drop(struct evb_fifo_item *item)
 {
     atomic_fetch_add_explicit(&item->sub->dropped, 1, memory_order_relaxed);
     evbus_event_unref(item->event);
@@ -29,7 +29,7 @@ evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full)
     queue->fds[0] = queue->fds[1] = -1;
     evb_lock_init(&queue->lock);
     evb_cond_init(&queue->filled);
-    evb_ring_init(&queue->ring, max_events, max_bytes, full, item_drop);
+    evb_fifo_init(&queue->fifo, max_events, max_bytes, full, item_drop);
     return queue;
 }
 
@@ -42,7 +42,7 @@ void evb_queue_unref(evbus_queue *queue)
 {
     if (atomic_fetch_sub(&queue->refs, 1) != 1)
         return;
-    evb_ring_fini(&queue->ring);
+    evb_fifo_fini(&queue->fifo);
     if (queue->fds[0] >= 0) {
         close(queue->fds[0]);
         close(queue->fds[1]);
@@ -70,12 +70,12 @@ static void signal_clear(evbus_queue *queue)
         (void)!recv(queue->fds[0], &byte, 1, 0);
 }
 
-void evb_queue_push(evbus_queue *queue, struct evb_ring_item item)
+void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item)
 {
     pthread_mutex_lock(&queue->lock);
-    bool was_empty = queue->ring.count == 0;
-    int dropped = evb_ring_push(&queue->ring, item);
-    bool filled = was_empty && queue->ring.count > 0;
+    bool was_empty = queue->fifo.count == 0;
+    int dropped = evb_fifo_push(&queue->fifo, item);
+    bool filled = was_empty && queue->fifo.count > 0;
     if (filled)
         signal_set(queue);
     pthread_mutex_unlock(&queue->lock);
@@ -88,7 +88,7 @@ void evb_queue_push(evbus_queue *queue, struct evb_ring_item item)
 void evb_queue_close(evbus_queue *queue)
 {
     pthread_mutex_lock(&queue->lock);
-    bool signal = !queue->closed && queue->ring.count == 0;
+    bool signal = !queue->closed && queue->fifo.count == 0;
     queue->closed = true;
     if (signal) /* a poller wakes up and learns it from the next pull */
         signal_set(queue);
@@ -98,10 +98,10 @@ void evb_queue_close(evbus_queue *queue)
 
 void evb_queue_clear(evbus_queue *queue)
 {
-    struct evb_ring_item item;
+    struct evb_fifo_item item;
     for (;;) {
         pthread_mutex_lock(&queue->lock);
-        int n = evb_ring_pop(&queue->ring, &item, 1);
+        int n = evb_fifo_pop(&queue->fifo, &item, 1);
         pthread_mutex_unlock(&queue->lock);
         if (n == 0)
             return;
@@ -150,7 +150,7 @@ evbus_sub **evb_queue_take_subs(evbus_queue *queue, int *count)
 }
 
 /* Those whose subscription ended while they waited are nobody's any more. */
-static int keep_live(struct evb_ring_item *items, int count)
+static int keep_live(struct evb_fifo_item *items, int count)
 {
     int kept = 0;
     for (int i = 0; i < count; i++)
@@ -172,19 +172,19 @@ static int check_fork(const evbus_queue *queue)
 enum { PULL_MOST = 256 };
 
 /* Up to `max` that are somebody's. Lock held. */
-static int take_live(evbus_queue *queue, struct evb_ring_item *items, int max)
+static int take_live(evbus_queue *queue, struct evb_fifo_item *items, int max)
 {
     int n = 0;
-    while (n == 0 && queue->ring.count > 0) {
-        n = keep_live(items, evb_ring_pop(&queue->ring, items, max));
-        if (queue->ring.count == 0 && !queue->closed)
+    while (n == 0 && queue->fifo.count > 0) {
+        n = keep_live(items, evb_fifo_pop(&queue->fifo, items, max));
+        if (queue->fifo.count == 0 && !queue->closed)
             signal_clear(queue);
     }
     return n;
 }
 
 /* The same, when something comes before the time is up or the queue is closed. Lock held. */
-static int wait_live(evbus_queue *queue, int timeout_ms, struct evb_ring_item *items, int max)
+static int wait_live(evbus_queue *queue, int timeout_ms, struct evb_fifo_item *items, int max)
 {
     int64_t deadline_ms = evb_deadline_ms(timeout_ms);
     int n = 0, rc = 0;
@@ -195,7 +195,7 @@ static int wait_live(evbus_queue *queue, int timeout_ms, struct evb_ring_item *i
     return n;
 }
 
-static int pull(evbus_queue *queue, int timeout_ms, struct evb_ring_item *items, int max)
+static int pull(evbus_queue *queue, int timeout_ms, struct evb_fifo_item *items, int max)
 {
     pthread_mutex_lock(&queue->lock);
     int n = take_live(queue, items, max);
@@ -210,7 +210,7 @@ static int pull(evbus_queue *queue, int timeout_ms, struct evb_ring_item *items,
 int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **events, int64_t *tags,
                           int max)
 {
-    struct evb_ring_item items[PULL_MOST];
+    struct evb_fifo_item items[PULL_MOST];
     struct evb_thread *thread = evb_thread_self();
     if (!queue || !events || max < 1)
         return evb_fail(EVBUS_EINVAL,
@@ -253,7 +253,7 @@ int evbus_queue_fd(evbus_queue *queue)
     pthread_mutex_lock(&queue->lock);
     if (queue->fds[0] < 0) {
         rc = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, queue->fds);
-        if (rc == 0 && (queue->ring.count > 0 || queue->closed))
+        if (rc == 0 && (queue->fifo.count > 0 || queue->closed))
             signal_set(queue);
     }
     int fd = queue->fds[0];
@@ -269,9 +269,9 @@ int64_t evbus_queue_stat(const evbus_queue *queue, const char *name)
         return EVBUS_EFORK;
     pthread_mutex_t *lock = (pthread_mutex_t *)&queue->lock;
     pthread_mutex_lock(lock);
-    int64_t value = !strcmp(name, "queued")    ? (int64_t)queue->ring.count
-                    : !strcmp(name, "peak")    ? queue->ring.peak
-                    : !strcmp(name, "dropped") ? queue->ring.dropped
+    int64_t value = !strcmp(name, "queued")    ? queue->fifo.count
+                    : !strcmp(name, "peak")    ? queue->fifo.peak
+                    : !strcmp(name, "dropped") ? queue->fifo.dropped
                                                : -1;
     pthread_mutex_unlock(lock);
     return value;

@@ -21,7 +21,7 @@ struct evbus_queue {
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t filled;
-    struct evb_ring ring;
+    struct evb_fifo fifo;
     int fds[2];  /* -1 until asked for: [0] the caller polls, [1] holds a byte in it while not empty
                   */
     bool closed; /* nothing will be pushed any more */
@@ -32,7 +32,7 @@ struct evbus_queue {
 evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full);
 void evb_queue_ref(evbus_queue *queue);
 void evb_queue_unref(evbus_queue *queue);
-void evb_queue_push(evbus_queue *queue, struct evb_ring_item item); /* takes item's references */
+void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item); /* takes item's references */
 void evb_queue_close(evbus_queue *queue); /* what waits stays; then pulling says ECLOSED */
 void evb_queue_clear(evbus_queue *queue); /* drops what waits */
 int evb_queue_add_sub(evbus_queue *queue, evbus_sub *sub);       /* takes a reference */

@@ -29,18 +29,31 @@ struct evb_deferred { /* published inside an inline handler: delivered when that
 
 /* ---- delivery ---- */
 
+static void give_back(evbus_event *event, unsigned how)
+{
+    if (how & EVB_GIVEN)
+        evbus_event_unref(event);
+}
+
+/* The reference of EVB_GIVEN goes to the last subscriber, if that one keeps the event. */
 static int walk(struct evbus *bus, struct evb_thread *thread, evbus_event *event, unsigned how,
                 const struct evb_via *only)
 {
     const struct evb_snapshot *snapshot =
         evb_registry_snapshot(&bus->registry, thread, event->type.ptr, event->type.length);
-    if (!snapshot)
+    bool kept = false;
+    if (!snapshot) {
+        give_back(event, how);
         return EVBUS_ENOMEM;
+    }
     unsigned handled = thread->handled; /* perhaps of another bus, whose handler published here */
     thread->handled = 0;
     for (size_t i = 0; i < snapshot->count; i++)
         if (!only || snapshot->subs[i]->entry->via == only)
-            evb_sub_deliver(snapshot->subs[i], event, how, thread);
+            kept = evb_sub_deliver(snapshot->subs[i], event,
+                                   i + 1 < snapshot->count ? how & ~EVB_GIVEN : how, thread);
+    if (!kept)
+        give_back(event, how);
     evb_sub_flush_count(&bus->metrics, thread);
     thread->handled = handled;
     bool closed = atomic_load_explicit(&bus->state, memory_order_acquire) == EVB_BUS_CLOSED;
@@ -63,10 +76,14 @@ static bool may_defer(const struct evb_thread *thread, const evbus_event *event)
 static int defer(struct evbus *bus, struct evb_thread *thread, evbus_event *event, unsigned how)
 {
     struct evb_deferred *later = evb_alloc(sizeof *later);
-    if (!later)
+    if (!later) {
+        give_back(event, how);
         return evb_fail_memory();
+    }
+    if (!(how & EVB_GIVEN))
+        evbus_event_ref(event);
     evb_bus_ref(bus);
-    *later = (struct evb_deferred){.bus = bus, .event = evbus_event_ref(event), .how = how};
+    *later = (struct evb_deferred){.bus = bus, .event = event, .how = how | EVB_GIVEN};
     *thread->deferred_end = later;
     thread->deferred_end = &later->next;
     thread->deferred_count++;
@@ -85,13 +102,15 @@ static void deliver_deferred(struct evb_thread *thread)
         thread->deferred_bytes -= later->event->size;
         if (later->bus->generation == evb_fork_generation()) /* a handler may have forked */
             walk(later->bus, thread, later->event, later->how, NULL);
-        evbus_event_unref(later->event);
+        else
+            evbus_event_unref(later->event);
         evb_bus_unref(later->bus);
         evb_free(later);
     }
 }
 
-/* One event at a time on a thread: no subscriber sees an effect before its cause. */
+/* One event at a time on a thread: no subscriber sees an effect before its cause. The reference of
+ * EVB_GIVEN is gone afterwards. */
 static int deliver(struct evbus *bus, struct evb_thread *thread, evbus_event *event, unsigned how,
                    const struct evb_via *only)
 {
@@ -110,8 +129,8 @@ void evb_route_system(struct evbus *bus, const char *type, const char *json)
     struct evb_thread *thread = evb_thread_self();
     evbus_event *event = evb_event_make(type, strlen(type), json, json ? strlen(json) : 0, true);
     if (thread && event && evb_event_freeze(event, bus->node, bus->source) == 0)
-        deliver(bus, thread, event, EVB_FROM_LOCAL, NULL);
-    if (event)
+        deliver(bus, thread, event, EVB_FROM_LOCAL | EVB_GIVEN, NULL);
+    else
         evbus_event_unref(event);
 }
 
@@ -149,39 +168,54 @@ static int targets(const struct evbus *bus, int flags)
     return bus->wants_redis ? EVB_FROM_LOCAL | EVB_FROM_REDIS : EVB_FROM_LOCAL;
 }
 
-static int accept_event(struct evbus *bus, evbus_event *event, int flags, evbus_report_fn fn,
-                        void *user)
+/* Answers where the event is to go, or an error. */
+static int check_event(const struct evbus *bus, const struct evb_thread *thread,
+                       const evbus_event *event, int flags)
 {
-    struct evb_handover way = {.report = fn, .user = user};
-    struct evb_thread *thread = evb_thread_self();
     int where = targets(bus, flags), rc;
-    if (!thread || where < 0)
-        return thread ? where : EVBUS_ENOMEM;
+    if (where < 0)
+        return where;
     if ((rc = check_data(bus, event, where & EVB_FROM_REDIS)) != 0)
         return rc;
     if (thread->delivering && !may_defer(thread, event))
         return evb_fail(EVBUS_EFULL, "this handler's events wait for its return, and there are %d",
                         DEFERRED_EVENTS);
-    if ((rc = evb_handover_reserve(&way, bus, event, where)) != 0)
+    return where;
+}
+
+/* Frozen, and on its way to Redis if it goes there. */
+static int freeze_and_post(struct evbus *bus, evbus_event *event, int where,
+                           struct evb_handover *way)
+{
+    int rc = evb_handover_reserve(way, bus, event, where);
+    if (rc != 0)
         return rc;
-    if ((rc = evb_event_freeze(event, bus->node, bus->source)) != 0)
-        goto fail;
-    if ((rc = evb_handover_post(&way, bus, event, where & EVB_FROM_LOCAL)) != 0) {
+    if ((rc = evb_event_freeze(event, bus->node, bus->source)) == 0) {
+        if ((rc = evb_handover_post(way, bus, event, where & EVB_FROM_LOCAL)) == 0)
+            return 0;
         atomic_store(&event->frozen, 0); /* nobody else has seen it */
-        goto fail;
     }
-    if (where & EVB_FROM_LOCAL)
-        evb_count(&bus->metrics, EVB_COUNT_published_local, 1);
-    if (!(where & EVB_FROM_LOCAL))
-        return way.bits;
-    if (deliver(bus, thread, event, EVB_FROM_LOCAL | EVB_FROM_SELF, NULL) != 0) {
-        evb_count(&bus->metrics, EVB_COUNT_dropped, 1); /* no memory; it is on its way to Redis */
-        return way.bits;
-    }
-    return EVBUS_SENT_LOCAL | way.bits;
-fail:
-    evb_handover_release(&way, bus);
+    evb_handover_release(way, bus);
     return rc;
+}
+
+/* The reference of EVB_GIVEN (in `given`, or 0) is gone afterwards. */
+static int accept_event(struct evbus *bus, evbus_event *event, int flags, struct evb_handover *way,
+                        unsigned given)
+{
+    struct evb_thread *thread = evb_thread_self();
+    int where = thread ? check_event(bus, thread, event, flags) : EVBUS_ENOMEM;
+    int rc = where < 0 ? where : freeze_and_post(bus, event, where, way);
+    if (rc != 0 || !(where & EVB_FROM_LOCAL)) {
+        give_back(event, given);
+        return rc != 0 ? rc : way->bits;
+    }
+    evb_count(&bus->metrics, EVB_COUNT_published_local, 1);
+    if (deliver(bus, thread, event, EVB_FROM_LOCAL | EVB_FROM_SELF | given, NULL) != 0) {
+        evb_count(&bus->metrics, EVB_COUNT_dropped, 1); /* no memory; it is on its way to Redis */
+        return way->bits;
+    }
+    return EVBUS_SENT_LOCAL | way->bits;
 }
 
 static int refused(evbus *bus, int rc)
@@ -193,9 +227,10 @@ static int refused(evbus *bus, int rc)
 
 static int publish(struct evbus *bus, evbus_event *event, int flags, evbus_report_fn fn, void *user)
 {
+    struct evb_handover way = {.report = fn, .user = user};
     int rc = evb_bus_check(bus, false);
     if (rc == 0)
-        rc = event ? accept_event(bus, event, flags, fn, user)
+        rc = event ? accept_event(bus, event, flags, &way, 0)
                    : evb_fail(EVBUS_EINVAL, "no event (NULL): evbus_event_new() makes one");
     return rc < 0 ? refused(bus, rc) : rc;
 }
@@ -220,8 +255,8 @@ int evbus_publish(evbus *bus, const char *type, const char *json)
     if (!event)
         return refused(bus, rc == 0 ? EVBUS_ENOMEM : rc);
     atomic_store_explicit(&event->frozen, EVB_EVENT_PRIVATE, memory_order_relaxed);
-    rc = accept_event(bus, event, 0, NULL, NULL);
-    evbus_event_unref(event);
+    struct evb_handover way = {0};
+    rc = accept_event(bus, event, 0, &way, EVB_GIVEN);
     return rc < 0 ? refused(bus, rc) : rc;
 }
 
@@ -276,7 +311,8 @@ static bool is_new(struct evbus *bus, const evbus_event *event)
     return true;
 }
 
-static void receive(struct evbus *bus, evbus_event *event, const struct evb_reply *channel,
+/* True: the event's reference went with it. */
+static bool receive(struct evbus *bus, evbus_event *event, const struct evb_reply *channel,
                     const struct evb_reply *pattern)
 {
     bool self = event->node.ptr && !strcmp(event->node.ptr, bus->node);
@@ -285,26 +321,28 @@ static void receive(struct evbus *bus, evbus_event *event, const struct evb_repl
     const struct evb_via *only = NULL;
     if (self && (event->seq == 0 || event->seq > bus->redis.outbox.seq)) {
         complain(bus, EVB_COUNT_forged, channel->text, "this bus's mark on what it never sent");
-        return;
+        return false;
     }
     if (!event->node.ptr && !event->is_json && !bus->take_foreign) {
         evb_count(&bus->metrics, EVB_COUNT_foreign_dropped, 1);
-        return;
+        return false;
     }
     if ((++bus->messages & 0xffff) == 0)
         evb_seen_prune(&bus->seen, evb_clock_mono_ms(), NODES_IDLE_MS);
     if (!is_new(bus, event)) {
         evb_count(&bus->metrics, EVB_COUNT_duplicates, 1);
-        return;
+        return false;
     }
     /* Without seq and id nothing tells a second copy (message and pmessage) from a second event:
      * each copy goes to those who asked for it by this name. */
     if (!event->seq && !event->id.ptr &&
         !(only = evb_interest_find(bus, name->text, name->length, pattern != NULL)))
-        return;
+        return false;
     evb_count(&bus->metrics, EVB_COUNT_received, 1);
-    if (thread)
-        deliver(bus, thread, event, EVB_FROM_REDIS | (self ? EVB_FROM_SELF : 0), only);
+    if (!thread)
+        return false;
+    deliver(bus, thread, event, EVB_FROM_REDIS | EVB_GIVEN | (self ? EVB_FROM_SELF : 0), only);
+    return true;
 }
 
 void evb_route_message(const struct evb_reply *channel, const struct evb_reply *payload,
@@ -328,6 +366,6 @@ void evb_route_message(const struct evb_reply *channel, const struct evb_reply *
         complain(bus, EVB_COUNT_decode_errors, channel->text, why);
         return;
     }
-    receive(bus, event, channel, pattern);
-    evbus_event_unref(event);
+    if (!receive(bus, event, channel, pattern))
+        evbus_event_unref(event);
 }

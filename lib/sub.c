@@ -7,16 +7,11 @@
 #include <errno.h>
 #include <string.h>
 
-enum {
-    DRAIN_AT_ONCE = 256,
-    DRAIN_A_TURN = 1024, /* then the next subscription has its turn */
-    STREAM = 8,          /* so many at once: more are on their way */
-    AHEAD = 3            /* events fetched before their turn */
-};
+enum { DRAIN_A_TURN = 1024 }; /* then the next subscription has its turn */
 
 static void drain(struct evb_job *job);
 
-static void item_drop(struct evb_ring_item *item)
+static void item_drop(struct evb_fifo_item *item)
 {
     evbus_event_unref(item->event);
 }
@@ -35,7 +30,7 @@ evbus_sub *evb_sub_new(void)
     evb_list_init(&sub->node);
     evb_lock_init(&sub->lock);
     evb_cond_init(&sub->ended);
-    evb_ring_init(&sub->ring, 0, 0, 0, item_drop);
+    evb_fifo_init(&sub->fifo, 0, 0, 0, item_drop);
     return sub;
 }
 
@@ -48,7 +43,7 @@ void evb_sub_unref(evbus_sub *sub)
 {
     if (atomic_fetch_sub_explicit(&sub->refs, 1, memory_order_acq_rel) != 1)
         return;
-    evb_ring_fini(&sub->ring);
+    evb_fifo_fini(&sub->fifo);
     pthread_cond_destroy(&sub->ended);
     pthread_mutex_destroy(&sub->lock);
     if (sub->release)
@@ -156,11 +151,12 @@ static void count_dropped(evbus_sub *sub, int n)
     evb_count(sub->metrics, EVB_COUNT_dropped, n);
 }
 
+/* Takes a reference to the event. */
 static void push(evbus_sub *sub, evbus_event *event)
 {
-    struct evb_ring_item item = {.event = evbus_event_ref(event)};
+    struct evb_fifo_item item = {.event = event};
     pthread_mutex_lock(&sub->lock);
-    int dropped = evb_ring_push(&sub->ring, item);
+    int dropped = evb_fifo_push(&sub->fifo, item);
     bool schedule = !sub->scheduled;
     sub->scheduled = true;
     pthread_mutex_unlock(&sub->lock);
@@ -172,38 +168,55 @@ static void push(evbus_sub *sub, evbus_event *event)
     }
 }
 
+static void give_chunk(evbus_sub *sub, struct evb_chunk *used)
+{
+    pthread_mutex_lock(&sub->lock);
+    evb_fifo_give(&sub->fifo, used);
+    pthread_mutex_unlock(&sub->lock);
+}
+
+/* The next events, in exchange for the used-up chunk; NULL: the job is done, and gone. */
+static struct evb_chunk *next_chunk(evbus_sub *sub, struct evb_chunk *used)
+{
+    pthread_mutex_lock(&sub->lock);
+    if (used)
+        evb_fifo_give(&sub->fifo, used);
+    struct evb_chunk *chunk = evb_fifo_take(&sub->fifo);
+    if (!chunk)
+        sub->scheduled = false;
+    pthread_mutex_unlock(&sub->lock);
+    return chunk;
+}
+
+static unsigned call_all(evbus_sub *sub, struct evb_chunk *chunk, struct evb_thread *thread)
+{
+    for (uint32_t i = chunk->first; i < chunk->end; i++) {
+        call(sub, chunk->items[i].event, thread);
+        evbus_event_unref(chunk->items[i].event);
+    }
+    return chunk->end - chunk->first;
+}
+
 /* On the loop: hands over what waits, a turn's worth. */
 static void drain(struct evb_job *job)
 {
     evbus_sub *sub = evb_container(job, evbus_sub, job);
     struct evb_thread *thread = evb_thread_self();
-    struct evb_ring_item items[DRAIN_AT_ONCE];
-    bool more = true;
+    struct evb_chunk *chunk = NULL;
+    unsigned turn = 0;
     if (!thread) { /* no memory for its record: what waits goes on waiting */
         evb_loop_post(sub->loop, &sub->job);
         return;
     }
-    for (int turn = 0; more && turn < DRAIN_A_TURN; turn += DRAIN_AT_ONCE) {
-        pthread_mutex_lock(&sub->lock);
-        int n = evb_ring_pop(&sub->ring, items, DRAIN_AT_ONCE);
-        if (n == 0)
-            sub->scheduled = more = false;
-        pthread_mutex_unlock(&sub->lock);
-        if (n >= STREAM)
-            sub->loop->streaming = true;
-        for (int i = 0; i < n; i++) {
-            if (i + AHEAD < n) /* another core wrote it */
-                evb_event_prefetch(items[i + AHEAD].event);
-            call(sub, items[i].event, thread);
-            evbus_event_unref(items[i].event);
-        }
-    }
-    if (thread)
-        evb_sub_flush_count(sub->metrics, thread);
-    if (more)
-        evb_loop_post(sub->loop, &sub->job);
-    else
+    while (turn < DRAIN_A_TURN && (chunk = next_chunk(sub, chunk)))
+        turn += call_all(sub, chunk, thread);
+    evb_sub_flush_count(sub->metrics, thread);
+    if (!chunk) {
         evb_sub_unref(sub);
+        return;
+    }
+    give_chunk(sub, chunk);
+    evb_loop_post(sub->loop, &sub->job);
 }
 
 /* Straight from the socket to the handler, when nothing waits in front. */
@@ -217,21 +230,25 @@ static bool may_call_now(evbus_sub *sub, unsigned how, const struct evb_thread *
     return empty;
 }
 
-void evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
+bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
 {
+    bool given = how & EVB_GIVEN;
     if (!(sub->scope & (int)how) || (!sub->echo && how & EVB_FROM_SELF))
-        return;
-    if (sub->deliver == EVB_DELIVER_INLINE) {
+        return false;
+    if (sub->deliver == EVB_DELIVER_INLINE ||
+        (sub->deliver == EVB_DELIVER_LOOP && may_call_now(sub, how, thread))) {
         call(sub, event, thread);
-    } else if (sub->deliver == EVB_DELIVER_QUEUE) {
+        return false;
+    }
+    if (!given)
+        evbus_event_ref(event);
+    if (sub->deliver == EVB_DELIVER_QUEUE) {
         evb_sub_ref(sub);
-        sub->enqueue(sub->queue,
-                     (struct evb_ring_item){.event = evbus_event_ref(event), .sub = sub});
-    } else if (may_call_now(sub, how, thread)) {
-        call(sub, event, thread);
+        sub->enqueue(sub->queue, (struct evb_fifo_item){.event = event, .sub = sub});
     } else {
         push(sub, event);
     }
+    return given;
 }
 
 bool evb_sub_idle(evbus_sub *sub)
@@ -280,8 +297,8 @@ int64_t evbus_sub_stat(const evbus_sub *sub, const char *name)
         return atomic_load(&sub->dropped);
     pthread_mutex_t *lock = (pthread_mutex_t *)&sub->lock;
     pthread_mutex_lock(lock);
-    int64_t value = !strcmp(name, "queued") ? (int64_t)sub->ring.count
-                    : !strcmp(name, "peak") ? sub->ring.peak
+    int64_t value = !strcmp(name, "queued") ? sub->fifo.count
+                    : !strcmp(name, "peak") ? sub->fifo.peak
                                             : -1;
     pthread_mutex_unlock(lock);
     return value;

@@ -11,7 +11,7 @@
 #include "list.h"
 #include "loop.h"
 #include "metrics.h"
-#include "ring.h"
+#include "fifo.h"
 #include "thread.h"
 #include <evbus.h>
 
@@ -19,7 +19,8 @@
 enum {
     EVB_FROM_LOCAL = 1,
     EVB_FROM_REDIS = 2,
-    EVB_FROM_SELF = 4 /* published by this bus */
+    EVB_FROM_SELF = 4, /* published by this bus */
+    EVB_GIVEN = 8      /* with a reference that its receiver may keep */
 };
 enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_QUEUE };
 enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };
@@ -39,7 +40,7 @@ struct evbus_sub {
     void *user;
     int64_t tag;
     evbus_queue *queue; /* ref; EVB_DELIVER_QUEUE */
-    void (*enqueue)(evbus_queue *queue, struct evb_ring_item item);
+    void (*enqueue)(evbus_queue *queue, struct evb_fifo_item item);
     struct evb_loop *loop;           /* borrowed from `keeper` */
     struct evb_metrics *metrics;     /* borrowed from `keeper` */
     void *keeper;                    /* ref: the bus's memory */
@@ -59,14 +60,15 @@ struct evbus_sub {
     evbus_free_fn on_free; /* under lock */
     bool scheduled;        /* under lock: `job` is in the loop's inbox */
     bool freeing;          /* under lock: somebody calls on_free on the way to ENDED */
-    struct evb_ring ring;  /* under lock; EVB_DELIVER_LOOP */
+    struct evb_fifo fifo;  /* under lock; EVB_DELIVER_LOOP */
     struct evb_job job;
 };
 
 evbus_sub *evb_sub_new(void);
 void evb_sub_ref(evbus_sub *sub);
 void evb_sub_unref(evbus_sub *sub);
-void evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread);
+/* True: it kept the reference that was given. */
+bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread);
 void evb_sub_end(evbus_sub *sub); /* no handler starts after it */
 /* Waits until ENDED, unless this thread is inside a callback. 0, or EVBUS_ETIMEDOUT. */
 int evb_sub_wait_ended(evbus_sub *sub, int timeout_ms);

@@ -47,9 +47,9 @@ static evbus_sub *sub_make(struct evbus *bus, const struct sub_options *options)
     sub->keeper = bus;
     evb_bus_ref(bus);
     sub->release = sub_release;
-    sub->ring.max_events = options->size;
-    sub->ring.max_bytes = options->bytes;
-    sub->ring.full = (int)options->full;
+    sub->fifo.max_events = options->size;
+    sub->fifo.max_bytes = options->bytes;
+    sub->fifo.full = (int)options->full;
     return sub;
 }
 

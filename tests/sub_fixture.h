@@ -29,9 +29,9 @@ static inline evbus_sub *sub_of(int deliver, evbus_event_fn fn, void *user)
     sub->loop = &sub_loop;
     sub->metrics = &sub_metrics;
     sub->release = sub_release;
-    sub->ring.max_events = 100000;
-    sub->ring.max_bytes = INT64_C(1) << 40;
-    sub->ring.full = EVB_FULL_DROP_OLDEST;
+    sub->fifo.max_events = 100000;
+    sub->fifo.max_bytes = INT64_C(1) << 40;
+    sub->fifo.full = EVB_FULL_DROP_OLDEST;
     return sub;
 }
 
@@ -40,8 +40,8 @@ static inline void deliver_number(evbus_sub *sub, uint64_t number, unsigned how)
 {
     evbus_event *event = event_of("t", 0);
     event->seq = number;
-    evb_sub_deliver(sub, event, how, evb_thread_self());
-    evbus_event_unref(event);
+    if (!evb_sub_deliver(sub, event, how, evb_thread_self()))
+        evbus_event_unref(event);
 }
 
 static inline void deliver_local(evbus_sub *sub, uint64_t number)

@@ -356,7 +356,7 @@ START_TEST(many_push_many_pull)
     pthread_t pushers[PUSHERS], pullers[PULLERS];
     int tags[PUSHERS];
     void *answer;
-    queue->ring.max_events = PUSHERS * EVENTS;
+    queue->fifo.max_events = PUSHERS * EVENTS;
     evbus_queue_fd(queue);
     for (int i = 0; i < PULLERS; i++)
         pullers[i] = thread_start(pull_all, NULL);

@@ -63,7 +63,7 @@ static const struct {
     {REDIS, false, REDIS, true},  {REDIS, false, REDIS | SELF, false},
 };
 
-static void count_enqueued(evbus_queue *queue, struct evb_ring_item item)
+static void count_enqueued(evbus_queue *queue, struct evb_fifo_item item)
 {
     (void)queue;
     got[atomic_load(&got_count)] = item.event->seq;
@@ -72,20 +72,44 @@ static void count_enqueued(evbus_queue *queue, struct evb_ring_item item)
     evb_sub_unref(item.sub);
 }
 
-/* All ways to deliver filter alike. */
+/* All ways to deliver filter alike, whether the event comes with a reference or not. */
 START_TEST(filter)
 {
     open_base();
-    for (int deliver = EVB_DELIVER_LOOP; deliver <= EVB_DELIVER_QUEUE; deliver++) {
+    for (int way = 0; way < 2 * (EVB_DELIVER_QUEUE + 1); way++) {
+        int deliver = way / 2;
         evbus_sub *sub = sub_of(deliver, keep, NULL);
         sub->enqueue = count_enqueued;
         sub->scope = filters[_i].scope;
         sub->echo = filters[_i].echo;
         setup();
-        deliver_number(sub, 1, filters[_i].how);
+        deliver_number(sub, 1, filters[_i].how | (way % 2 ? EVB_GIVEN : 0));
         turn();
         ck_assert_int_eq(atomic_load(&got_count), filters[_i].comes);
         ck_assert_int_eq(atomic_load(&sub->refs), 1);
+        end(sub);
+    }
+    close_base();
+}
+END_TEST
+
+/* What is kept needs no reference of the giver's; who only looked leaves it. */
+START_TEST(a_reference_that_is_given)
+{
+    open_base();
+    for (int deliver = EVB_DELIVER_LOOP; deliver <= EVB_DELIVER_QUEUE; deliver++) {
+        evbus_sub *sub = sub_of(deliver, keep, NULL);
+        sub->enqueue = count_enqueued;
+        setup();
+        evbus_event *event = evbus_event_ref(event_of("t", 0));
+        bool kept = evb_sub_deliver(sub, event, LOCAL | EVB_GIVEN, evb_thread_self());
+        ck_assert_int_eq(kept, deliver != EVB_DELIVER_INLINE);
+        turn();
+        ck_assert_int_eq(atomic_load(&got_count), 1);
+        ck_assert_int_eq(atomic_load(&event->refs), kept ? 1 : 2);
+        evbus_event_unref(event);
+        if (!kept)
+            evbus_event_unref(event);
         end(sub);
     }
     close_base();
@@ -148,8 +172,8 @@ START_TEST(bounded_and_counted)
 {
     open_base();
     evbus_sub *sub = sub_of(EVB_DELIVER_LOOP, keep, NULL);
-    sub->ring.full = bounds[_i].full;
-    sub->ring.max_events = 6;
+    sub->fifo.full = bounds[_i].full;
+    sub->fifo.max_events = 6;
     for (uint64_t i = 0; i < 10; i++)
         deliver_local(sub, i);
     ck_assert_int_eq(evbus_sub_stat(sub, "queued"), 6);
@@ -360,6 +384,7 @@ int main(void)
     TCase *tests = unit_case(suite, "sub");
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_add_loop_test(tests, filter, 0, (int)EVB_COUNT(filters));
+    tcase_add_test(tests, a_reference_that_is_given);
     tcase_add_test(tests, inline_on_the_publishers_thread);
     tcase_add_test(tests, loop_in_order);
     tcase_add_loop_test(tests, bounded_and_counted, 0, (int)EVB_COUNT(bounds));
