@@ -282,7 +282,7 @@ static void on_pong(void *user)
 
 static void hang_up(struct evb_redis *redis)
 {
-    evb_dns_stop(&redis->dns);
+    evb_target_stop(&redis->target);
     evb_link_close(&redis->publisher);
     evb_link_close(&redis->subscriber);
     evb_subs_reset(&redis->subs);
@@ -329,8 +329,7 @@ static void lose(struct evb_redis *redis, int error, const char *why)
     bool first = was == EVB_REDIS_READY || redis->backoff.attempts == 0;
     evb_log(redis->log, first ? EVBUS_LOG_WARNING : EVBUS_LOG_INFO, "redis: %s (%s)", text,
             evbus_strerror(error));
-    if (was == EVB_REDIS_DIALING && redis->address_index + 1 < redis->address_count) {
-        redis->address_index++;
+    if (was == EVB_REDIS_DIALING && evb_target_next(&redis->target)) {
         dial(redis);
         return;
     }
@@ -339,7 +338,7 @@ static void lose(struct evb_redis *redis, int error, const char *why)
 
 static void dial(struct evb_redis *redis)
 {
-    const struct evb_address *address = &redis->addresses[redis->address_index];
+    const struct evb_address *address = evb_target_now(&redis->target);
     enter(redis, EVB_REDIS_DIALING, address->path ? address->path : address->host);
     arm(redis->timer, redis->set.connect_timeout_ms);
     int rc = evb_link_open(&redis->publisher, address);
@@ -349,19 +348,12 @@ static void dial(struct evb_redis *redis)
         lose(redis, rc, evbus_last_error());
 }
 
-static void on_resolved(const struct evb_address *addresses, int count, const char *why, void *user)
+static void on_found(const char *why, void *user)
 {
-    struct evb_redis *redis = user;
-    char text[200];
-    if (count == 0) {
-        snprintf(text, sizeof text, "cannot resolve %s: %s", redis->set.host, why);
-        lose(redis, EVBUS_ENOENT, text);
-        return;
-    }
-    memcpy(redis->addresses, addresses, (size_t)count * sizeof *addresses);
-    redis->address_count = count;
-    redis->address_index = 0;
-    dial(redis);
+    if (why)
+        lose(user, EVBUS_ENOENT, why);
+    else
+        dial(user);
 }
 
 void evb_redis_start(struct evb_redis *redis)
@@ -369,25 +361,17 @@ void evb_redis_start(struct evb_redis *redis)
     enum evb_redis_state state = state_of(redis);
     if (state != EVB_REDIS_OFF && state != EVB_REDIS_BACKOFF)
         return;
-    struct evb_address *first = &redis->addresses[0];
-    bool numeric = evb_dns_is_numeric(redis->set.host);
     event_del(redis->timer);
     atomic_store(&redis->retry_at_ms, 0);
-    *first = (struct evb_address){.port = redis->set.port};
-    redis->address_count = 1;
-    redis->address_index = 0;
-    if (redis->set.path[0])
-        first->path = redis->set.path;
-    else if (numeric)
-        snprintf(first->host, sizeof first->host, "%s", redis->set.host);
-    if (first->path || numeric) {
+    int rc = evb_target_find(&redis->target);
+    if (rc == 1) {
         dial(redis);
         return;
     }
     enter(redis, EVB_REDIS_RESOLVING, redis->set.host);
     arm(redis->timer, redis->set.connect_timeout_ms);
-    if (evb_dns_start(&redis->dns, redis->set.host, redis->set.port) != 0)
-        lose(redis, EVBUS_ENOMEM, evbus_last_error());
+    if (rc != 0)
+        lose(redis, rc, evbus_last_error());
 }
 
 void evb_redis_stop(struct evb_redis *redis)
@@ -461,7 +445,8 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
                   &subscriber_hooks, redis);
     evb_heart_init(&redis->heart, settings->inbox);
     evb_subs_init(&redis->subs, on_decided, on_pong, redis);
-    evb_dns_init(&redis->dns, loop, on_resolved, redis);
+    evb_target_init(&redis->target, loop, settings->host, settings->path, settings->port, on_found,
+                    redis);
     evb_backoff_init(&redis->backoff, settings->backoff_ms, settings->backoff_max_ms);
     redis->timer = event_new(loop->base, -1, 0, fire_on_timer, redis);
     redis->deadline = event_new(loop->base, -1, 0, fire_judge, redis);
@@ -477,7 +462,7 @@ void evb_redis_fini(struct evb_redis *redis)
     if (!redis->loop)
         return;
     struct event *timers[] = {redis->timer, redis->deadline, redis->pause, redis->expiry};
-    evb_dns_stop(&redis->dns);
+    evb_target_stop(&redis->target);
     evb_link_close(&redis->publisher);
     evb_link_close(&redis->subscriber);
     evb_subs_fini(&redis->subs);

@@ -10,12 +10,12 @@
 #define EVB_REDIS_H
 #include "backoff.h"
 #include "log.h"
-#include "redis_dns.h"
 #include "redis_heart.h"
 #include "redis_hello.h"
 #include "redis_outbox.h"
 #include "redis_state.h"
 #include "redis_subs.h"
+#include "redis_target.h"
 
 struct evb_redis;
 
@@ -58,10 +58,8 @@ struct evb_redis {
     struct evb_hello publisher_hello, subscriber_hello;
     struct evb_server server;
     struct evb_subs subs;
-    struct evb_dns dns;
+    struct evb_target target;
     struct evb_backoff backoff;
-    struct evb_address addresses[EVB_ADDRESSES];
-    int address_count, address_index;
     struct evb_heart heart;
     struct event *timer, *deadline, *pause, *expiry; /* owned */
     int64_t expiry_ms;                               /* monotonic: when `expiry` fires */
