@@ -8,7 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RETRY_PAUSE_MS = 100, EXPIRY_PAUSE_MS = 10 };
+enum {
+    RETRY_PAUSE_MS = 100,
+    EXPIRY_PAUSE_MS = 10,
+    AUTH_PAUSE_MS = 30000 /* a wrong password sent again and again locks accounts and fills logs */
+};
 
 static void dial(struct evb_redis *redis);
 static void lose(struct evb_redis *redis, int error, const char *why);
@@ -63,7 +67,7 @@ static bool pump(struct evb_redis *redis)
     uint64_t before = redis->outbox.written_count;
     struct evb_item *item = NULL;
     do {
-        if (!link->up || state_of(redis) != EVB_REDIS_READY)
+        if (link->stage != EVB_LINK_UP || state_of(redis) != EVB_REDIS_READY)
             return false;
         while (evb_link_backlog(link) < EVB_LINK_FULL && (item = evb_outbox_next(&redis->outbox)))
             evb_link_send(link, item->bytes, item->length);
@@ -239,13 +243,14 @@ static void link_up(struct evb_link *link, void *user)
 {
     struct evb_redis *redis = user;
     (void)link;
-    if (state_of(redis) != EVB_REDIS_DIALING || !redis->publisher.up || !redis->subscriber.up)
+    if (state_of(redis) != EVB_REDIS_DIALING || redis->publisher.stage != EVB_LINK_UP ||
+        redis->subscriber.stage != EVB_LINK_UP)
         return;
     enter(redis, EVB_REDIS_HANDSHAKE, "connected");
-    evb_hello_send(&redis->publisher_hello, &redis->publisher, &redis->set.login);
+    evb_hello_send(&redis->publisher_hello, &redis->publisher, &redis->login);
     evb_heart_hello(&redis->heart, redis->publisher_hello.left);
     if (state_of(redis) == EVB_REDIS_HANDSHAKE)
-        evb_hello_send(&redis->subscriber_hello, &redis->subscriber, &redis->set.login);
+        evb_hello_send(&redis->subscriber_hello, &redis->subscriber, &redis->login);
 }
 
 static void link_down(struct evb_link *link, int error, const char *why, void *user)
@@ -294,7 +299,7 @@ static void hang_up(struct evb_redis *redis)
     atomic_store(&redis->rtt_us, -1);
 }
 
-static void back_off(struct evb_redis *redis, const char *why)
+static void back_off(struct evb_redis *redis, int error, const char *why)
 {
     enter(redis, EVB_REDIS_BACKOFF, why);
     if (redis->set.max_retries >= 0 && redis->backoff.attempts >= redis->set.max_retries) {
@@ -306,6 +311,7 @@ static void back_off(struct evb_redis *redis, const char *why)
         return;
     }
     int64_t wait_ms = evb_backoff_next_ms(&redis->backoff);
+    wait_ms = error == EVBUS_EAUTH ? AUTH_PAUSE_MS : wait_ms;
     atomic_store(&redis->attempts, redis->backoff.attempts);
     atomic_store(&redis->retry_at_ms, evb_clock_mono_ms() + wait_ms);
     arm(redis->timer, wait_ms);
@@ -333,17 +339,28 @@ static void lose(struct evb_redis *redis, int error, const char *why)
         dial(redis);
         return;
     }
-    back_off(redis, text);
+    back_off(redis, error, text);
+}
+
+int evb_redis_load(struct evb_redis *redis)
+{
+    int rc = evb_login_load(&redis->login);
+    return rc == 0 ? evb_tls_load(&redis->tls, redis->log) : rc;
 }
 
 static void dial(struct evb_redis *redis)
 {
     const struct evb_address *address = evb_target_now(&redis->target);
+    const struct evb_tls *tls = redis->tls.set.enabled ? &redis->tls : NULL;
     enter(redis, EVB_REDIS_DIALING, address->path ? address->path : address->host);
     arm(redis->timer, redis->set.connect_timeout_ms);
-    int rc = evb_link_open(&redis->publisher, address);
+    int rc = evb_redis_load(redis);
     if (rc == 0)
-        rc = evb_link_open(&redis->subscriber, address);
+        rc = evb_login_check(&redis->login, address, tls != NULL, redis->log);
+    if (rc == 0)
+        rc = evb_link_open(&redis->publisher, address, tls);
+    if (rc == 0)
+        rc = evb_link_open(&redis->subscriber, address, tls);
     if (rc != 0)
         lose(redis, rc, evbus_last_error());
 }
@@ -363,14 +380,14 @@ void evb_redis_start(struct evb_redis *redis)
         return;
     event_del(redis->timer);
     atomic_store(&redis->retry_at_ms, 0);
-    int rc = evb_target_find(&redis->target);
-    if (rc == 1) {
-        dial(redis);
-        return;
+    if (!evb_target_is_known(&redis->target)) {
+        enter(redis, EVB_REDIS_RESOLVING, redis->set.host);
+        arm(redis->timer, redis->set.connect_timeout_ms);
     }
-    enter(redis, EVB_REDIS_RESOLVING, redis->set.host);
-    arm(redis->timer, redis->set.connect_timeout_ms);
-    if (rc != 0)
+    int rc = evb_target_find(&redis->target);
+    if (rc == 1)
+        dial(redis);
+    else if (rc != 0)
         lose(redis, rc, evbus_last_error());
 }
 
@@ -432,6 +449,8 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
                    const struct evb_redis_hooks *hooks, void *user)
 {
     redis->set = *settings;
+    redis->login = settings->login;
+    evb_tls_init(&redis->tls, &settings->tls);
     redis->loop = loop;
     redis->log = log;
     redis->metrics = metrics;
@@ -466,6 +485,8 @@ void evb_redis_fini(struct evb_redis *redis)
     evb_link_close(&redis->publisher);
     evb_link_close(&redis->subscriber);
     evb_subs_fini(&redis->subs);
+    evb_login_fini(&redis->login);
+    evb_tls_fini(&redis->tls);
     for (size_t i = 0; i < EVB_COUNT(timers); i++)
         if (timers[i])
             event_free(timers[i]);

@@ -26,11 +26,16 @@ void evb_target_init(struct evb_target *target, struct evb_loop *loop, const cha
     evb_dns_init(&target->dns, loop, on_resolved, target);
 }
 
+bool evb_target_is_known(const struct evb_target *target)
+{
+    return target->path[0] || evb_dns_is_numeric(target->host);
+}
+
 int evb_target_find(struct evb_target *target)
 {
     struct evb_address *first = &target->addresses[0];
     target->index = 0;
-    if (!target->path[0] && !evb_dns_is_numeric(target->host))
+    if (!evb_target_is_known(target))
         return evb_dns_start(&target->dns, target->host, target->port);
     *first = (struct evb_address){.port = target->port};
     if (target->path[0])

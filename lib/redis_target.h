@@ -22,7 +22,8 @@ struct evb_target {
 void evb_target_init(struct evb_target *target, struct evb_loop *loop, const char *host,
                      const char *path, int port, void (*found)(const char *why, void *user),
                      void *user);
-/* 1: evb_target_now() is there; 0: a lookup is under way, found() follows; or an error with its
+bool evb_target_is_known(const struct evb_target *target); /* needs no lookup */
+/* 1: evb_target_now() is there; 0: found() follows, or has come already; or an error with its
  * sentence. */
 int evb_target_find(struct evb_target *target);
 const struct evb_address *evb_target_now(const struct evb_target *target);
