@@ -15,22 +15,33 @@ PKG_CONFIG ?= pkg-config
 B := build
 
 # The version is written once, in evbus.h: 0xMMmmpp.
-VERSION := $(shell awk '/define EVBUS_VERSION_NUMBER/ { h = $$3; printf "%d.%d.%d", \
-	substr(h,3,2), substr(h,5,2), substr(h,7,2) }' include/evbus.h)
-SO := libevbus.so.0
+VERSION := $(shell sed -nE 's/^.define EVBUS_VERSION_NUMBER 0x(..)(..)(..)( .*)?$$/0x\1 0x\2 0x\3/p' \
+	include/evbus.h | xargs printf '%d.%d.%d')
+SONAME := libevbus.so.0
+SO := libevbus.so.$(VERSION)
 
 PKGS := hiredis_ssl hiredis libevent jansson openssl
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
-# Sanitizers have their own checks of these calls.
-HARDEN := $(if $(findstring sanitize,$(CPPFLAGS)),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
+# Hardening is what the compiler has nothing to say against, given the flags of whoever builds: fortification needs
+# optimization, and theirs counts. Asked once, when the first recipe needs it. Sanitizers have their own checks.
+takes = $(shell $(CC) $1 $(CPPFLAGS) $(CFLAGS) -include stdlib.h -x c -c /dev/null -o /dev/null 2>&1 | \
+	grep -q -e '$(patsubst -D%,%,$(firstword $(subst =, ,$1)))' || echo $1)
+HARDEN_ALL = $(or $(call takes,-D_FORTIFY_SOURCE=3),$(call takes,-D_FORTIFY_SOURCE=2)) \
+	$(foreach f,-fstack-protector-strong -fstack-clash-protection -fcf-protection -mbranch-protection=standard, \
+	$(call takes,$f))
+HARDEN = $(eval HARDEN := $(if $(findstring sanitize,$(CPPFLAGS) $(CFLAGS)),,$(HARDEN_ALL)))$(HARDEN)
 # Asked for when a recipe runs, not when make starts: `make deps demo` installs them in between.
 PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(PKGS))
 PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(PKGS))
 STD := -std=c11 -D_GNU_SOURCE -pthread
 LIB_CFLAGS = $(STD) $(WARN) $(HARDEN) -fPIC -fvisibility=hidden -Iinclude -iquote lib \
 	-DEVB_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS)
-LIB_LDFLAGS := -Wl,-z,defs -Wl,-z,relro -Wl,-z,now
+LINK := -Wl,--as-needed -Wl,-z,relro -Wl,-z,now
+# nodelete: the library's threads and thread-exit handlers outlive a dlclose().
+LIB_LINK := $(LINK) -Wl,-z,defs -Wl,-z,nodelete -shared -Wl,-soname,$(SONAME) \
+	-Wl,--version-script=lib/libevbus.map
+PROGRAM_LINK := $(LINK) -pie
 
 OBJ := $(SRC:%.c=$(B)/%.o)
 UNIT := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
@@ -71,24 +82,24 @@ $(B)/libevbus.a: $(OBJ)
 	$(AR) rcs $@ $^
 
 $(B)/$(SO): $(OBJ) lib/libevbus.map
-	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SO) -Wl,--version-script=lib/libevbus.map \
-	$(LIB_LDFLAGS) -o $@ $(OBJ) $(PKG_LIBS) -pthread
+	$(CC) $(CFLAGS) $(LIB_LINK) $(LDFLAGS) -o $@ $(OBJ) $(PKG_LIBS) -pthread
 
 $(B)/libevbus.so: $(B)/$(SO)
-	ln -sf $(SO) $@
+	ln -sf $(SO) $(B)/$(SONAME)
+	ln -sf $(SONAME) $@
 
 # Programs that use only the public header, as anybody's would.
-PROGRAM_CFLAGS = $(STD) $(WARN) $(HARDEN) -Iinclude $(CPPFLAGS) $(CFLAGS)
+PROGRAM_CFLAGS = $(STD) $(WARN) $(HARDEN) -fPIE -Iinclude $(CPPFLAGS) $(CFLAGS)
 
 $(B)/examples/%.o: examples/%.c | $(B)/deps.ok
 	@mkdir -p $(@D)
 	$(CC) $(PROGRAM_CFLAGS) $(shell $(PKG_CONFIG) --cflags jansson) -MMD -MP -c $< -o $@
 
 $(B)/evbus: $(TOOL_OBJ) $(B)/libevbus.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
+	$(CC) $(CFLAGS) $(PROGRAM_LINK) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
 
 $(EXAMPLES): $(B)/%: $(B)/examples/%.o $(B)/libevbus.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
+	$(CC) $(CFLAGS) $(PROGRAM_LINK) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
 
 demo: $(B)/evbus
 	@$(B)/evbus demo
