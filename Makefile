@@ -59,6 +59,9 @@ help:
 	@echo 'make check        all tests (a real redis-server is started by them)'
 	@echo 'make check-san    the tests under ASan+UBSan, then under TSan'
 	@echo 'make bench        ratios against peers in one run'
+	@echo 'make install      into PREFIX (/usr/local) under DESTDIR; LIBDIR, MANDIR, BINDIR, INCLUDEDIR, PKGCONFIGDIR,'
+	@echo '                  DOCDIR for other folders. Compiles nothing that is built.'
+	@echo 'make uninstall    removes what install put there; with the same settings'
 	@echo 'make clean        removes the build folder'
 
 deps:
@@ -104,6 +107,53 @@ $(EXAMPLES): $(B)/%: $(B)/examples/%.o $(B)/libevbus.a
 demo: $(B)/evbus
 	@$(B)/evbus demo
 
+# ---- installation ----
+# All of it stands in INSTALLED, which uninstall removes. A packager gives PREFIX, DESTDIR and, where libraries have
+# a folder of their own (/usr/lib/x86_64-linux-gnu, /usr/lib64), LIBDIR.
+INSTALL ?= install
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+INCLUDEDIR ?= $(PREFIX)/include
+LIBDIR ?= $(PREFIX)/lib
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/libevbus
+
+HEADERS := include/evbus.h include/evbus_libevent.h
+MAN := $(wildcard man/*.[1-9])
+MAN_SECTIONS := $(sort $(patsubst .%,%,$(suffix $(MAN))))
+INSTALLED = $(BINDIR)/evbus $(HEADERS:include/%=$(INCLUDEDIR)/%) \
+	$(addprefix $(LIBDIR)/,libevbus.a libevbus.so $(SONAME) $(SO)) $(PKGCONFIGDIR)/evbus.pc \
+	$(foreach n,$(MAN_SECTIONS),$(patsubst man/%,$(MANDIR)/man$n/%,$(filter %.$n,$(MAN)))) \
+	$(patsubst %,$(DOCDIR)/%,$(wildcard examples/*.c))
+
+# Folders go into evbus.pc, which no space survives; DESTDIR does not.
+REFUSE = $(foreach d,PREFIX BINDIR INCLUDEDIR LIBDIR PKGCONFIGDIR MANDIR DOCDIR, \
+	$(if $(or $(filter-out /%,$($d)),$(word 2,$($d))),$(error $d=$($d): give an absolute path without spaces)))
+under_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$1)
+to = '$(DESTDIR)$1'
+
+# mkdir, for `install -d` changes the mode of folders that are there.
+install: $(B)/libevbus.a $(B)/libevbus.so $(B)/evbus
+	$(REFUSE)umask 022 && mkdir -p $(foreach d,$(sort $(dir $(INSTALLED))),$(call to,$d))
+	$(INSTALL) -m 755 $(B)/evbus $(call to,$(BINDIR))
+	$(INSTALL) -m 644 $(HEADERS) $(call to,$(INCLUDEDIR))
+	$(INSTALL) -m 644 $(B)/libevbus.a $(call to,$(LIBDIR))
+	$(INSTALL) -m 755 $(B)/$(SO) $(call to,$(LIBDIR))
+	ln -sf $(SO) $(call to,$(LIBDIR)/$(SONAME))
+	ln -sf $(SONAME) $(call to,$(LIBDIR)/libevbus.so)
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|; s|@PKGS@|$(PKGS)|' \
+	-e 's|@INCLUDEDIR@|$(call under_prefix,$(INCLUDEDIR))|; s|@LIBDIR@|$(call under_prefix,$(LIBDIR))|' \
+	pkgconfig/evbus.pc.in >$(call to,$(PKGCONFIGDIR)/evbus.pc)
+	chmod 644 $(call to,$(PKGCONFIGDIR)/evbus.pc)
+	$(foreach n,$(MAN_SECTIONS),$(INSTALL) -m 644 $(filter %.$n,$(MAN)) $(call to,$(MANDIR)/man$n) &&) :
+	$(INSTALL) -m 644 $(wildcard examples/*.c) $(call to,$(DOCDIR)/examples)
+
+# Of folders, those that are libevbus's alone.
+uninstall:
+	$(REFUSE)rm -f $(foreach f,$(INSTALLED),$(call to,$f))
+	@rmdir $(call to,$(DOCDIR)/examples) $(call to,$(DOCDIR)) 2>/dev/null || :
+
 # ---- tests ----
 TEST_CFLAGS = $(STD) $(WARN) -Iinclude -iquote lib -iquote tests $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS) \
 	$(shell $(PKG_CONFIG) --cflags check)
@@ -141,7 +191,7 @@ san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES)
 include tests/bench/bench.mk
 
 .SECONDARY:
-.PHONY: all help deps demo check check-san check-structure san-tests bench clean
+.PHONY: all help deps demo install uninstall check check-san check-structure san-tests bench clean
 
 clean:
 	rm -rf $(B)
