@@ -168,11 +168,13 @@ $(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o $(HARNESS) $(B)
 
 TESTS := $(UNIT) $(INTEGRATION)
 
-check: all $(TESTS:%=$(B)/%)
-	@B=$(B) CC="$(CC)" CXX="$(CXX)" tests/run.sh structure $(TESTS)
+BUILT_WITH = B=$(B) CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" CPPFLAGS="$(CPPFLAGS)"
 
-check-structure: all
-	@B=$(B) CC="$(CC)" CXX="$(CXX)" tests/structure.sh
+check: all $(TESTS:%=$(B)/%)
+	@$(BUILT_WITH) tests/run.sh structure install $(TESTS)
+
+check-structure check-install: check-%: all
+	@$(BUILT_WITH) tests/$*.sh
 
 # Everything again, built with sanitizers: memory and undefined behaviour, then data races.
 check-san:
@@ -191,7 +193,7 @@ san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES)
 include tests/bench/bench.mk
 
 .SECONDARY:
-.PHONY: all help deps demo install uninstall check check-san check-structure san-tests bench clean
+.PHONY: all help deps demo install uninstall check check-san check-structure check-install san-tests bench clean
 
 clean:
 	rm -rf $(B)

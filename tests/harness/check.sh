@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # For the scripts among the tests: `check NAME COMMAND...` counts, `summary` ends the script.
 passed=0 failed=0
 
