@@ -94,7 +94,7 @@ $(B)/libevbus.so: $(B)/$(SO)
 # Programs that use only the public header, as anybody's would.
 PROGRAM_CFLAGS = $(STD) $(WARN) $(HARDEN) -fPIE -Iinclude $(CPPFLAGS) $(CFLAGS)
 
-$(B)/examples/%.o: examples/%.c | $(B)/deps.ok
+$(B)/examples/%.o: examples/%.c Makefile | $(B)/deps.ok
 	@mkdir -p $(@D)
 	$(CC) $(PROGRAM_CFLAGS) $(shell $(PKG_CONFIG) --cflags jansson) -MMD -MP -c $< -o $@
 
