@@ -120,11 +120,12 @@ MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/libevbus
 
 HEADERS := include/evbus.h include/evbus_libevent.h
-MAN := $(wildcard man/*.[1-9])
-MAN_SECTIONS := $(sort $(patsubst .%,%,$(suffix $(MAN))))
+# Pages may be built, too; make's own wildcard would not see those of this run.
+MAN = $(eval MAN := $(shell ls man/*.[1-9] $(B)/man/*.[1-9] 2>/dev/null))$(MAN)
+MAN_SECTIONS = $(sort $(patsubst .%,%,$(suffix $(MAN))))
 INSTALLED = $(BINDIR)/evbus $(HEADERS:include/%=$(INCLUDEDIR)/%) \
 	$(addprefix $(LIBDIR)/,libevbus.a libevbus.so $(SONAME) $(SO)) $(PKGCONFIGDIR)/evbus.pc \
-	$(foreach n,$(MAN_SECTIONS),$(patsubst man/%,$(MANDIR)/man$n/%,$(filter %.$n,$(MAN)))) \
+	$(foreach n,$(MAN_SECTIONS),$(addprefix $(MANDIR)/man$n/,$(notdir $(filter %.$n,$(MAN))))) \
 	$(patsubst %,$(DOCDIR)/%,$(wildcard examples/*.c))
 
 # Folders go into evbus.pc, which no space survives; DESTDIR does not.

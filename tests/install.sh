@@ -27,6 +27,7 @@ into_prefix() { make_only "$@" PREFIX="$prefix"; }
 same() { diff <(printf '%s\n' "$1") <(printf '%s\n' "$2"); }
 files() { (cd "$1" && find . ! -type d -printf '%P\n' | sort); }
 folders() { find "$1" -type d -printf '%P %m\n' | sort; }
+pages() { ls man/*.[1-9] "$B"/man/*.[1-9] 2>/dev/null; }
 built() { find "$B/lib" "$B/examples" "$B/evbus" "$B"/libevbus.* -printf '%p %T@ %s\n' | sort; }
 
 expected() { # expected LIBDIR, under a prefix
@@ -34,7 +35,7 @@ expected() { # expected LIBDIR, under a prefix
     {
         printf '%s\n' bin/evbus include/evbus.h include/evbus_libevent.h "$1/pkgconfig/evbus.pc" \
             "$1"/libevbus.{a,so,so.0,so."$version"}
-        for file in man/*.[1-9]; do echo "share/man/man${file##*.}/${file#man/}"; done
+        for file in $(pages); do echo "share/man/man${file##*.}/${file##*/}"; done
         for file in examples/*.c; do echo "share/doc/libevbus/$file"; done
     } | sort
 }
@@ -67,7 +68,7 @@ contents() {
     cmp "$B/libevbus.a" "$prefix/lib/libevbus.a" && cmp "$B/libevbus.so" "$prefix/lib/libevbus.so" &&
         cmp "$B/evbus" "$prefix/bin/evbus" || return
     for file in include/*.h; do cmp "$file" "$prefix/$file" || return; done
-    for file in man/*.[1-9]; do cmp "$file" "$prefix/share/man/man${file##*.}/${file#man/}" || return; done
+    for file in $(pages); do cmp "$file" "$prefix/share/man/man${file##*.}/${file##*/}" || return; done
     for file in examples/*.c; do cmp "$file" "$prefix/share/doc/libevbus/$file" || return; done
 }
 
@@ -93,10 +94,10 @@ refuses() { # refuses SETTING: with a sentence that names it, and nothing is wri
 # Another user than the one who built; the tree is not theirs to write in.
 read_only_tree() {
     local as=() before
+    shopt -s nullglob # there may be no page that is built
     mkdir "$tmp/tree" "$tmp/far" &&
         cp -a --parents Makefile include lib man pkgconfig examples tests/bench/bench.mk "$tmp/tree" &&
-        mkdir "$tmp/tree/build" && cp -a "$B"/{lib,examples,evbus,libevbus.*} "$tmp/tree/build" || return
-    touch "$tmp/tree/build/deps.ok"
+        mkdir "$tmp/tree/build" && cp -a "$B"/{lib,examples,evbus,libevbus.*,deps.ok,man*} "$tmp/tree/build" || return
     chmod -R a+rX,a-w "$tmp/tree" && chmod 777 "$tmp/far"
     before=$(find "$tmp/tree" -printf '%p %T@ %m\n' | sort)
     [ "$(id -u)" != 0 ] || as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
