@@ -73,7 +73,7 @@ AFTER_DEPS := $(filter deps,$(MAKECMDGOALS))
 
 $(B)/deps.ok: | $(AFTER_DEPS)
 	@$(PKG_CONFIG) --exists $(PKGS) && $(PKG_CONFIG) --atleast-version=1.1 hiredis || { \
-	echo 'libevbus needs hiredis >= 1.1 with hiredis_ssl, libevent, jansson and OpenSSL 3: run "make deps".' >&2; \
+	echo 'libevbus needs hiredis >= 1.1, libevent, jansson and OpenSSL 3: run "make deps".' >&2; \
 	exit 1; }
 	@mkdir -p $(B) && touch $@
 

@@ -134,7 +134,7 @@ builds() { # builds HOW SOURCE [PACKAGE...]: shared, static (all of it) or archi
     flags=$(PKG_CONFIG_PATH=$prefix/lib/pkgconfig pkg-config --cflags --libs "$@" evbus) || return
     case $how in
     static) compiler="$compiler -static" ;;
-    archive) flags="${flags/-levbus/-l:libevbus.a} $(pkg-config --libs hiredis_ssl hiredis libevent jansson openssl)" ;;
+    archive) flags="${flags/-levbus/-l:libevbus.a} $(pkg-config --libs hiredis libevent jansson openssl)" ;;
     esac
     # shellcheck disable=SC2086
     (cd "$tmp" && $compiler -Wall -Wextra -Wpedantic -Werror -pthread "$source" $flags -o "$program") || return
@@ -183,7 +183,7 @@ programs() {
 has_static_dependencies() {
     # shellcheck disable=SC2046
     echo 'int main(void) { return 0; }' | $CC -static -x c - -x none -o "$tmp/probe" \
-        $(pkg-config --static --libs hiredis_ssl hiredis libevent jansson openssl) 2>/dev/null
+        $(pkg-config --static --libs hiredis libevent jansson openssl) 2>/dev/null
 }
 
 # ---- how they are linked ----
@@ -193,7 +193,7 @@ has_not() { ! grep -E "$@"; }
 needed() { readelf -dW "$1" | sed -nE 's/.*\(NEEDED\).*\[(.*)\]/\1/p'; }
 
 needs() { # only what is meant, and that for a reason
-    local ours='libhiredis|libhiredis_ssl|libevent[-0-9.]*|libjansson|libssl|libcrypto'
+    local ours='libhiredis|libevent[-0-9.]*|libjansson|libssl|libcrypto'
     needed "$1" | has_not -v "^($ours|libc|libpthread|libdl|ld-linux[-_a-z0-9]*)\.so" &&
         has_not '^\s' < <(ldd -u "$1")
 }
