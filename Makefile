@@ -39,7 +39,7 @@ HARNESS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/harness/*.c))
 EXAMPLES := $(patsubst examples/%.c,$(B)/%,$(wildcard examples/*.c))
 TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard examples/evbus/*.c))
 
-all: $(B)/libevbus.a $(B)/libevbus.so $(if $(TOOL_OBJ),$(B)/evbus) $(EXAMPLES)
+all: $(B)/libevbus.a $(B)/libevbus.so $(if $(TOOL_OBJ),$(B)/evbus) $(EXAMPLES) $(B)/man.ok
 
 help:
 	@echo 'make              the library, the evbus tool, the examples'
@@ -92,6 +92,14 @@ $(EXAMPLES): $(B)/%: $(B)/examples/%.o $(B)/libevbus.a
 
 demo: $(B)/evbus
 	@$(B)/evbus demo
+
+# A link for each function that shares a page, so that man(1) finds it: to be installed beside man/*.3.
+$(B)/man.ok: $(wildcard man/*.3) Makefile
+	@rm -rf $(B)/man && mkdir -p $(B)/man
+	@awk -v to=$(B)/man/ '/^\.Sh/ { on = $$2 == "NAME" } \
+	on && $$1 == ".Nm" && FILENAME != "man/" $$2 ".3" { \
+		file = to $$2 ".3"; print ".so man3/" substr(FILENAME, 5) > file; close(file) }' $(filter %.3,$^)
+	@touch $@
 
 # ---- tests ----
 TEST_CFLAGS = $(STD) $(WARN) -Iinclude -iquote lib -iquote tests $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS) \
