@@ -116,7 +116,8 @@ $(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o $(HARNESS) $(B)
 TESTS := $(UNIT) $(INTEGRATION)
 
 check: all $(TESTS:%=$(B)/%)
-	@B=$(B) CC="$(CC)" CXX="$(CXX)" tests/run.sh structure $(TESTS)
+	@B=$(B) CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" LDFLAGS="$(LDFLAGS)" CPPFLAGS="$(CPPFLAGS)" \
+	tests/run.sh structure manual $(TESTS)
 
 check-structure: all
 	@B=$(B) CC="$(CC)" CXX="$(CXX)" tests/structure.sh
@@ -131,9 +132,10 @@ check-san:
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 TSAN := -fsanitize=thread
 
-san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES)
-	@B=$(B) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="exitcode=66 second_deadlock_stack=1 die_after_fork=0" \
-	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh $(TESTS)
+san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES) $(B)/man.ok
+	@B=$(B) CC="$(CC)" CFLAGS="$(CFLAGS)" LDFLAGS="$(LDFLAGS)" CPPFLAGS="$(CPPFLAGS)" \
+	ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="exitcode=66 second_deadlock_stack=1 die_after_fork=0" \
+	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh manual $(TESTS)
 
 include tests/bench/bench.mk
 
