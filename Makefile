@@ -3,10 +3,11 @@
 
 SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
        lib/match.c lib/backoff.c lib/json.c \
-       lib/option.c lib/url.c lib/config.c lib/config_load.c lib/event.c lib/event_set.c \
+       lib/option.c lib/url.c lib/config.c lib/config_load.c lib/config_dump.c lib/config_check.c lib/event.c lib/event_set.c \
        lib/codec_write.c lib/codec_scan.c lib/codec.c lib/seen.c lib/metrics.c \
        lib/thread.c lib/fifo.c lib/loop.c lib/wait.c lib/sub.c lib/queue.c lib/trie.c lib/snapshot.c lib/registry.c \
-       lib/redis_reply.c lib/redis_link.c lib/redis_dns.c lib/redis_hello.c lib/redis_subs.c \
+       lib/redis_reply.c lib/redis_tls.c lib/redis_link.c lib/redis_dns.c lib/redis_target.c lib/redis_login.c \
+       lib/redis_hello.c lib/redis_subs.c \
        lib/redis_heart.c lib/redis_item.c lib/redis_outbox.c lib/redis_state.c lib/redis.c \
        lib/bus.c lib/waiter.c lib/interest.c lib/handover.c lib/route.c lib/subscribe.c lib/report.c lib/close.c \
        lib/open.c lib/default.c
@@ -15,22 +16,33 @@ PKG_CONFIG ?= pkg-config
 B := build
 
 # The version is written once, in evbus.h: 0xMMmmpp.
-VERSION := $(shell awk '/define EVBUS_VERSION_NUMBER/ { h = $$3; printf "%d.%d.%d", \
-	substr(h,3,2), substr(h,5,2), substr(h,7,2) }' include/evbus.h)
-SO := libevbus.so.0
+VERSION := $(shell sed -nE 's/^.define EVBUS_VERSION_NUMBER 0x(..)(..)(..)( .*)?$$/0x\1 0x\2 0x\3/p' \
+	include/evbus.h | xargs printf '%d.%d.%d')
+SONAME := libevbus.so.0
+SO := libevbus.so.$(VERSION)
 
-PKGS := hiredis_ssl hiredis libevent jansson openssl
+PKGS := hiredis libevent jansson openssl
 CFLAGS ?= -O2 -g
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla
-# Sanitizers have their own checks of these calls.
-HARDEN := $(if $(findstring sanitize,$(CPPFLAGS)),,-D_FORTIFY_SOURCE=2 -fstack-protector-strong)
+# Hardening is what the compiler has nothing to say against, given the flags of whoever builds: fortification needs
+# optimization, and theirs counts. Asked once, when the first recipe needs it. Sanitizers have their own checks.
+takes = $(shell $(CC) $1 $(CPPFLAGS) $(CFLAGS) -include stdlib.h -x c -c /dev/null -o /dev/null 2>&1 | \
+	grep -q -e '$(patsubst -D%,%,$(firstword $(subst =, ,$1)))' || echo $1)
+HARDEN_ALL = $(or $(call takes,-D_FORTIFY_SOURCE=3),$(call takes,-D_FORTIFY_SOURCE=2)) \
+	$(foreach f,-fstack-protector-strong -fstack-clash-protection -fcf-protection -mbranch-protection=standard, \
+	$(call takes,$f))
+HARDEN = $(eval HARDEN := $(if $(findstring sanitize,$(CPPFLAGS) $(CFLAGS)),,$(HARDEN_ALL)))$(HARDEN)
 # Asked for when a recipe runs, not when make starts: `make deps demo` installs them in between.
 PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(PKGS))
 PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(PKGS))
 STD := -std=c11 -D_GNU_SOURCE -pthread
 LIB_CFLAGS = $(STD) $(WARN) $(HARDEN) -fPIC -fvisibility=hidden -Iinclude -iquote lib \
 	-DEVB_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS)
-LIB_LDFLAGS := -Wl,-z,defs -Wl,-z,relro -Wl,-z,now
+LINK := -Wl,--as-needed -Wl,-z,relro -Wl,-z,now
+# nodelete: the library's threads and thread-exit handlers outlive a dlclose().
+LIB_LINK := $(LINK) -Wl,-z,defs -Wl,-z,nodelete -shared -Wl,-soname,$(SONAME) \
+	-Wl,--version-script=lib/libevbus.map
+PROGRAM_LINK := $(LINK) -pie
 
 OBJ := $(SRC:%.c=$(B)/%.o)
 UNIT := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
@@ -48,6 +60,9 @@ help:
 	@echo 'make check        all tests (a real redis-server is started by them)'
 	@echo 'make check-san    the tests under ASan+UBSan, then under TSan'
 	@echo 'make bench        ratios against peers in one run'
+	@echo 'make install      into PREFIX (/usr/local) under DESTDIR; LIBDIR, MANDIR, BINDIR, INCLUDEDIR, PKGCONFIGDIR,'
+	@echo '                  DOCDIR for other folders. Compiles nothing that is built.'
+	@echo 'make uninstall    removes what install put there; with the same settings'
 	@echo 'make clean        removes the build folder'
 
 deps:
@@ -58,7 +73,7 @@ AFTER_DEPS := $(filter deps,$(MAKECMDGOALS))
 
 $(B)/deps.ok: | $(AFTER_DEPS)
 	@$(PKG_CONFIG) --exists $(PKGS) && $(PKG_CONFIG) --atleast-version=1.1 hiredis || { \
-	echo 'libevbus needs hiredis >= 1.1 with hiredis_ssl, libevent, jansson and OpenSSL 3: run "make deps".' >&2; \
+	echo 'libevbus needs hiredis >= 1.1, libevent, jansson and OpenSSL 3: run "make deps".' >&2; \
 	exit 1; }
 	@mkdir -p $(B) && touch $@
 
@@ -71,24 +86,24 @@ $(B)/libevbus.a: $(OBJ)
 	$(AR) rcs $@ $^
 
 $(B)/$(SO): $(OBJ) lib/libevbus.map
-	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(SO) -Wl,--version-script=lib/libevbus.map \
-	$(LIB_LDFLAGS) -o $@ $(OBJ) $(PKG_LIBS) -pthread
+	$(CC) $(CFLAGS) $(LIB_LINK) $(LDFLAGS) -o $@ $(OBJ) $(PKG_LIBS) -pthread
 
 $(B)/libevbus.so: $(B)/$(SO)
-	ln -sf $(SO) $@
+	ln -sf $(SO) $(B)/$(SONAME)
+	ln -sf $(SONAME) $@
 
 # Programs that use only the public header, as anybody's would.
-PROGRAM_CFLAGS = $(STD) $(WARN) $(HARDEN) -Iinclude $(CPPFLAGS) $(CFLAGS)
+PROGRAM_CFLAGS = $(STD) $(WARN) $(HARDEN) -fPIE -Iinclude $(CPPFLAGS) $(CFLAGS)
 
-$(B)/examples/%.o: examples/%.c | $(B)/deps.ok
+$(B)/examples/%.o: examples/%.c Makefile | $(B)/deps.ok
 	@mkdir -p $(@D)
 	$(CC) $(PROGRAM_CFLAGS) $(shell $(PKG_CONFIG) --cflags jansson) -MMD -MP -c $< -o $@
 
 $(B)/evbus: $(TOOL_OBJ) $(B)/libevbus.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
+	$(CC) $(CFLAGS) $(PROGRAM_LINK) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
 
 $(EXAMPLES): $(B)/%: $(B)/examples/%.o $(B)/libevbus.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
+	$(CC) $(CFLAGS) $(PROGRAM_LINK) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
 
 demo: $(B)/evbus
 	@$(B)/evbus demo
@@ -100,6 +115,54 @@ $(B)/man.ok: $(wildcard man/*.3) Makefile
 	on && $$1 == ".Nm" && FILENAME != "man/" $$2 ".3" { \
 		file = to $$2 ".3"; print ".so man3/" substr(FILENAME, 5) > file; close(file) }' $(filter %.3,$^)
 	@touch $@
+
+# ---- installation ----
+# All of it stands in INSTALLED, which uninstall removes. A packager gives PREFIX, DESTDIR and, where libraries have
+# a folder of their own (/usr/lib/x86_64-linux-gnu, /usr/lib64), LIBDIR.
+INSTALL ?= install
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+INCLUDEDIR ?= $(PREFIX)/include
+LIBDIR ?= $(PREFIX)/lib
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/libevbus
+
+HEADERS := include/evbus.h include/evbus_libevent.h
+# Pages may be built, too; make's own wildcard would not see those of this run.
+MAN = $(eval MAN := $(shell ls man/*.[1-9] $(B)/man/*.[1-9] 2>/dev/null))$(MAN)
+MAN_SECTIONS = $(sort $(patsubst .%,%,$(suffix $(MAN))))
+INSTALLED = $(BINDIR)/evbus $(HEADERS:include/%=$(INCLUDEDIR)/%) \
+	$(addprefix $(LIBDIR)/,libevbus.a libevbus.so $(SONAME) $(SO)) $(PKGCONFIGDIR)/evbus.pc \
+	$(foreach n,$(MAN_SECTIONS),$(addprefix $(MANDIR)/man$n/,$(notdir $(filter %.$n,$(MAN))))) \
+	$(patsubst %,$(DOCDIR)/%,$(wildcard examples/*.c))
+
+# Folders go into evbus.pc, which no space survives; DESTDIR does not.
+REFUSE = $(foreach d,PREFIX BINDIR INCLUDEDIR LIBDIR PKGCONFIGDIR MANDIR DOCDIR, \
+	$(if $(or $(filter-out /%,$($d)),$(word 2,$($d))),$(error $d=$($d): give an absolute path without spaces)))
+under_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$1)
+to = '$(DESTDIR)$1'
+
+# mkdir, for `install -d` changes the mode of folders that are there.
+install: $(B)/libevbus.a $(B)/libevbus.so $(B)/evbus $(B)/man.ok
+	$(REFUSE)umask 022 && mkdir -p $(foreach d,$(sort $(dir $(INSTALLED))),$(call to,$d))
+	$(INSTALL) -m 755 $(B)/evbus $(call to,$(BINDIR))
+	$(INSTALL) -m 644 $(HEADERS) $(call to,$(INCLUDEDIR))
+	$(INSTALL) -m 644 $(B)/libevbus.a $(call to,$(LIBDIR))
+	$(INSTALL) -m 755 $(B)/$(SO) $(call to,$(LIBDIR))
+	ln -sf $(SO) $(call to,$(LIBDIR)/$(SONAME))
+	ln -sf $(SONAME) $(call to,$(LIBDIR)/libevbus.so)
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|; s|@PKGS@|$(PKGS)|' \
+	-e 's|@INCLUDEDIR@|$(call under_prefix,$(INCLUDEDIR))|; s|@LIBDIR@|$(call under_prefix,$(LIBDIR))|' \
+	pkgconfig/evbus.pc.in >$(call to,$(PKGCONFIGDIR)/evbus.pc)
+	chmod 644 $(call to,$(PKGCONFIGDIR)/evbus.pc)
+	$(foreach n,$(MAN_SECTIONS),$(INSTALL) -m 644 $(filter %.$n,$(MAN)) $(call to,$(MANDIR)/man$n) &&) :
+	$(INSTALL) -m 644 $(wildcard examples/*.c) $(call to,$(DOCDIR)/examples)
+
+# Of folders, those that are libevbus's alone.
+uninstall:
+	$(REFUSE)rm -f $(foreach f,$(INSTALLED),$(call to,$f))
+	@rmdir $(call to,$(DOCDIR)/examples) $(call to,$(DOCDIR)) 2>/dev/null || :
 
 # ---- tests ----
 TEST_CFLAGS = $(STD) $(WARN) -Iinclude -iquote lib -iquote tests $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS) \
@@ -115,12 +178,13 @@ $(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o $(HARNESS) $(B)
 
 TESTS := $(UNIT) $(INTEGRATION)
 
-check: all $(TESTS:%=$(B)/%)
-	@B=$(B) CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" LDFLAGS="$(LDFLAGS)" CPPFLAGS="$(CPPFLAGS)" \
-	tests/run.sh structure manual $(TESTS)
+BUILT_WITH = B=$(B) CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" CPPFLAGS="$(CPPFLAGS)" LDFLAGS="$(LDFLAGS)"
 
-check-structure: all
-	@B=$(B) CC="$(CC)" CXX="$(CXX)" tests/structure.sh
+check: all $(TESTS:%=$(B)/%)
+	@$(BUILT_WITH) tests/run.sh structure install manual $(TESTS)
+
+check-structure check-install check-manual: check-%: all
+	@$(BUILT_WITH) tests/$*.sh
 
 # Everything again, built with sanitizers: memory and undefined behaviour, then data races.
 check-san:
@@ -133,14 +197,13 @@ ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 TSAN := -fsanitize=thread
 
 san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES) $(B)/man.ok
-	@B=$(B) CC="$(CC)" CFLAGS="$(CFLAGS)" LDFLAGS="$(LDFLAGS)" CPPFLAGS="$(CPPFLAGS)" \
-	ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="exitcode=66 second_deadlock_stack=1 die_after_fork=0" \
+	@$(BUILT_WITH) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="exitcode=66 second_deadlock_stack=1 die_after_fork=0" \
 	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh manual $(TESTS)
 
 include tests/bench/bench.mk
 
 .SECONDARY:
-.PHONY: all help deps demo check check-san check-structure san-tests bench clean
+.PHONY: all help deps demo install uninstall check check-san check-structure check-install check-manual san-tests bench clean
 
 clean:
 	rm -rf $(B)

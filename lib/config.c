@@ -148,11 +148,6 @@ static int number_assign(evbus_config *config, enum evb_cfg id, const char *labe
     int error = evb_value_check(label, &row->option, text, &number);
     if (error)
         return error;
-    if (id == EVB_CFG_TLS_ENABLED && number)
-        return evb_fail(EVBUS_ENOTSUP,
-                        "%s: this version has no TLS yet, and takes no plaintext for it; say no, "
-                        "and use a trusted network or a TLS tunnel",
-                        label);
     if (row->option.kind == EVB_VALUE_CHOICE) {
         size_t length;
         const char *choice = choice_name(row->option.choices, number, &length);
@@ -177,15 +172,20 @@ static int url_part(evbus_config *config, enum evb_cfg id, const struct evb_cfg_
                     const char *text, int64_t number)
 {
     char label[256], digits[24];
-    int rank = (int)source->layer * 2;
+    int rank = (int)source->layer * 2, said = config->values[id].rank;
 
-    if (config->values[id].rank > rank)
+    if (said > rank)
+        return 0;
+    /* redis:// takes TLS away from an address below, not from whoever asked for TLS by its name */
+    if (id == EVB_CFG_TLS_ENABLED && !text && said % 2)
         return 0;
     if (number >= 0)
         snprintf(digits, sizeof digits, "%lld", (long long)number);
     if (number >= 0 || !text)
         return value_store(config, id, rank, source->origin, number >= 0 ? digits : NULL, number);
     snprintf(label, sizeof label, "%s: the URL's %s", source->label, strchr(keys[id], '.') + 1);
+    if (rows[id].option.kind != EVB_VALUE_TEXT)
+        return number_assign(config, id, label, source->origin, rank, text);
     return text_assign(config, id, label, source->origin, rank, text);
 }
 
@@ -204,10 +204,14 @@ static int url_assign(evbus_config *config, const struct evb_cfg_source *source,
         const char *text;
         int64_t number;
     } parts[] = {
-        {EVB_CFG_REDIS_URL, url.shown, -1},         {EVB_CFG_REDIS_HOST, url.host, -1},
-        {EVB_CFG_REDIS_PORT, NULL, url.port},       {EVB_CFG_REDIS_DB, NULL, url.db},
-        {EVB_CFG_REDIS_PATH, url.path, -1},         {EVB_CFG_REDIS_USERNAME, url.username, -1},
+        {EVB_CFG_REDIS_URL, url.shown, -1},
+        {EVB_CFG_REDIS_HOST, url.host, -1},
+        {EVB_CFG_REDIS_PORT, NULL, url.port},
+        {EVB_CFG_REDIS_DB, NULL, url.db},
+        {EVB_CFG_REDIS_PATH, url.path, -1},
+        {EVB_CFG_REDIS_USERNAME, url.username, -1},
         {EVB_CFG_REDIS_PASSWORD, url.password, -1},
+        {EVB_CFG_TLS_ENABLED, url.tls ? "yes" : NULL, -1},
     };
     for (size_t i = 0; i < EVB_COUNT(parts) && !error; i++)
         error = url_part(config, parts[i].id, source, parts[i].text, parts[i].number);
@@ -258,12 +262,20 @@ void evb_config_replace(evbus_config *config, evbus_config *draft)
     evbus_config_free(draft);
 }
 
-/* A socket's path and a host exclude each other; the one said in the higher layer counts. */
+/* The first excludes the second; the one said in the higher layer counts. */
+static const struct {
+    enum evb_cfg id, other;
+} rivals[] = {{EVB_CFG_REDIS_PATH, EVB_CFG_REDIS_HOST},
+              {EVB_CFG_REDIS_PASSWORD_FILE, EVB_CFG_REDIS_PASSWORD}};
+
 static bool counts(const evbus_config *config, enum evb_cfg id)
 {
-    const struct value *value = &config->values[id], *host = &config->values[EVB_CFG_REDIS_HOST];
-
-    return value->given && !(id == EVB_CFG_REDIS_PATH && host->given && host->rank > value->rank);
+    for (size_t i = 0; i < EVB_COUNT(rivals); i++) {
+        const struct value *other = &config->values[rivals[i].other];
+        if (rivals[i].id == id && other->given && other->rank > config->values[id].rank)
+            return false;
+    }
+    return config->values[id].given;
 }
 
 static bool is_ignored(enum evb_cfg id)
@@ -404,6 +416,18 @@ int evbus_config_set(evbus_config *config, const char *key, const char *value)
     return error;
 }
 
+const char *evb_config_origin(const evbus_config *config, enum evb_cfg id)
+{
+    const char *origin = config->values[id].origin;
+
+    return origin ? origin : "default";
+}
+
+int evb_config_layer(const evbus_config *config, enum evb_cfg id)
+{
+    return config->values[id].rank / 2;
+}
+
 static const char *public_text(const evbus_config *config, enum evb_cfg id)
 {
     const char *text = evb_config_text(config, id);
@@ -421,42 +445,6 @@ const char *evbus_config_get(const evbus_config *config, const char *key)
     }
     id = evb_config_find("", key);
     return id < 0 ? NULL : public_text(config, (enum evb_cfg)id);
-}
-
-/* As a settings file would need it. */
-static char *dump_value(const char *text)
-{
-    size_t length = strlen(text);
-    bool plain = !length || (text[0] != '\'' && text[0] != '#' && text[0] != ' ' &&
-                             text[length - 1] != ' ' && !strstr(text, " #"));
-
-    return plain ? evb_strdup(text) : evbus_quote(text);
-}
-
-char *evbus_config_dump(const evbus_config *config)
-{
-    struct evb_buf out;
-
-    if (!config) {
-        evb_fail(EVBUS_EINVAL, "evbus_config_dump: config is NULL");
-        return NULL;
-    }
-    evb_buf_init(&out);
-    for (int i = 0; i < EVB_CFG_COUNT; i++) {
-        const char *origin = config->values[i].origin;
-        char *value = dump_value(public_text(config, (enum evb_cfg)i));
-
-        evb_buf_printf(&out, "%-22s = %-24s  # ", keys[i], value ? value : "");
-        for (const char *p = origin ? origin : "default"; *p; p++)
-            evb_buf_char(&out, (unsigned char)*p < 0x20 ? '?' : *p);
-        evb_buf_char(&out, '\n');
-        out.failed |= !value;
-        evb_free(value);
-    }
-    char *text = evb_buf_take(&out);
-    if (!text)
-        evb_fail_memory();
-    return text;
 }
 
 int evbus_config_count(void)

@@ -22,7 +22,11 @@ enum { EVB_FULL_DROP_OLDEST, EVB_FULL_DROP_NEWEST, EVB_FULL_REJECT, EVB_FULL_OFF
 const char *evb_config_text(const evbus_config *config, enum evb_cfg id);
 int64_t evb_config_number(const evbus_config *config, enum evb_cfg id);
 bool evb_config_is_set(const evbus_config *config,
-                       enum evb_cfg id);                 /* by anyone, not the default */
+                       enum evb_cfg id); /* by anyone, not the default */
+const char *evb_config_origin(const evbus_config *config, enum evb_cfg id); /* "default", "set" */
+int evb_config_layer(const evbus_config *config, enum evb_cfg id); /* EVB_LAYER_*; 0: nobody's */
+/* Do the settings fit together? 0, or EVBUS_EINVAL with a sentence. */
+int evb_config_check(const evbus_config *config);
 bool evb_config_wants_redis(const evbus_config *config); /* bus.mode resolved: any redis.* set */
 /* key.prefix stands behind channel.prefix's default: the resolved prefix of channels; caller frees
  */

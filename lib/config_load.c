@@ -75,8 +75,9 @@ static int env_load(evbus_config *draft, const struct env_layer *layer)
             if (error)
                 return error;
             /* of two variables about TLS a "no" must not hide a "yes" */
-            value =
-                id == EVB_CFG_TLS_ENABLED ? env_by_alias(id, layer->prefix, &alias, name) : NULL;
+            value = id == EVB_CFG_TLS_ENABLED && !evb_config_number(draft, id)
+                        ? env_by_alias(id, layer->prefix, &alias, name)
+                        : NULL;
         }
     }
     return 0;

@@ -15,7 +15,7 @@ X(KEY_PREFIX, "key.prefix", TEXT, NULL, 0, 128, "evbus:", false, "",
   "begins every key and channel of the library")
 
 X(REDIS_URL, "redis.url", TEXT, NULL, 0, 4096, "", false, "REDIS_URL",
-  "redis://[user[:password]@]host[:port][/db] or unix://[user:password@]/path[?db=n]; a whole "
+  "redis[s]://[user[:password]@]host[:port][/db] or unix://[user:password@]/path[?db=n]; a whole "
   "address: what it leaves out is the default, not a lower layer's")
 X(REDIS_HOST, "redis.host", TEXT, NULL, 1, 255, "127.0.0.1", false, "REDIS_HOST",
   "name or address of the server")
@@ -29,7 +29,7 @@ X(REDIS_USERNAME, "redis.username", TEXT, NULL, 0, 1024, "", false, "REDIS_USERN
 X(REDIS_PASSWORD, "redis.password", TEXT, NULL, 0, 65535, "", true, "REDIS_PASSWORD REDISCLI_AUTH",
   "password; empty is none")
 X(REDIS_CONNECT_TIMEOUT, "redis.connect.timeout", DURATION, NULL, 1, 3600000, "5s", false, "",
-  "longest time for connecting and logging in")
+  "longest time for connecting, TLS and logging in")
 X(REDIS_PING_INTERVAL, "redis.ping.interval", DURATION, NULL, 1, 3600000, "5s", false, "",
   "how often a link is probed")
 X(REDIS_PING_TIMEOUT, "redis.ping.timeout", DURATION, NULL, 1, 3600000, "2s", false, "",
@@ -38,8 +38,28 @@ X(REDIS_POOL_SIZE, "redis.pool.size", INT, NULL, 0, 1000000, "0", false, "",
   "redis.pool.size" EVB_NO_EFFECT "one pipelined connection keeps the order of events")
 X(REDIS_MAX_RETRIES, "redis.max.retries", INT, NULL, -1, 1000000, "0", false, "",
   "redis.max.retries" EVB_NO_EFFECT "the outbox sends again what an outage held up")
+X(REDIS_PASSWORD_FILE, "redis.password.file", TEXT, NULL, 0, 4096, "", false, "REDIS_PASSWORD_FILE",
+  "file that holds the password; read again at each connect")
+X(AUTH_PLAINTEXT, "auth.plaintext", BOOL, NULL, 0, 0, "yes", false, "",
+  "no: the password never goes to another host without TLS; yes: it does, with a warning")
+
 X(TLS_ENABLED, "tls.enabled", BOOL, NULL, 0, 0, "no", false, "REDIS_SSL REDIS_TLS",
-  "must be no: this version has no TLS yet, and never takes plaintext for it")
+  "TLS to Redis; rediss:// says it too")
+X(TLS_CA_FILE, "tls.ca.file", TEXT, NULL, 0, 4096, "", false, "REDIS_TLS_CA",
+  "trusted certificates (PEM); with tls.ca.dir empty too: the system's")
+X(TLS_CA_DIR, "tls.ca.dir", TEXT, NULL, 0, 4096, "", false, "",
+  "directory of trusted certificates, named as openssl rehash does")
+X(TLS_CERT_FILE, "tls.cert.file", TEXT, NULL, 0, 4096, "", false, "",
+  "own certificate with its chain (PEM), for servers that ask for one")
+X(TLS_KEY_FILE, "tls.key.file", TEXT, NULL, 0, 4096, "", false, "",
+  "its private key (PEM, without passphrase); empty: in tls.cert.file")
+X(TLS_VERIFY, "tls.verify", CHOICE, "full|ca|none", 0, 0, "full", false, "",
+  "full: chain and name; ca: chain alone; none: nothing, so that anybody on the way can take "
+  "the server's place")
+X(TLS_SERVER_NAME, "tls.server.name", TEXT, NULL, 0, 255, "", false, "",
+  "the name that the certificate must bear; empty: redis.host")
+X(TLS_MIN_VERSION, "tls.min.version", CHOICE, "1.2|1.3", 0, 0, "1.2", false, "",
+  "oldest version of TLS that is spoken")
 
 X(RECONNECT_BACKOFF, "reconnect.backoff", DURATION, NULL, 1, 3600000, "100ms", false, "",
   "first wait between attempts; doubles, with full jitter")

@@ -139,16 +139,43 @@ static int64_t number(const struct evbus *bus, enum evb_cfg id)
     return evb_config_number(bus->config, id);
 }
 
+static const char *text(const struct evbus *bus, enum evb_cfg id)
+{
+    return evb_config_text(bus->config, id);
+}
+
+static struct evb_login login_settings(const struct evbus *bus)
+{
+    return (struct evb_login){.username = text(bus, EVB_CFG_REDIS_USERNAME),
+                              .password = text(bus, EVB_CFG_REDIS_PASSWORD),
+                              .password_file = text(bus, EVB_CFG_REDIS_PASSWORD_FILE),
+                              .client_name = bus->source,
+                              .database = (int)number(bus, EVB_CFG_REDIS_DB),
+                              .plaintext = number(bus, EVB_CFG_AUTH_PLAINTEXT)};
+}
+
+static struct evb_tls_settings tls_settings(const struct evbus *bus)
+{
+    const char *name = text(bus, EVB_CFG_TLS_SERVER_NAME), *key = text(bus, EVB_CFG_TLS_KEY_FILE);
+    const char *cert = text(bus, EVB_CFG_TLS_CERT_FILE);
+    return (struct evb_tls_settings){.enabled = number(bus, EVB_CFG_TLS_ENABLED),
+                                     .verify = (int)number(bus, EVB_CFG_TLS_VERIFY),
+                                     .min_version = (int)number(bus, EVB_CFG_TLS_MIN_VERSION),
+                                     .ca_file = text(bus, EVB_CFG_TLS_CA_FILE),
+                                     .ca_dir = text(bus, EVB_CFG_TLS_CA_DIR),
+                                     .cert_file = cert,
+                                     .key_file = key[0] ? key : cert,
+                                     .server_name = name[0] ? name : text(bus, EVB_CFG_REDIS_HOST)};
+}
+
 static int open_redis(struct evbus *bus)
 {
-    const evbus_config *config = bus->config;
     size_t frame = bus->max_data * 8;
-    struct evb_redis_settings set = {.host = evb_config_text(config, EVB_CFG_REDIS_HOST),
-                                     .path = evb_config_text(config, EVB_CFG_REDIS_PATH),
+    struct evb_redis_settings set = {.host = text(bus, EVB_CFG_REDIS_HOST),
+                                     .path = text(bus, EVB_CFG_REDIS_PATH),
                                      .port = (int)number(bus, EVB_CFG_REDIS_PORT),
-                                     .login = {evb_config_text(config, EVB_CFG_REDIS_USERNAME),
-                                               evb_config_text(config, EVB_CFG_REDIS_PASSWORD),
-                                               bus->source, (int)number(bus, EVB_CFG_REDIS_DB)},
+                                     .login = login_settings(bus),
+                                     .tls = tls_settings(bus),
                                      .inbox = bus->inbox,
                                      .connect_timeout_ms =
                                          number(bus, EVB_CFG_REDIS_CONNECT_TIMEOUT),
@@ -164,8 +191,9 @@ static int open_redis(struct evbus *bus)
     outbox->max_age_ms = number(bus, EVB_CFG_OUTBOX_AGE);
     outbox->full = (int)number(bus, EVB_CFG_OUTBOX_FULL);
     outbox->may_resend = number(bus, EVB_CFG_PUBLISH_RESEND);
-    return evb_redis_init(&bus->redis, &set, &bus->loop, &bus->log, &bus->metrics, &redis_hooks,
-                          bus);
+    int rc =
+        evb_redis_init(&bus->redis, &set, &bus->loop, &bus->log, &bus->metrics, &redis_hooks, bus);
+    return rc == 0 && bus->wants_redis ? evb_redis_load(&bus->redis) : rc;
 }
 
 static int read_settings(struct evbus *bus, const evbus_config *config)
@@ -174,6 +202,9 @@ static int read_settings(struct evbus *bus, const evbus_config *config)
     bus->config = evb_config_copy(config);
     if (!bus->config)
         return EVBUS_ENOMEM;
+    int rc = evb_config_check(bus->config);
+    if (rc != 0)
+        return rc;
     evb_rand_bytes(&node, sizeof node);
     snprintf(bus->node, sizeof bus->node, "%016llx", (unsigned long long)node);
     bus->source = evb_config_text(bus->config, EVB_CFG_BUS_NAME);

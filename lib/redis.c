@@ -8,7 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RETRY_PAUSE_MS = 100, EXPIRY_PAUSE_MS = 10 };
+enum {
+    RETRY_PAUSE_MS = 100,
+    EXPIRY_PAUSE_MS = 10,
+    AUTH_PAUSE_MS = 30000 /* a wrong password sent again and again locks accounts and fills logs */
+};
 
 static void dial(struct evb_redis *redis);
 static void lose(struct evb_redis *redis, int error, const char *why);
@@ -63,7 +67,7 @@ static bool pump(struct evb_redis *redis)
     uint64_t before = redis->outbox.written_count;
     struct evb_item *item = NULL;
     do {
-        if (!link->up || state_of(redis) != EVB_REDIS_READY)
+        if (link->stage != EVB_LINK_UP || state_of(redis) != EVB_REDIS_READY)
             return false;
         while (evb_link_backlog(link) < EVB_LINK_FULL && (item = evb_outbox_next(&redis->outbox)))
             evb_link_send(link, item->bytes, item->length);
@@ -239,13 +243,14 @@ static void link_up(struct evb_link *link, void *user)
 {
     struct evb_redis *redis = user;
     (void)link;
-    if (state_of(redis) != EVB_REDIS_DIALING || !redis->publisher.up || !redis->subscriber.up)
+    if (state_of(redis) != EVB_REDIS_DIALING || redis->publisher.stage != EVB_LINK_UP ||
+        redis->subscriber.stage != EVB_LINK_UP)
         return;
     enter(redis, EVB_REDIS_HANDSHAKE, "connected");
-    evb_hello_send(&redis->publisher_hello, &redis->publisher, &redis->set.login);
+    evb_hello_send(&redis->publisher_hello, &redis->publisher, &redis->login);
     evb_heart_hello(&redis->heart, redis->publisher_hello.left);
     if (state_of(redis) == EVB_REDIS_HANDSHAKE)
-        evb_hello_send(&redis->subscriber_hello, &redis->subscriber, &redis->set.login);
+        evb_hello_send(&redis->subscriber_hello, &redis->subscriber, &redis->login);
 }
 
 static void link_down(struct evb_link *link, int error, const char *why, void *user)
@@ -282,7 +287,7 @@ static void on_pong(void *user)
 
 static void hang_up(struct evb_redis *redis)
 {
-    evb_dns_stop(&redis->dns);
+    evb_target_stop(&redis->target);
     evb_link_close(&redis->publisher);
     evb_link_close(&redis->subscriber);
     evb_subs_reset(&redis->subs);
@@ -294,7 +299,7 @@ static void hang_up(struct evb_redis *redis)
     atomic_store(&redis->rtt_us, -1);
 }
 
-static void back_off(struct evb_redis *redis, const char *why)
+static void back_off(struct evb_redis *redis, int error, const char *why)
 {
     enter(redis, EVB_REDIS_BACKOFF, why);
     if (redis->set.max_retries >= 0 && redis->backoff.attempts >= redis->set.max_retries) {
@@ -306,6 +311,7 @@ static void back_off(struct evb_redis *redis, const char *why)
         return;
     }
     int64_t wait_ms = evb_backoff_next_ms(&redis->backoff);
+    wait_ms = error == EVBUS_EAUTH ? AUTH_PAUSE_MS : wait_ms;
     atomic_store(&redis->attempts, redis->backoff.attempts);
     atomic_store(&redis->retry_at_ms, evb_clock_mono_ms() + wait_ms);
     arm(redis->timer, wait_ms);
@@ -329,39 +335,42 @@ static void lose(struct evb_redis *redis, int error, const char *why)
     bool first = was == EVB_REDIS_READY || redis->backoff.attempts == 0;
     evb_log(redis->log, first ? EVBUS_LOG_WARNING : EVBUS_LOG_INFO, "redis: %s (%s)", text,
             evbus_strerror(error));
-    if (was == EVB_REDIS_DIALING && redis->address_index + 1 < redis->address_count) {
-        redis->address_index++;
+    if (was == EVB_REDIS_DIALING && evb_target_next(&redis->target)) {
         dial(redis);
         return;
     }
-    back_off(redis, text);
+    back_off(redis, error, text);
+}
+
+int evb_redis_load(struct evb_redis *redis)
+{
+    int rc = evb_login_load(&redis->login);
+    return rc == 0 ? evb_tls_load(&redis->tls, redis->log) : rc;
 }
 
 static void dial(struct evb_redis *redis)
 {
-    const struct evb_address *address = &redis->addresses[redis->address_index];
+    const struct evb_address *address = evb_target_now(&redis->target);
+    const struct evb_tls *tls = redis->tls.set.enabled ? &redis->tls : NULL;
     enter(redis, EVB_REDIS_DIALING, address->path ? address->path : address->host);
     arm(redis->timer, redis->set.connect_timeout_ms);
-    int rc = evb_link_open(&redis->publisher, address);
+    int rc = evb_redis_load(redis);
     if (rc == 0)
-        rc = evb_link_open(&redis->subscriber, address);
+        rc = evb_login_check(&redis->login, address, tls != NULL, redis->log);
+    if (rc == 0)
+        rc = evb_link_open(&redis->publisher, address, tls);
+    if (rc == 0)
+        rc = evb_link_open(&redis->subscriber, address, tls);
     if (rc != 0)
         lose(redis, rc, evbus_last_error());
 }
 
-static void on_resolved(const struct evb_address *addresses, int count, const char *why, void *user)
+static void on_found(const char *why, void *user)
 {
-    struct evb_redis *redis = user;
-    char text[200];
-    if (count == 0) {
-        snprintf(text, sizeof text, "cannot resolve %s: %s", redis->set.host, why);
-        lose(redis, EVBUS_ENOENT, text);
-        return;
-    }
-    memcpy(redis->addresses, addresses, (size_t)count * sizeof *addresses);
-    redis->address_count = count;
-    redis->address_index = 0;
-    dial(redis);
+    if (why)
+        lose(user, EVBUS_ENOENT, why);
+    else
+        dial(user);
 }
 
 void evb_redis_start(struct evb_redis *redis)
@@ -369,25 +378,17 @@ void evb_redis_start(struct evb_redis *redis)
     enum evb_redis_state state = state_of(redis);
     if (state != EVB_REDIS_OFF && state != EVB_REDIS_BACKOFF)
         return;
-    struct evb_address *first = &redis->addresses[0];
-    bool numeric = evb_dns_is_numeric(redis->set.host);
     event_del(redis->timer);
     atomic_store(&redis->retry_at_ms, 0);
-    *first = (struct evb_address){.port = redis->set.port};
-    redis->address_count = 1;
-    redis->address_index = 0;
-    if (redis->set.path[0])
-        first->path = redis->set.path;
-    else if (numeric)
-        snprintf(first->host, sizeof first->host, "%s", redis->set.host);
-    if (first->path || numeric) {
-        dial(redis);
-        return;
+    if (!evb_target_is_known(&redis->target)) {
+        enter(redis, EVB_REDIS_RESOLVING, redis->set.host);
+        arm(redis->timer, redis->set.connect_timeout_ms);
     }
-    enter(redis, EVB_REDIS_RESOLVING, redis->set.host);
-    arm(redis->timer, redis->set.connect_timeout_ms);
-    if (evb_dns_start(&redis->dns, redis->set.host, redis->set.port) != 0)
-        lose(redis, EVBUS_ENOMEM, evbus_last_error());
+    int rc = evb_target_find(&redis->target);
+    if (rc == 1)
+        dial(redis);
+    else if (rc != 0)
+        lose(redis, rc, evbus_last_error());
 }
 
 void evb_redis_stop(struct evb_redis *redis)
@@ -448,6 +449,8 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
                    const struct evb_redis_hooks *hooks, void *user)
 {
     redis->set = *settings;
+    redis->login = settings->login;
+    evb_tls_init(&redis->tls, &settings->tls);
     redis->loop = loop;
     redis->log = log;
     redis->metrics = metrics;
@@ -461,7 +464,8 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
                   &subscriber_hooks, redis);
     evb_heart_init(&redis->heart, settings->inbox);
     evb_subs_init(&redis->subs, on_decided, on_pong, redis);
-    evb_dns_init(&redis->dns, loop, on_resolved, redis);
+    evb_target_init(&redis->target, loop, settings->host, settings->path, settings->port, on_found,
+                    redis);
     evb_backoff_init(&redis->backoff, settings->backoff_ms, settings->backoff_max_ms);
     redis->timer = event_new(loop->base, -1, 0, fire_on_timer, redis);
     redis->deadline = event_new(loop->base, -1, 0, fire_judge, redis);
@@ -477,10 +481,12 @@ void evb_redis_fini(struct evb_redis *redis)
     if (!redis->loop)
         return;
     struct event *timers[] = {redis->timer, redis->deadline, redis->pause, redis->expiry};
-    evb_dns_stop(&redis->dns);
+    evb_target_stop(&redis->target);
     evb_link_close(&redis->publisher);
     evb_link_close(&redis->subscriber);
     evb_subs_fini(&redis->subs);
+    evb_login_fini(&redis->login);
+    evb_tls_fini(&redis->tls);
     for (size_t i = 0; i < EVB_COUNT(timers); i++)
         if (timers[i])
             event_free(timers[i]);

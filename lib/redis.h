@@ -10,12 +10,12 @@
 #define EVB_REDIS_H
 #include "backoff.h"
 #include "log.h"
-#include "redis_dns.h"
 #include "redis_heart.h"
 #include "redis_hello.h"
 #include "redis_outbox.h"
 #include "redis_state.h"
 #include "redis_subs.h"
+#include "redis_target.h"
 
 struct evb_redis;
 
@@ -23,6 +23,7 @@ struct evb_redis_settings { /* borrowed texts live as long as the shard */
     const char *host, *path;
     int port;
     struct evb_login login;
+    struct evb_tls_settings tls;
     const char *inbox; /* this node's own channel: fences come back on it */
     int64_t connect_timeout_ms, ping_interval_ms, ping_timeout_ms;
     int64_t backoff_ms, backoff_max_ms, max_retries; /* -1: for ever */
@@ -58,10 +59,10 @@ struct evb_redis {
     struct evb_hello publisher_hello, subscriber_hello;
     struct evb_server server;
     struct evb_subs subs;
-    struct evb_dns dns;
+    struct evb_target target;
+    struct evb_login login;
+    struct evb_tls tls;
     struct evb_backoff backoff;
-    struct evb_address addresses[EVB_ADDRESSES];
-    int address_count, address_index;
     struct evb_heart heart;
     struct event *timer, *deadline, *pause, *expiry; /* owned */
     int64_t expiry_ms;                               /* monotonic: when `expiry` fires */
@@ -73,6 +74,9 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
                    struct evb_loop *loop, struct evb_log *log, struct evb_metrics *metrics,
                    const struct evb_redis_hooks *hooks, void *user);
 void evb_redis_fini(struct evb_redis *redis);
+/* Reads password and certificates; so does every attempt. Before the first one it tells a wrong
+ * path at once: 0, or an error with a sentence. */
+int evb_redis_load(struct evb_redis *redis);
 void evb_redis_start(struct evb_redis *redis); /* from OFF or BACKOFF: try now */
 void evb_redis_stop(struct evb_redis *redis);  /* closes both; the outbox keeps what it has */
 void evb_redis_drop(struct evb_redis *redis);  /* in a forked child */

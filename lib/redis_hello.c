@@ -8,8 +8,9 @@
 void evb_hello_send(struct evb_hello *hello, struct evb_link *link, const struct evb_login *login)
 {
     const char *user = login->username[0] ? login->username : "default";
-    bool sign_in = login->password[0] || login->username[0];
-    const char *words[] = {"HELLO", "2", sign_in ? "AUTH" : NULL, user, login->password, NULL};
+    const char *password = evb_login_password(login);
+    bool sign_in = password[0] || login->username[0];
+    const char *words[] = {"HELLO", "2", sign_in ? "AUTH" : NULL, user, password, NULL};
     const char *name[] = {"CLIENT", "SETNAME", login->client_name, NULL};
     char database[16];
     const char *select[] = {"SELECT", database, NULL};

@@ -4,12 +4,7 @@
  */
 #ifndef EVB_REDIS_HELLO_H
 #define EVB_REDIS_HELLO_H
-#include "redis_link.h"
-
-struct evb_login { /* borrowed texts; "" for none */
-    const char *username, *password, *client_name;
-    int database;
-};
+#include "redis_login.h"
 
 struct evb_server {
     char version[32];

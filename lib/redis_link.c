@@ -17,6 +17,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define TLS_PORT " (does this port speak TLS? Then use rediss:// or tls.enabled)"
+
 enum { READS_A_TURN = 16 }; /* of 16 KiB each; then others have their turn */
 
 void evb_link_init(struct evb_link *link, struct evb_loop *loop, struct evb_metrics *metrics,
@@ -47,8 +49,10 @@ static ssize_t write_quietly(redisContext *context)
 void evb_link_close(struct evb_link *link)
 {
     link->epoch++;
-    link->up = false;
-    link->writable_added = false;
+    if (link->stage == EVB_LINK_UP && link->secured)
+        evb_tls_bye(link->context);
+    link->stage = EVB_LINK_CLOSED;
+    link->secured = link->writable_added = link->heard = false;
     if (link->readable)
         event_free(link->readable);
     if (link->writable)
@@ -83,22 +87,32 @@ void evb_link_drop(struct evb_link *link)
 
 void evb_link_fail(struct evb_link *link, int error, const char *why)
 {
-    char text[256];
+    char text[320];
     snprintf(text, sizeof text, "%s connection: %s", link->name, why);
     evb_link_close(link);
     link->hooks->down(link, error, text, link->user);
 }
 
+/* Its first byte is that of a TLS alert (RFC 8446, section 5.1). */
+static bool speaks_tls(const redisReader *reader)
+{
+    return strstr(reader->errstr, "\"\\x15\"") != NULL;
+}
+
 static void fail_from_hiredis(struct evb_link *link)
 {
-    char why[160];
-    bool protocol = link->gate.error || link->context->err == REDIS_ERR_PROTOCOL;
-    snprintf(why, sizeof why, "%s%s", protocol ? "protocol error: " : "",
-             link->gate.error                      ? link->gate.error
-             : link->context->err == REDIS_ERR_EOF ? "closed by the server"
-             : link->context->errstr[0]            ? link->context->errstr
-                                                   : "input or output failed");
-    evb_link_fail(link, protocol ? EVBUS_EPARSE : EVBUS_ESYS, why);
+    char why[240];
+    const redisContext *context = link->context;
+    bool protocol = link->gate.error || context->err == REDIS_ERR_PROTOCOL;
+    bool tls = link->secured && context->err == REDIS_ERR_OTHER;
+    snprintf(why, sizeof why, "%s%s%s", protocol ? "protocol error: " : "",
+             link->gate.error                ? link->gate.error
+             : context->err == REDIS_ERR_EOF ? "closed by the server"
+             : context->errstr[0]            ? context->errstr
+                                             : "input or output failed",
+             !link->secured && (protocol ? speaks_tls(context->reader) : !link->heard) ? TLS_PORT
+                                                                                       : "");
+    evb_link_fail(link, protocol ? EVBUS_EPARSE : tls ? EVBUS_ETLS : EVBUS_ESYS, why);
 }
 
 static void want_write(struct evb_link *link, bool on)
@@ -120,7 +134,7 @@ size_t evb_link_backlog(const struct evb_link *link)
 void evb_link_flush(struct evb_link *link)
 {
     int done = 1;
-    if (!link->context || !link->up)
+    if (link->stage != EVB_LINK_UP)
         return;
     if (link->gate.error) { /* a command is missing: no later one may go */
         fail_from_hiredis(link);
@@ -134,7 +148,7 @@ void evb_link_flush(struct evb_link *link)
         return;
     }
     evb_count(link->metrics, EVB_COUNT_bytes_out, (int64_t)(before - sdslen(link->context->obuf)));
-    want_write(link, !done);
+    want_write(link, !done && !(link->secured && evb_tls_wants_read(link->context)));
 }
 
 void evb_link_send(struct evb_link *link, const char *bytes, size_t length)
@@ -212,6 +226,7 @@ static bool read_once(struct evb_link *link)
     size_t got = reader->len - before;
     if (got == 0)
         return false;
+    link->heard = true;
     link->last_read_us = evb_clock_mono_us();
     evb_count(link->metrics, EVB_COUNT_bytes_in, (int64_t)got);
     if (!hand_out(link))
@@ -222,16 +237,71 @@ static bool read_once(struct evb_link *link)
         fail_from_hiredis(link);
         return false;
     }
-    return got == 16 * 1024;
+    return link->secured || got == 16 * 1024; /* TLS has records of any size */
+}
+
+/* What TLS holds decrypted, no socket tells; and what it has to write itself waits for room. */
+static void read_on(struct evb_link *link)
+{
+    if (evb_tls_has_pending(link->context))
+        event_active(link->readable, EV_READ, 0);
+    if (evb_tls_wants_write(link->context))
+        want_write(link, true);
 }
 
 void evb_link_read(struct evb_link *link)
 {
     unsigned epoch = link->epoch;
-    for (int i = 0; link->up && i < READS_A_TURN && read_once(link); i++)
+    for (int i = 0; link->stage == EVB_LINK_UP && i < READS_A_TURN && read_once(link); i++)
         continue;
     if (link->epoch == epoch && link->context && link->gate.error)
         fail_from_hiredis(link);
+    else if (link->epoch == epoch && link->stage == EVB_LINK_UP && link->secured)
+        read_on(link);
+}
+
+static void become_up(struct evb_link *link)
+{
+    want_write(link, false);
+    link->stage = EVB_LINK_UP;
+    link->last_read_us = evb_clock_mono_us();
+    link->hooks->up(link, link->user);
+}
+
+static void secure(struct evb_link *link)
+{
+    char why[200];
+    int rc = evb_tls_handshake(link->context, why, sizeof why);
+    if (rc == 1)
+        become_up(link);
+    else if (rc == 0)
+        want_write(link, evb_tls_wants_write(link->context));
+    else
+        evb_link_fail(link, rc, why);
+}
+
+/* connect(2): a socket that becomes writable has SO_ERROR to tell. */
+static void finish_connect(struct evb_link *link)
+{
+    int error = 0;
+    socklen_t length = sizeof error;
+    if (getsockopt(link->context->fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0)
+        error = errno;
+    if (error != 0) {
+        char text[128];
+        evb_link_fail(link, EVBUS_ESYS, strerror_r(error, text, sizeof text));
+        return;
+    }
+    event_add(link->readable, NULL);
+    if (!link->tls) {
+        become_up(link);
+    } else if (evb_tls_attach(link->tls, link->context, link->funcs) != 0) {
+        evb_link_fail(link, EVBUS_ENOMEM, evbus_last_error());
+    } else {
+        link->secured = true;
+        link->stage = EVB_LINK_SECURING;
+        secure(link);
+    }
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -241,27 +311,18 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     evb_loop_begin(loop);
-    evb_link_read(link);
+    if (link->stage == EVB_LINK_SECURING)
+        secure(link);
+    else
+        evb_link_read(link);
     evb_loop_end(loop);
 }
 
-/* connect(2): a socket that becomes writable has SO_ERROR to tell. */
-static void finish_connect(struct evb_link *link)
+/* TLS had something of its own to write, which it does when it is asked for data. */
+static void write_for_tls(struct evb_link *link)
 {
-    int error = 0;
-    socklen_t length = sizeof error;
     want_write(link, false);
-    if (getsockopt(link->context->fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0)
-        error = errno;
-    if (error != 0) {
-        char text[128];
-        evb_link_fail(link, EVBUS_ESYS, strerror_r(error, text, sizeof text));
-        return;
-    }
-    link->up = true;
-    link->last_read_us = evb_clock_mono_us();
-    event_add(link->readable, NULL);
-    link->hooks->up(link, link->user);
+    evb_link_read(link);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -271,14 +332,19 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     evb_loop_begin(loop);
-    if (!link->up)
+    if (link->stage == EVB_LINK_CONNECTING)
         finish_connect(link);
+    else if (link->stage == EVB_LINK_SECURING)
+        secure(link);
+    else if (link->secured && evb_link_backlog(link) == 0)
+        write_for_tls(link);
     else
         evb_link_flush(link);
     evb_loop_end(loop);
 }
 
-int evb_link_open(struct evb_link *link, const struct evb_address *address)
+int evb_link_open(struct evb_link *link, const struct evb_address *address,
+                  const struct evb_tls *tls)
 {
     redisOptions options = {.options = REDIS_OPT_NONBLOCK};
     if (address->path)
@@ -308,6 +374,8 @@ int evb_link_open(struct evb_link *link, const struct evb_address *address)
         evb_link_close(link);
         return evb_fail_memory();
     }
+    link->tls = tls;
+    link->stage = EVB_LINK_CONNECTING;
     want_write(link, true);
     return 0;
 }

@@ -12,6 +12,7 @@
 #include "loop.h"
 #include "metrics.h"
 #include "redis_reply.h"
+#include "redis_tls.h"
 #include <stdint.h>
 
 #define EVB_LINK_FULL (64 * 1024) /* bytes with hiredis beyond which the owner holds back */
@@ -23,6 +24,8 @@ struct evb_address { /* where a server is: numeric, or a Unix socket */
     int port;
     const char *path; /* borrowed; NULL for TCP */
 };
+
+enum evb_link_stage { EVB_LINK_CLOSED, EVB_LINK_CONNECTING, EVB_LINK_SECURING, EVB_LINK_UP };
 
 struct evb_link;
 
@@ -42,12 +45,16 @@ struct evb_link {
     const char *name; /* "publisher", "subscriber" */
     size_t max_frame;
 
+    const struct evb_tls *tls; /* borrowed, of this opening; NULL: plaintext */
+
     struct redisContext *context;      /* owned; NULL: closed */
     struct event *readable, *writable; /* owned */
     void *funcs; /* owned: hiredis's input and output functions, ours among them */
     struct evb_gate gate;
-    bool up;
+    enum evb_link_stage stage;
+    bool secured; /* TLS is under the context */
     bool writable_added;
+    bool heard;           /* a byte came */
     unsigned epoch;       /* counts openings: tells whether a hook closed or reopened it */
     int64_t last_read_us; /* monotonic */
 };
@@ -55,8 +62,10 @@ struct evb_link {
 void evb_link_init(struct evb_link *link, struct evb_loop *loop, struct evb_metrics *metrics,
                    const char *name, size_t max_frame, const struct evb_link_hooks *hooks,
                    void *user);
-/* Starts to connect; up() or down() follows. 0, or EVBUS_ESYS / EVBUS_ENOMEM with a sentence. */
-int evb_link_open(struct evb_link *link, const struct evb_address *address);
+/* Starts to connect; up() or down() follows. 0, or EVBUS_ESYS / EVBUS_ENOMEM with a sentence.
+ * `tls` (NULL: plaintext) is borrowed; up() comes when the peer is verified. */
+int evb_link_open(struct evb_link *link, const struct evb_address *address,
+                  const struct evb_tls *tls);
 void evb_link_close(struct evb_link *link); /* no hook is called; closed is fine */
 void evb_link_drop(struct evb_link *link);  /* in a forked child: the descriptor only */
 void evb_link_send(struct evb_link *link, const char *bytes, size_t length);

@@ -136,6 +136,7 @@ char *evbus_stats_json(const evbus *bus)
 
 static json_t *redis_health(const struct evbus *bus)
 {
+    static const char *const verify[] = {"full", "ca", "none"};
     const struct evb_redis *redis = &bus->redis;
     char address[600] = "", error[sizeof redis->error];
     enum evb_redis_state state = (enum evb_redis_state)atomic_load(&redis->state);
@@ -145,10 +146,10 @@ static json_t *redis_health(const struct evbus *bus)
     else if (bus->wants_redis)
         snprintf(address, sizeof address, "%s:%d", redis->set.host, redis->set.port);
     evb_redis_last_error((struct evb_redis *)redis, error, sizeof error);
-    json_t *json =
-        json_pack("{s:b, s:o, s:b, s:s, s:I}", "connected", state == EVB_REDIS_READY, "address",
-                  json_text(address), "tls", 0, "state", evb_redis_state_name(state), "attempts",
-                  (json_int_t)atomic_load(&redis->attempts));
+    json_t *json = json_pack("{s:b, s:o, s:b, s:s, s:I}", "connected", state == EVB_REDIS_READY,
+                             "address", json_text(address), "tls", redis->set.tls.enabled, "state",
+                             evb_redis_state_name(state), "attempts",
+                             (json_int_t)atomic_load(&redis->attempts));
     if (!json)
         return NULL;
     json_object_set_new(json, "role",
@@ -158,6 +159,9 @@ static json_t *redis_health(const struct evbus *bus)
     int64_t left_ms = retry_ms - evb_clock_mono_ms();
     json_object_set_new(json, "retry_in_ms",
                         retry_ms ? json_integer(left_ms > 0 ? left_ms : 0) : json_null());
+    json_object_set_new(json, "tls_verify",
+                        redis->set.tls.enabled ? json_string(verify[redis->set.tls.verify])
+                                               : json_null());
     json_object_set_new(json, "last_error", error[0] ? json_text(error) : json_null());
     return json;
 }

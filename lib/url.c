@@ -14,18 +14,16 @@
 struct scheme {
     const char *mark;
     const char *refusal; /* NULL: taken */
-    bool socket;
+    bool socket, tls;
 };
 
 static const struct scheme schemes[] = {
-    {"redis://", NULL, false},
-    {"unix://", NULL, true},
-    {"rediss://",
-     "this version has no TLS yet, and rediss:// is not taken for plaintext; use redis:// over a "
-     "trusted network or a TLS tunnel",
+    {"redis://", NULL, false, false},
+    {"rediss://", NULL, false, true},
+    {"unix://", NULL, true, false},
+    {"redis-sentinel://", "this version knows no Sentinel yet; name the master by redis://", false,
      false},
-    {"redis-sentinel://", "this version knows no Sentinel yet; name the master by redis://", false},
-    {"redis-cluster://", "this version knows no Redis Cluster yet; use redis://", false},
+    {"redis-cluster://", "this version knows no Redis Cluster yet; use redis://", false, false},
 };
 
 static int hex_digit(char c)
@@ -200,9 +198,11 @@ int evb_url_parse(const char *label, const char *text, struct evb_url *url)
         if (strncasecmp(text, schemes[i].mark, strlen(schemes[i].mark)) == 0)
             scheme = &schemes[i];
     if (!scheme)
-        return evb_fail(EVBUS_EINVAL, "%s: a Redis URL begins with redis:// or unix://", label);
+        return evb_fail(EVBUS_EINVAL, "%s: a Redis URL begins with redis://, rediss:// or unix://",
+                        label);
     if (scheme->refusal)
         return evb_fail(EVBUS_ENOTSUP, "%s: %s", label, scheme->refusal);
+    url->tls = scheme->tls;
     rest = text + strlen(scheme->mark);
     error = parts_take(label, scheme, rest, &at, url);
     if (!error)

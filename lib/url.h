@@ -4,6 +4,7 @@
  */
 #ifndef EVB_URL_H
 #define EVB_URL_H
+#include <stdbool.h>
 #include <stdint.h>
 
 struct evb_url { /* texts owned, percent-decoded; NULL or -1: the URL does not say */
@@ -14,6 +15,7 @@ struct evb_url { /* texts owned, percent-decoded; NULL or -1: the URL does not s
     char *shown; /* the URL with **** for user and password */
     int64_t port;
     int64_t db;
+    bool tls; /* rediss:// */
 };
 
 /* 0; EVBUS_EINVAL; EVBUS_ENOTSUP for a scheme of a later version; EVBUS_ENOMEM. The sentence begins

@@ -71,7 +71,7 @@ find_missing() {
 	need libevent-dev pkg-config --exists libevent libevent_openssl libevent_pthreads
 	need libjansson-dev pkg-config --exists jansson
 	need libssl-dev pkg-config --exists libssl libcrypto
-	need libhiredis-dev pkg-config --exists "hiredis >= $hiredis_min" hiredis_ssl
+	need libhiredis-dev pkg-config --exists "hiredis >= $hiredis_min"
 	need check pkg-config --exists check
 	need openssl command -v openssl
 	need redis-server command -v redis-server
@@ -109,7 +109,7 @@ other_system() {
 			"python, and redis for that Python by pip"
 	else
 		set -- "C compilers (gcc, clang) with sanitizers, make, pkg-config, libevent," \
-			"jansson, OpenSSL, hiredis >= $hiredis_min with hiredis_ssl, check, Redis with" \
+			"jansson, OpenSSL, hiredis >= $hiredis_min, check, Redis with" \
 			"Sentinel, Python 3 with redis-py, mandoc and valgrind, by your own means"
 	fi >/dev/null
 	die "this script installs on Debian and Ubuntu only; here it takes: $*"

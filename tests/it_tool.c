@@ -93,7 +93,7 @@ START_TEST(help_and_version)
     program = run(0, NULL, "sub", "--help", NULL);
     contains(program->out, "--exec CMD");
     program_free(program);
-    setenv("REDIS_SSL", "true", 1); /* what settings make impossible does not keep help away */
+    setenv("REDIS_SSL", "perhaps", 1); /* what settings make impossible does not keep help away */
     program_free(run(0, NULL, "help", NULL));
     program_free(run(1, NULL, "health", NULL));
 }

@@ -7,7 +7,7 @@ set -u
 B=${B:-build}
 CC=${CC:-cc}
 limit=60 # seconds that an example may run
-passed=0 failed=0
+. tests/harness/check.sh
 tmp=$(mktemp -d) || exit 1
 server=
 
@@ -17,17 +17,6 @@ clean_up() {
 }
 trap clean_up EXIT
 trap 'exit 1' HUP INT TERM
-
-check() { # check NAME COMMAND...
-    local name=$1 out
-    shift
-    if out=$("$@" 2>&1); then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED: %s\n%s\n' "$name" "$out"
-    fi
-}
 
 same() { diff --label "$1" --label "$2" <(sort -u) <(sort -u <<<"$3"); } # stdin against $3
 
@@ -257,5 +246,4 @@ try_all
 for page in man/*.3; do
     check "the example of $page" nothing_wrong "$page"
 done
-printf '%d passed, %d failed\n' "$passed" "$failed"
-[ "$failed" = 0 ]
+summary

@@ -4,18 +4,7 @@ set -u
 B=${B:-build}
 CC=${CC:-cc}
 CXX=${CXX:-c++}
-passed=0 failed=0
-
-check() { # check NAME COMMAND...
-    local name=$1 out
-    shift
-    if out=$("$@" 2>&1); then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        printf 'FAILED: %s\n%s\n' "$name" "$out"
-    fi
-}
+. tests/harness/check.sh
 
 compiles() { # compiles COMPILER STANDARD LANGUAGE HEADER
     printf '#include <%s>\n' "$4" |
@@ -65,5 +54,4 @@ check 'evbus_libevent.h alone is C++11' compiles "$CXX" c++11 c++ evbus_libevent
 check 'exports are what the headers declare' exports
 check 'no call that a library must not make' nothing_forbidden
 check 'the manual is lint-clean' lint_manual
-printf '%d passed, %d failed\n' "$passed" "$failed"
-[ "$failed" = 0 ]
+summary

@@ -199,13 +199,10 @@ static const struct {
     {"nothing.like.it.at.all", "h", EVBUS_EINVAL, "setting \"nothing.like.it.at.all\" is unknown"},
     {"", "h", EVBUS_EINVAL, "setting \"\" is unknown"},
     {"redis.url", "http://h", EVBUS_EINVAL,
-     "redis.url: a Redis URL begins with redis:// or unix://"},
-    {"tls.enabled", "yes", EVBUS_ENOTSUP,
-     "tls.enabled: this version has no TLS yet, and takes no plaintext for it; say no, and use a "
-     "trusted network or a TLS tunnel"},
-    {"redis.url", "rediss://u:" CANARY "@h", EVBUS_ENOTSUP,
-     "redis.url: this version has no TLS yet, and rediss:// is not taken for plaintext; use "
-     "redis:// over a trusted network or a TLS tunnel"},
+     "redis.url: a Redis URL begins with redis://, rediss:// or unix://"},
+    {"tls.enabled", "maybe", EVBUS_EINVAL, "tls.enabled: \"maybe\" is not yes or no"},
+    {"tls.verify", "off", EVBUS_EINVAL, "tls.verify: \"off\" is not one of full|ca|none"},
+    {"tls.min.version", "1.1", EVBUS_EINVAL, "tls.min.version: \"1.1\" is not one of 1.2|1.3"},
     {"redis.url", "redis-sentinel://h/m", EVBUS_ENOTSUP,
      "redis.url: this version knows no Sentinel yet; name the master by redis://"},
     {"redis.url", "redis-cluster://h", EVBUS_ENOTSUP,
@@ -337,11 +334,38 @@ START_TEST(url_fills_the_keys)
 }
 END_TEST
 
+/* What redis:// and rediss:// say of TLS, and whom they cannot overrule. */
+START_TEST(url_and_tls)
+{
+    ck_assert_int_eq(evbus_config_set(config, "redis.url", "rediss://h"), 0);
+    ck_assert_int_eq(evb_config_number(config, EVB_CFG_TLS_ENABLED), 1);
+    ck_assert_str_eq(evbus_config_get(config, "tls.enabled"), "yes");
+    ck_assert_int_eq(evbus_config_set(config, "redis.url", "redis://h"), 0);
+    ck_assert_int_eq(evb_config_number(config, EVB_CFG_TLS_ENABLED), 0);
+    ck_assert_int_eq(evbus_config_set(config, "tls.enabled", "yes"), 0);
+    ck_assert_int_eq(evbus_config_set(config, "redis.url", "redis://other"), 0);
+    ck_assert_int_eq(evb_config_number(config, EVB_CFG_TLS_ENABLED), 1);
+}
+END_TEST
+
+START_TEST(password_file_and_password)
+{
+    const struct evb_cfg_source below = {EVB_LAYER_FILE, "file", "file"};
+    ck_assert_int_eq(evb_config_assign(config, EVB_CFG_REDIS_PASSWORD_FILE, &below, "/run/secret"),
+                     0);
+    ck_assert_str_eq(evb_config_text(config, EVB_CFG_REDIS_PASSWORD_FILE), "/run/secret");
+    ck_assert_int_eq(evbus_config_set(config, "redis.password", CANARY), 0);
+    ck_assert_str_eq(evb_config_text(config, EVB_CFG_REDIS_PASSWORD_FILE), "");
+    ck_assert_int_eq(evbus_config_set(config, "redis.password.file", "/run/other"), 0);
+    ck_assert_str_eq(evb_config_text(config, EVB_CFG_REDIS_PASSWORD_FILE), "/run/other");
+}
+END_TEST
+
 START_TEST(secrets_stay_secret)
 {
     static const char *const urls[] = {("redis://u:" CANARY "@h"), ("unix://:" CANARY "@/s")};
     static const char *const broken[] = {("redis://u:" CANARY "@h:x"), ("redis://u:" CANARY "/@h"),
-                                         CANARY, ("rediss://:" CANARY "@h"),
+                                         CANARY, ("rediss://:" CANARY "@h:x"),
                                          ("redis://h?password=" CANARY)};
 
     for (size_t i = 0; i <= EVB_COUNT(urls); i++) {
@@ -448,6 +472,8 @@ int main(void)
     tcase_add_test(tests, channel_prefix);
     tcase_add_test(tests, mode_resolves);
     tcase_add_test(tests, url_fills_the_keys);
+    tcase_add_test(tests, url_and_tls);
+    tcase_add_test(tests, password_file_and_password);
     tcase_add_test(tests, secrets_stay_secret);
     tcase_add_test(tests, dump_lines);
     tcase_add_test(tests, copies_are_apart);

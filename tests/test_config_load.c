@@ -152,10 +152,9 @@ static const struct {
     {"EVBUS_OUTBOX_AGE", "5", EVBUS_EINVAL,
      "EVBUS_OUTBOX_AGE: \"5\" is not a duration from 1ms to 30d, such as 500ms or 2s"},
     {"REDIS_URL", "redis://:" CANARY "@h:x", EVBUS_EINVAL, "REDIS_URL: the URL's port must be"},
-    {"REDIS_URL", "rediss://:" CANARY "@h", EVBUS_ENOTSUP, "REDIS_URL: this version has no TLS"},
-    {"REDIS_SSL", "true", EVBUS_ENOTSUP, "REDIS_SSL: this version has no TLS yet"},
-    {"REDIS_TLS", "1", EVBUS_ENOTSUP, "REDIS_TLS: this version has no TLS yet"},
-    {"EVBUS_TLS_ENABLED", "yes", EVBUS_ENOTSUP, "EVBUS_TLS_ENABLED: this version has no TLS yet"},
+    {"REDIS_URL", "rediss://:" CANARY "@h:x", EVBUS_EINVAL, "REDIS_URL: the URL's port must be"},
+    {"REDIS_SSL", "required", EVBUS_EINVAL, "REDIS_SSL: \"required\" is not yes or no"},
+    {"EVBUS_TLS_VERIFY", "no", EVBUS_EINVAL, "EVBUS_TLS_VERIFY: \"no\" is not one of full|ca|none"},
     {"ENABLE_REDIS_EVENTS", "perhaps", EVBUS_EINVAL, "ENABLE_REDIS_EVENTS: \"perhaps\" is not"},
     {"REDIS_HOST", "a\nb", EVBUS_EINVAL, "REDIS_HOST: holds a control character"},
 };
@@ -175,18 +174,18 @@ START_TEST(env_errors)
 }
 END_TEST
 
-/* TLS that was asked for below is refused unless somebody above said no. */
 START_TEST(what_is_outranked_is_not_looked_at)
 {
     setenv("REDIS_PORT", "x", 1);
     setenv("EVBUS_REDIS_PORT", "7", 1);
     setenv("REDIS_SSL", "true", 1);
     setenv("EVBUS_TLS_ENABLED", "no", 1);
-    setenv("REDIS_URL", "rediss://h", 1);
-    ck_assert_int_eq(evbus_config_load_env(config, NULL), EVBUS_ENOTSUP);
+    setenv("REDIS_URL", "rediss://h:x", 1);
+    ck_assert_int_eq(evbus_config_load_env(config, NULL), EVBUS_EINVAL);
     ck_assert_ptr_nonnull(strstr(evbus_last_error(), "REDIS_URL: "));
     setenv("EVBUS_REDIS_URL", "redis://h", 1);
     ck_assert_int_eq(evbus_config_load_env(config, NULL), 0);
+    ck_assert_int_eq(evb_config_number(config, EVB_CFG_TLS_ENABLED), 0);
     ck_assert_int_eq(evb_config_number(config, EVB_CFG_REDIS_PORT), 7);
 }
 END_TEST
@@ -195,8 +194,12 @@ START_TEST(no_does_not_hide_yes)
 {
     setenv("REDIS_SSL", "false", 1);
     setenv("REDIS_TLS", "true", 1);
-    ck_assert_int_eq(evbus_config_load_env(config, NULL), EVBUS_ENOTSUP);
-    ck_assert_ptr_nonnull(strstr(evbus_last_error(), "REDIS_TLS: "));
+    ck_assert_int_eq(evbus_config_load_env(config, NULL), 0);
+    ck_assert_str_eq(origin("tls.enabled"), "REDIS_TLS");
+    setenv("REDIS_SSL", "true", 1);
+    setenv("REDIS_TLS", "false", 1);
+    ck_assert_int_eq(evbus_config_load_env(config, NULL), 0);
+    ck_assert_str_eq(origin("tls.enabled"), "REDIS_SSL");
     setenv("APP_REDIS_TLS", "false", 1);
     ck_assert_int_eq(evbus_config_load_env(config, "APP_"), 0);
     ck_assert_str_eq(origin("tls.enabled"), "APP_REDIS_TLS");
@@ -248,8 +251,8 @@ static const struct {
     {"\nredis.password = '" CANARY "' x\n", EVBUS_EINVAL, "redis.password: a quoted value"},
     {"\nredis.password = '" CANARY "''\n", EVBUS_EINVAL, "redis.password: a quoted value"},
     {"\nredis.url = redis://:" CANARY "@h:x\n", EVBUS_EINVAL, "redis.url: the URL's port"},
-    {"\nredis.url = rediss://:" CANARY "@h\n", EVBUS_ENOTSUP, "redis.url: this version has no TLS"},
-    {"\ntls.enabled = yes", EVBUS_ENOTSUP, "tls.enabled: this version has no TLS"},
+    {"\nredis.url = rediss://:" CANARY "@h:x\n", EVBUS_EINVAL, "redis.url: the URL's port"},
+    {"\ntls.enabled = maybe", EVBUS_EINVAL, "tls.enabled: \"maybe\" is not"},
 };
 
 START_TEST(file_errors)

@@ -47,19 +47,21 @@ END_TEST
 
 static const struct {
     const char *command, *answer, *why;
-    int again; /* answered so that often */
+    int again;  /* answered so that often */
+    bool login; /* the login is wrong: no use in trying again soon */
 } handshakes[] = {
-    {"HELLO", "-NOAUTH x\r\n", "set redis.password", 1},
-    {"HELLO", "*2\r\n$4\r\nrole\r\n$7\r\nreplica\r\n", "the server is a replica", 1},
-    {"HELLO", "*0\r\n", "without a role", 1},
-    {"HELLO", "HTTP/1.1 400 Bad Request\r\n\r\n", "protocol error", 1},
-    {"HELLO", ":1\r\n", "protocol error", 1},
-    {"SUBSCRIBE", "-NOAUTH x\r\n", "NOAUTH", 1},
-    {"SUBSCRIBE", "*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:1\r\n", "not the answer", 1},
-    {"PUBLISH", ":0\r\n", "nobody hears this node's own channel", 1},
-    {"PUBLISH", "+OK\r\n", "protocol error", 1},
-    {"PUBLISH", "*0\r\n", "protocol error", 1},
-    {"CLIENT", ":1\r\n:2\r\n", "protocol error", 1}, /* one answer too many */
+    {"HELLO", "-NOAUTH x\r\n", "set redis.password", 1, true},
+    {"HELLO", "-WRONGPASS x\r\n", "check redis.username and redis.password", 1, true},
+    {"HELLO", "*2\r\n$4\r\nrole\r\n$7\r\nreplica\r\n", "the server is a replica", 1, false},
+    {"HELLO", "*0\r\n", "without a role", 1, false},
+    {"HELLO", "HTTP/1.1 400 Bad Request\r\n\r\n", "protocol error", 1, false},
+    {"HELLO", ":1\r\n", "protocol error", 1, false},
+    {"SUBSCRIBE", "-NOAUTH x\r\n", "NOAUTH", 1, true},
+    {"SUBSCRIBE", "*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:1\r\n", "not the answer", 1, false},
+    {"PUBLISH", ":0\r\n", "nobody hears this node's own channel", 1, false},
+    {"PUBLISH", "+OK\r\n", "protocol error", 1, false},
+    {"PUBLISH", "*0\r\n", "protocol error", 1, false},
+    {"CLIENT", ":1\r\n:2\r\n", "protocol error", 1, false}, /* one answer too many */
 };
 
 START_TEST(handshake_fails)
@@ -71,6 +73,14 @@ START_TEST(handshake_fails)
     ck_assert_msg(strstr(last_why, handshakes[_i].why) != NULL, "%s", last_why);
     ck_assert_int_gt(atomic_load(&redis.retry_at_ms), 0);
     ck_assert_int_eq(evb_metrics_read(&metrics, EVB_COUNT_connect_errors), 1);
+    int64_t wait_ms = atomic_load(&redis.retry_at_ms) - evb_clock_mono_ms();
+    if (handshakes[_i].login) {
+        ck_assert_int_gt(wait_ms, 20000);
+        ck_assert_int_le(wait_ms, 30000);
+        start(); /* evbus_reconnect() */
+    } else {
+        ck_assert_int_le(wait_ms, 2000);
+    }
     await(EVB_REDIS_READY);
     ck_assert_str_eq(story, "dialing handshake backoff dialing handshake ready ");
     ck_assert_int_eq(atomic_load(&redis.attempts), 0);

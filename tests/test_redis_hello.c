@@ -138,10 +138,10 @@ static const struct {
     struct evb_login login;
     const char *hello, *setname, *select; /* "" not sent */
 } logins[] = {
-    {{"", "", "app", 0}, "HELLO 2", "CLIENT SETNAME app", ""},
-    {{"", SECRET, "app", 0}, "HELLO 2 AUTH default " SECRET, "CLIENT SETNAME app", ""},
-    {{"joe", SECRET, "app", 3}, "HELLO 2 AUTH joe " SECRET, "CLIENT SETNAME app", "SELECT 3"},
-    {{"joe", "", "a\r\nb", 2147483647},
+    {{"", "", "", "app", 0, true, NULL, false}, "HELLO 2", "CLIENT SETNAME app", ""},
+    {{"", SECRET, "", "app", 0, true, NULL, false}, "HELLO 2 AUTH default " SECRET, "CLIENT SETNAME app", ""},
+    {{"joe", SECRET, "", "app", 3, true, NULL, false}, "HELLO 2 AUTH joe " SECRET, "CLIENT SETNAME app", "SELECT 3"},
+    {{"joe", "", "", "a\r\nb", 2147483647, true, NULL, false},
      "HELLO 2 AUTH joe ",
      "CLIENT SETNAME a\r\nb",
      "SELECT 2147483647"},
@@ -201,7 +201,7 @@ static void meet(struct connection *c, const struct evb_login *login, const char
     if (answer)
         scripted_answer(c->server, "HELLO", answer, 0);
     struct evb_address address = {.path = scripted_path(c->server)};
-    ck_assert_int_eq(evb_link_open(&c->link, &address), 0);
+    ck_assert_int_eq(evb_link_open(&c->link, &address, NULL), 0);
     ck_assert(run_until(c->base, is_over, c, 5000));
 }
 

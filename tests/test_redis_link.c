@@ -41,7 +41,7 @@ static void act(enum act *what)
     if (now == CLOSE)
         evb_link_close(&conn);
     if (now == REOPEN)
-        ck_assert_int_eq(evb_link_open(&conn, &address), 0);
+        ck_assert_int_eq(evb_link_open(&conn, &address, NULL), 0);
     if (now == FAIL)
         evb_link_fail(&conn, EVBUS_EAWAY, "told so");
 }
@@ -115,9 +115,9 @@ static bool is_met(void *arg)
 static void come_up(void)
 {
     ups = 0;
-    ck_assert_int_eq(evb_link_open(&conn, &address), 0);
+    ck_assert_int_eq(evb_link_open(&conn, &address, NULL), 0);
     ck_assert(run_until(base, is_met, NULL, 10000));
-    ck_assert(conn.up);
+    ck_assert_int_eq(conn.stage, EVB_LINK_UP);
 }
 
 static void say(const char *bytes)
@@ -186,13 +186,13 @@ START_TEST(refused)
     memset(path, 'x', sizeof path - 1);
     path[sizeof path - 1] = '\0';
     scripted_listen(server, false);
-    ck_assert_int_eq(evb_link_open(&conn, &address), EVBUS_ESYS);
+    ck_assert_int_eq(evb_link_open(&conn, &address, NULL), EVBUS_ESYS);
     ck_assert_ptr_nonnull(strstr(evbus_last_error(), "publisher connection: "));
     address.path = path;
-    evb_link_open(&conn, &address); /* cut to what a socket's name may have: not there */
+    evb_link_open(&conn, &address, NULL); /* cut to what a socket's name may have: not there */
     ck_assert_int_eq(evbus_last_code(), EVBUS_ESYS);
     address = (struct evb_address){.host = "127.0.0.1", .port = closed_port()};
-    int rc = evb_link_open(&conn, &address);
+    int rc = evb_link_open(&conn, &address, NULL);
     if (rc == 0)
         wait_one(&downs);
     ck_assert_int_eq(rc == 0 ? last_error : rc, EVBUS_ESYS);
@@ -200,7 +200,7 @@ START_TEST(refused)
                   last_why);
     ck_assert_ptr_null(conn.context);
     address = (struct evb_address){.host = "no number", .port = 1};
-    ck_assert_int_ne(evb_link_open(&conn, &address), 0);
+    ck_assert_int_ne(evb_link_open(&conn, &address, NULL), 0);
     ck_assert_int_eq(ups, 0);
 }
 END_TEST
@@ -214,7 +214,7 @@ START_TEST(tcp)
     ck_assert_int_eq(listen(fd, 4), 0);
     ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&at, &length), 0);
     address = (struct evb_address){.host = "127.0.0.1", .port = ntohs(at.sin_port)};
-    ck_assert_int_eq(evb_link_open(&conn, &address), 0);
+    ck_assert_int_eq(evb_link_open(&conn, &address, NULL), 0);
     wait_one(&ups);
     int peer = accept(fd, NULL, NULL);
     ck_assert_int_eq((int)send(peer, "+HI\r\n", 5, 0), 5);
@@ -329,12 +329,12 @@ END_TEST
 START_TEST(in_up)
 {
     on_up_do = (enum act)_i;
-    ck_assert_int_eq(evb_link_open(&conn, &address), 0);
+    ck_assert_int_eq(evb_link_open(&conn, &address, NULL), 0);
     wait_one(&ups);
     run_for(base, 5);
     ck_assert_int_eq(ups, _i == REOPEN ? 2 : 1);
     ck_assert_int_eq(downs, _i == FAIL);
-    ck_assert_int_eq(conn.up, _i == REOPEN);
+    ck_assert_int_eq(conn.stage == EVB_LINK_UP, _i == REOPEN);
 }
 END_TEST
 
@@ -347,7 +347,7 @@ START_TEST(in_reply)
     run_for(base, 5);
     ck_assert_int_eq(replies, 1); /* what else was in the buffer is gone with the connection */
     ck_assert_int_eq(downs, _i == FAIL);
-    ck_assert_int_eq(conn.up, _i == REOPEN);
+    ck_assert_int_eq(conn.stage == EVB_LINK_UP, _i == REOPEN);
     if (_i == FAIL)
         ck_assert_str_eq(last_why, "publisher connection: told so");
 }
@@ -361,7 +361,7 @@ START_TEST(in_down)
     wait_one(&downs);
     run_for(base, 5);
     ck_assert_int_eq(downs, _i == FAIL ? 2 : 1);
-    ck_assert_int_eq(conn.up, _i == REOPEN);
+    ck_assert_int_eq(conn.stage == EVB_LINK_UP, _i == REOPEN);
     ck_assert_int_eq(ups, _i == REOPEN ? 2 : 1);
 }
 END_TEST
@@ -382,7 +382,7 @@ START_TEST(no_memory)
         ck_assert_int_lt(n, 100);
         downs = ups = replies = 0;
         failing_at(n, _i);
-        int rc = evb_link_open(&conn, &address);
+        int rc = evb_link_open(&conn, &address, NULL);
         ck_assert(rc == 0 || rc == EVBUS_ENOMEM || rc == EVBUS_ESYS);
         if (rc == 0) {
             wait_one(&ups);

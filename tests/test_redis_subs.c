@@ -80,7 +80,7 @@ static void come_up(void)
 {
     struct evb_address address = {.path = scripted_path(server)};
     last_rc = 0;
-    ck_assert_int_eq(evb_link_open(&conn, &address), 0);
+    ck_assert_int_eq(evb_link_open(&conn, &address, NULL), 0);
 }
 
 static bool is_settled(void *arg)

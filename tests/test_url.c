@@ -63,6 +63,7 @@ START_TEST(taken)
     same("shown", text, url.shown, good[_i].shown ? good[_i].shown : text);
     ck_assert_int_eq(url.port, good[_i].port);
     ck_assert_int_eq(url.db, good[_i].db);
+    ck_assert_int_eq(url.tls, strncasecmp(text, "rediss:", 7) == 0);
     evb_url_fini(&url);
     ck_assert_ptr_null(url.password);
 }
@@ -80,8 +81,8 @@ static const struct {
     {"http://u:CANARY@h", EVBUS_EINVAL, "begins with redis://"},
     {"redis:/u:CANARY@h", EVBUS_EINVAL, "begins with redis://"},
     {"u:CANARY@h:6379", EVBUS_EINVAL, "begins with redis://"},
-    {"rediss://u:CANARY@h", EVBUS_ENOTSUP, "no TLS yet"},
-    {"RediSS://u:CANARY@h", EVBUS_ENOTSUP, "no TLS yet"},
+    {"rediss:/u:CANARY@h", EVBUS_EINVAL, "begins with redis://"},
+    {"RediSS://u:CANARY@h:x", EVBUS_EINVAL, "port must be"},
     {"redis-sentinel://u:CANARY@h1,h2/m", EVBUS_ENOTSUP, "Sentinel"},
     {"redis-cluster://u:CANARY@h1,h2", EVBUS_ENOTSUP, "Cluster"},
     {"redis://u:CANARY/CANARY@h", EVBUS_EINVAL, "port must be a whole number from 1 to 65535"},
