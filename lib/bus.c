@@ -29,7 +29,7 @@ void evb_bus_unref(void *memory)
     evb_free(bus->prefix);
     evb_free(bus->inbox);
     pthread_mutex_destroy(&bus->queues_lock);
-    pthread_mutex_destroy(&bus->redis.error_lock);
+    evb_fault_fini(&bus->redis.fault);
     evb_free(bus);
 }
 

@@ -61,7 +61,7 @@ int evbus_wait_connected(evbus *bus, int timeout_ms)
         return evb_fail(rc, "the bus was closed meanwhile");
     if (rc != EVBUS_ETIMEDOUT)
         return rc;
-    evb_redis_last_error(&bus->redis, why, sizeof why);
+    evb_fault_read(&bus->redis.fault, why, sizeof why);
     return evb_fail(rc, "no connection to Redis within %d ms%s%s", timeout_ms, why[0] ? ": " : "",
                     why);
 }

@@ -37,11 +37,15 @@ int evb_handover_reserve(struct evb_handover *way, struct evbus *bus, const evbu
         return 0;
     case EVB_ADMIT_REFUSE:
         return evb_fail(EVBUS_EFULL, "the outbox is full (outbox.events, outbox.bytes)");
-    default:
-        if (outbox->full == EVB_FULL_OFF && !(where & EVB_FROM_LOCAL))
+    case EVB_ADMIT_AWAY:
+        if (!(where & EVB_FROM_LOCAL))
             return evb_fail(EVBUS_EAWAY, "Redis is away and outbox.full=off keeps nothing");
-        return reserve_report(outbox, way, EVB_WAY_EVICTED, EVB_WAY_DROPPED);
+        way->away = true;
+        break;
+    case EVB_ADMIT_DROP:
+        break;
     }
+    return reserve_report(outbox, way, EVB_WAY_EVICTED, EVB_WAY_DROPPED);
 }
 
 void evb_handover_release(const struct evb_handover *way, struct evbus *bus)
@@ -65,7 +69,7 @@ static void count_accepted(struct evbus *bus, const struct evb_handover *way)
 {
     if (way->way == EVB_WAY_NONE || way->way == EVB_WAY_REPORT)
         return;
-    if (way->way != EVB_WAY_OUTBOX && bus->redis.outbox.full == EVB_FULL_OFF) {
+    if (way->away) {
         evb_count(&bus->metrics, EVB_COUNT_dropped_away, 1);
         return;
     }

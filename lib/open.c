@@ -253,7 +253,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     bus->opened_us = evb_clock_us();
     bus->loop.wake_fd = -1;
     pthread_mutex_init(&bus->queues_lock, NULL);
-    pthread_mutex_init(&bus->redis.error_lock, NULL);
+    evb_fault_init(&bus->redis.fault);
     evb_list_init(&bus->queues);
     evb_list_init(&bus->waiters);
     evb_list_init(&bus->closers);

@@ -38,20 +38,6 @@ static void enter(struct evb_redis *redis, enum evb_redis_state to, const char *
     redis->hooks->state(from, to, why, redis->user);
 }
 
-static void set_error(struct evb_redis *redis, const char *text)
-{
-    pthread_mutex_lock(&redis->error_lock);
-    snprintf(redis->error, sizeof redis->error, "%s", text);
-    pthread_mutex_unlock(&redis->error_lock);
-}
-
-void evb_redis_last_error(struct evb_redis *redis, char *out, size_t room)
-{
-    pthread_mutex_lock(&redis->error_lock);
-    snprintf(out, room, "%s", redis->error);
-    pthread_mutex_unlock(&redis->error_lock);
-}
-
 static void arm(struct event *timer, int64_t ms)
 {
     struct timeval in = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
@@ -116,7 +102,7 @@ static void maybe_ready(struct evb_redis *redis)
     }
     evb_backoff_reset(&redis->backoff);
     atomic_store(&redis->attempts, 0);
-    set_error(redis, "");
+    evb_fault_set(&redis->fault, 0, "");
     evb_count(redis->metrics, EVB_COUNT_connects, 1);
     arm(redis->timer, redis->set.ping_interval_ms);
     enter(redis, EVB_REDIS_READY, "connected");
@@ -321,11 +307,11 @@ static void back_off(struct evb_redis *redis, int error, const char *why)
 static void lose(struct evb_redis *redis, int error, const char *why)
 {
     enum evb_redis_state was = state_of(redis);
-    char text[sizeof redis->error];
+    char text[EVB_FAULT_TEXT];
     snprintf(text, sizeof text, "%s", why); /* may stand in a reply that is freed below */
     if (was == EVB_REDIS_OFF || was == EVB_REDIS_BACKOFF || was == EVB_REDIS_CLOSING)
         return;
-    set_error(redis, text);
+    evb_fault_set(&redis->fault, error, text);
     hang_up(redis);
     evb_outbox_link_lost(&redis->outbox);
     evb_count(redis->metrics,

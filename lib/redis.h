@@ -10,6 +10,7 @@
 #define EVB_REDIS_H
 #include "backoff.h"
 #include "log.h"
+#include "redis_fault.h"
 #include "redis_heart.h"
 #include "redis_hello.h"
 #include "redis_outbox.h"
@@ -66,8 +67,8 @@ struct evb_redis {
     struct evb_heart heart;
     struct event *timer, *deadline, *pause, *expiry; /* owned */
     int64_t expiry_ms;                               /* monotonic: when `expiry` fires */
-    pthread_mutex_t error_lock;                      /* a leaf */
-    char error[256];                                 /* under error_lock: why it is away, or "" */
+
+    struct evb_fault fault; /* why it is away; any thread */
 };
 
 int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *settings,
@@ -82,6 +83,5 @@ void evb_redis_stop(struct evb_redis *redis);  /* closes both; the outbox keeps 
 void evb_redis_drop(struct evb_redis *redis);  /* in a forked child */
 /* After a round of the loop: writes what waits. True: there was something. */
 bool evb_redis_idle(struct evb_redis *redis);
-void evb_redis_last_error(struct evb_redis *redis, char *out, size_t room); /* any thread */
 
 #endif

@@ -138,14 +138,14 @@ static json_t *redis_health(const struct evbus *bus)
 {
     static const char *const verify[] = {"full", "ca", "none"};
     const struct evb_redis *redis = &bus->redis;
-    char address[600] = "", error[sizeof redis->error];
+    char address[600] = "", error[EVB_FAULT_TEXT];
     enum evb_redis_state state = (enum evb_redis_state)atomic_load(&redis->state);
     int64_t rtt_us = atomic_load(&redis->rtt_us), retry_ms = atomic_load(&redis->retry_at_ms);
     if (bus->wants_redis && redis->set.path[0])
         snprintf(address, sizeof address, "unix:%s", redis->set.path);
     else if (bus->wants_redis)
         snprintf(address, sizeof address, "%s:%d", redis->set.host, redis->set.port);
-    evb_redis_last_error((struct evb_redis *)redis, error, sizeof error);
+    int code = evb_fault_read((struct evb_fault *)&redis->fault, error, sizeof error);
     json_t *json = json_pack("{s:b, s:o, s:b, s:s, s:I}", "connected", state == EVB_REDIS_READY,
                              "address", json_text(address), "tls", redis->set.tls.enabled, "state",
                              evb_redis_state_name(state), "attempts",
@@ -162,6 +162,7 @@ static json_t *redis_health(const struct evbus *bus)
     json_object_set_new(json, "tls_verify",
                         redis->set.tls.enabled ? json_string(verify[redis->set.tls.verify])
                                                : json_null());
+    json_object_set_new(json, "error_code", json_integer(code));
     json_object_set_new(json, "last_error", error[0] ? json_text(error) : json_null());
     return json;
 }

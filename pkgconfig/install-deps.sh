@@ -84,6 +84,7 @@ find_missing() {
 	need libclang-rt-dev sanitizes clang
 	need valgrind command -v valgrind
 	if $bench; then
+		need openssl command -v openssl
 		need libglib2.0-dev pkg-config --exists glib-2.0
 		need libzmq3-dev pkg-config --exists libzmq
 		need libnats-dev has_header nats/nats.h

@@ -98,7 +98,7 @@ static const struct evb_redis_hooks hooks = {on_state, on_message, on_decided, o
 static inline int open_redis(void)
 {
     memset(&redis, 0, sizeof redis);
-    pthread_mutex_init(&redis.error_lock, NULL);
+    evb_fault_init(&redis.fault);
     redis.outbox.max_events = 100;
     redis.outbox.max_bytes = 100000;
     redis.outbox.full = EVB_FULL_REJECT;

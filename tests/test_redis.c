@@ -11,7 +11,7 @@ START_TEST(comes_up)
     ck_assert_str_eq(scripted_last(server, "PUBLISH"), "PUBLISH " INBOX " fence:1");
     ck_assert_int_eq(scripted_count(server, "HELLO"), 2);
     ck_assert_int_eq(evb_metrics_read(&metrics, EVB_COUNT_connects), 1);
-    evb_redis_last_error(&redis, error, sizeof error);
+    evb_fault_read(&redis.fault, error, sizeof error);
     ck_assert_str_eq(error, "");
     start(); /* nothing to do */
     want("a", false);
@@ -131,7 +131,7 @@ START_TEST(gives_up)
         ck_assert_str_eq(story, "off ");
         ck_assert_int_eq(atomic_load(&redis.retry_at_ms), 0);
     }
-    evb_redis_last_error(&redis, error, sizeof error);
+    evb_fault_read(&redis.fault, error, sizeof error);
     ck_assert_str_ne(error, "");
     scripted_listen(server, true);
     start();

@@ -35,7 +35,7 @@ static void shape(const json_t *json, const char *want)
     "checks:o"
 #define REDIS                                                                                      \
     "connected:b address:s tls:b state:s attempts:i role:s|n latency_ms:r|n retry_in_ms:i|n "      \
-    "last_error:s|n tls_verify:s|n"
+    "last_error:s|n error_code:i tls_verify:s|n"
 
 static json_t *health(void)
 {

@@ -9,19 +9,37 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FLAG_HELP = CLI_LONG, FLAG_USER, FLAG_CONFIG, FLAG_JSON };
+enum {
+    FLAG_HELP = CLI_LONG,
+    FLAG_USER,
+    FLAG_CONFIG,
+    FLAG_JSON,
+    FLAG_TLS,
+    FLAG_CACERT,
+    FLAG_CERT,
+    FLAG_KEY,
+    FLAG_SNI,
+    FLAG_INSECURE
+};
 enum { WHERE_URL = 1, WHERE_SOCKET = 2, WHERE_HOST = 4 };
 enum { FLAGS_MAX = 48 };
 
 /* The letters are redis-cli's. */
 static const struct cli_flag shared[] = {
-    {'u', "url", "URL", "redis://[user[:password]@]host[:port][/db] or unix:///path", "redis.url"},
+    {'u', "url", "URL", "redis[s]://[user[:password]@]host[:port][/db] or unix:///path",
+     "redis.url"},
     {'h', "host", "HOST", "Redis server, 127.0.0.1 if nothing else says", "redis.host"},
     {'p', "port", "PORT", "its port", "redis.port"},
     {'s', "socket", "PATH", "its Unix socket", "redis.path"},
     {'a', "password", "PASSWORD", "better: REDISCLI_AUTH in the environment", "redis.password"},
     {FLAG_USER, "user", "NAME", "user of the access list", "redis.username"},
     {'n', "db", "NUMBER", "database", "redis.db"},
+    {FLAG_TLS, "tls", NULL, "TLS, as rediss:// says too", "tls.enabled"},
+    {FLAG_CACERT, "cacert", "FILE", "trusted certificates, instead of the system's", "tls.ca.file"},
+    {FLAG_CERT, "cert", "FILE", "own certificate", "tls.cert.file"},
+    {FLAG_KEY, "key", "FILE", "its private key", "tls.key.file"},
+    {FLAG_SNI, "sni", "NAME", "name that the server's certificate bears", "tls.server.name"},
+    {FLAG_INSECURE, "insecure", NULL, "TLS with whoever answers: for tests", "tls.verify"},
     {'X', "set", "KEY=VALUE", "any setting, such as key.prefix=app:", NULL},
     {FLAG_CONFIG, "config", "FILE", "settings, one key = value a line", NULL},
     {FLAG_JSON, "json", NULL, "JSON on stdout", NULL},
@@ -157,8 +175,10 @@ static int take_setting(struct cli *cli, const struct cli_flag *flag, char *valu
 {
     cli->where |= flag->letter == 'u' ? WHERE_URL : flag->letter == 's' ? WHERE_SOCKET : 0;
     cli->where |= flag->letter == 'h' || flag->letter == 'p' ? WHERE_HOST : 0;
-    int rc = evbus_config_set(cli->config, flag->key, value);
-    hide(flag->letter, value);
+    const char *meant = flag->letter == FLAG_INSECURE ? "none" : "yes"; /* without a value */
+    int rc = evbus_config_set(cli->config, flag->key, value ? value : meant);
+    if (value)
+        hide(flag->letter, value);
     if (rc != 0)
         cli_error("%s", evbus_last_error());
     return rc;

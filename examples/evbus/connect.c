@@ -47,18 +47,16 @@ fail:
 
 int cli_why_away(const evbus *bus, char *out, size_t room)
 {
-    static const char *const final[] = {"WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH"};
     char *text = evbus_health_json(bus);
     json_t *health = text ? json_loads(text, 0, NULL) : NULL;
-    const char *why =
-        json_string_value(json_object_get(json_object_get(health, "redis"), "last_error"));
+    json_t *redis = json_object_get(health, "redis");
+    const char *why = json_string_value(json_object_get(redis, "last_error"));
+    int code = (int)json_integer_value(json_object_get(redis, "error_code"));
     snprintf(out, room, "%s", why && why[0] ? why : "no answer yet");
     json_decref(health);
     evbus_string_free(text);
-    for (size_t i = 0; i < sizeof final / sizeof final[0]; i++)
-        if (strstr(out, final[i]))
-            return CLI_REFUSED;
-    return CLI_DEGRADED;
+    return code == EVBUS_EAUTH || code == EVBUS_EDENIED || code == EVBUS_ETLS ? CLI_REFUSED
+                                                                              : CLI_DEGRADED;
 }
 
 int cli_connect(evbus *bus, int64_t wait_ms)

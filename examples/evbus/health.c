@@ -25,6 +25,13 @@ static const char *text_of(json_t *object, const char *key)
     return text ? text : "-";
 }
 
+static const char *tls_words(const char *verify)
+{
+    return strcmp(verify, "none") == 0 ? " WITHOUT VERIFICATION"
+           : strcmp(verify, "ca") == 0 ? " (any name)"
+                                       : "";
+}
+
 static void print_readable(const struct cli *cli, json_t *health)
 {
     json_t *redis = json_object_get(health, "redis"),
@@ -35,6 +42,8 @@ static void print_readable(const struct cli *cli, json_t *health)
     printf("mode     %s\n", text_of(health, "mode"));
     printf("redis    %s, %s", text_of(redis, "address"),
            json_is_true(json_object_get(redis, "connected")) ? "connected" : "not connected");
+    if (json_is_true(json_object_get(redis, "tls")))
+        printf(", TLS%s", tls_words(text_of(redis, "tls_verify")));
     if (json_is_number(latency))
         printf(", %.1f ms", json_number_value(latency));
     printf("\n");

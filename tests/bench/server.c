@@ -15,7 +15,7 @@
 
 #define START_TRIES 100 /* of 50 ms */
 
-static char folder[64];
+static char folder[64], certificate[96];
 static int server = -1;
 
 static struct sockaddr_in local_address(int port)
@@ -48,17 +48,35 @@ static bool answers(int port)
     return good;
 }
 
-static _Noreturn void become_server(int port)
+/* A certificate that signs itself: its own authority. */
+static bool make_certificate(void)
 {
-    char text[16];
+    char command[512];
+    snprintf(command, sizeof command,
+             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+             "-subj /CN=bench -addext subjectAltName=IP:127.0.0.1 -keyout %s/key -out %s/cert "
+             "2>/dev/null",
+             folder, folder);
+    snprintf(certificate, sizeof certificate, "%s/cert", folder);
+    setenv("BENCH_CERTIFICATE", certificate, 1);
+    return system(command) == 0;
+}
+
+static _Noreturn void become_server(int port, int tls_port)
+{
+    char text[16], tls_text[16], key[96];
     snprintf(text, sizeof text, "%d", port);
+    snprintf(tls_text, sizeof tls_text, "%d", tls_port);
+    snprintf(key, sizeof key, "%s/key", folder);
     int quiet = open("/dev/null", O_WRONLY);
     dup2(quiet, STDOUT_FILENO);
     probe_pin(PROBE_SERVER_CORE);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     execlp("redis-server", "redis-server", "--port", text, "--bind", "127.0.0.1", "--save", "",
-           "--appendonly", "no", "--dir", folder, "--daemonize", "no",
-           "--client-output-buffer-limit", "pubsub", "0", "0", "0", (char *)NULL);
+           "--appendonly", "no", "--dir", folder, "--daemonize", "no", "--tls-port", tls_text,
+           "--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate,
+           "--tls-auth-clients", "no", "--client-output-buffer-limit", "pubsub", "0", "0", "0",
+           (char *)NULL);
     probe_fail("redis-server is not installed: install redis-server");
 }
 
@@ -74,18 +92,24 @@ static bool capture_frames(void)
 
 bool server_start(void)
 {
-    int port = free_port();
+    int port = free_port(), tls_port = free_port();
     char text[16];
     snprintf(folder, sizeof folder, "%s/evbus-bench-XXXXXX", P_tmpdir);
-    if (port < 0 || !mkdtemp(folder)) {
-        fputs("bench: no free port or no temporary folder\n", stderr);
+    if (port < 0 || tls_port < 0 || port == tls_port || !mkdtemp(folder)) {
+        fputs("bench: no free ports or no temporary folder\n", stderr);
         return false;
     }
+    if (!make_certificate()) {
+        fputs("bench: no certificate: is the openssl program installed?\n", stderr);
+        return false;
+    }
+    snprintf(text, sizeof text, "%d", tls_port);
+    setenv("BENCH_TLS_PORT", text, 1);
     snprintf(text, sizeof text, "%d", port);
     setenv("BENCH_PORT", text, 1);
     server = fork();
     if (server == 0)
-        become_server(port);
+        become_server(port, tls_port);
     for (int i = 0; i < START_TRIES && waitpid(server, NULL, WNOHANG) == 0; i++) {
         if (answers(port))
             return capture_frames();
@@ -97,14 +121,17 @@ bool server_start(void)
 
 void server_stop(void)
 {
+    static const char *const files[] = {"frames", "cert", "key"};
     char path[128];
     if (server > 0) {
         kill(server, SIGTERM);
         waitpid(server, NULL, 0);
     }
     if (folder[0]) {
-        snprintf(path, sizeof path, "%s/frames", folder);
-        unlink(path);
+        for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+            snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+            unlink(path);
+        }
         rmdir(folder);
     }
 }

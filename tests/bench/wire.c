@@ -5,12 +5,14 @@
  * CPU of it wire receive         the same for events that are received, decoded and handled wire
  * idle            a connected bus without traffic: how often its threads wake up, and its memory
  *   wire heartbeat       the same with frequent heartbeats: wake-ups for each
+ * With "tls" as the last word, over TLS.
  */
 #include "probe.h"
 #include "resp.h"
 #include "wire.h"
 #include <semaphore.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -33,14 +35,20 @@ void wire_set(evbus_config *config, const char *key, const char *value)
         probe_fail("%s", evbus_last_error());
 }
 
+static bool over_tls;
+
 evbus_config *wire_config(void)
 {
     evbus_config *config = evbus_config_new();
     char port[16];
-    snprintf(port, sizeof port, "%d", resp_port());
+    snprintf(port, sizeof port, "%s", over_tls ? getenv("BENCH_TLS_PORT") : getenv("BENCH_PORT"));
     wire_set(config, "bus.name", "bench");
     wire_set(config, "redis.host", "127.0.0.1");
     wire_set(config, "redis.port", port);
+    if (over_tls) {
+        wire_set(config, "tls.enabled", "yes");
+        wire_set(config, "tls.ca.file", getenv("BENCH_CERTIFICATE"));
+    }
     return config;
 }
 
@@ -161,6 +169,11 @@ int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
     probe_pin(PROBE_CLIENT_CORE);
+    resp_port(); /* says so if there is no server */
+    if (argc > 1 && !strcmp(argv[argc - 1], "tls")) {
+        over_tls = true;
+        argc--;
+    }
     if (!strcmp(what, "capture") && argc == 3)
         run_capture(argv[2]);
     else if (!strcmp(what, "publish"))
@@ -173,6 +186,6 @@ int main(int argc, char **argv)
         wire_latency(!strcmp(argv[2], "loop"));
     else
         probe_fail("usage: wire capture FILE | publish | receive | idle | heartbeat | "
-                   "latency loop|thread");
+                   "latency loop|thread [tls]");
     return 0;
 }
