@@ -140,6 +140,13 @@ sections_there() {
     return "$bad"
 }
 
+health_described() { # every key of what the example of evbus_health.3 has printed
+    ! grep -oE '"[A-Za-z_]+":' "$tmp/evbus_health.3/out" | tr -d '":' |
+        awk 'NR == FNR { if (/^\.S[hs]/) on = $2 == "Health"
+                if (on && sub(/^\.(It )?Li /, "")) for (i = 1; i <= NF; i++) known[$i]; next }
+            !($1 in known)' man/evbus_health.3 - | grep .
+}
+
 # ---- examples ----
 
 packages=$(sed -n 's/^PKGS := //p' Makefile)
@@ -246,4 +253,5 @@ try_all
 for page in man/*.3; do
     check "the example of $page" nothing_wrong "$page"
 done
+check 'health as it is printed is described' health_described
 summary
