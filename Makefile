@@ -51,7 +51,7 @@ HARNESS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/harness/*.c))
 EXAMPLES := $(patsubst examples/%.c,$(B)/%,$(wildcard examples/*.c))
 TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard examples/evbus/*.c))
 
-all: $(B)/libevbus.a $(B)/libevbus.so $(if $(TOOL_OBJ),$(B)/evbus) $(EXAMPLES)
+all: $(B)/libevbus.a $(B)/libevbus.so $(if $(TOOL_OBJ),$(B)/evbus) $(EXAMPLES) $(B)/man.ok
 
 help:
 	@echo 'make              the library, the evbus tool, the examples'
@@ -108,6 +108,14 @@ $(EXAMPLES): $(B)/%: $(B)/examples/%.o $(B)/libevbus.a
 demo: $(B)/evbus
 	@$(B)/evbus demo
 
+# A link for each function that shares a page, so that man(1) finds it: to be installed beside man/*.3.
+$(B)/man.ok: $(wildcard man/*.3) Makefile
+	@rm -rf $(B)/man && mkdir -p $(B)/man
+	@awk -v to=$(B)/man/ '/^\.Sh/ { on = $$2 == "NAME" } \
+	on && $$1 == ".Nm" && FILENAME != "man/" $$2 ".3" { \
+		file = to $$2 ".3"; print ".so man3/" substr(FILENAME, 5) > file; close(file) }' $(filter %.3,$^)
+	@touch $@
+
 # ---- installation ----
 # All of it stands in INSTALLED, which uninstall removes. A packager gives PREFIX, DESTDIR and, where libraries have
 # a folder of their own (/usr/lib/x86_64-linux-gnu, /usr/lib64), LIBDIR.
@@ -136,7 +144,7 @@ under_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$1)
 to = '$(DESTDIR)$1'
 
 # mkdir, for `install -d` changes the mode of folders that are there.
-install: $(B)/libevbus.a $(B)/libevbus.so $(B)/evbus
+install: $(B)/libevbus.a $(B)/libevbus.so $(B)/evbus $(B)/man.ok
 	$(REFUSE)umask 022 && mkdir -p $(foreach d,$(sort $(dir $(INSTALLED))),$(call to,$d))
 	$(INSTALL) -m 755 $(B)/evbus $(call to,$(BINDIR))
 	$(INSTALL) -m 644 $(HEADERS) $(call to,$(INCLUDEDIR))
@@ -170,12 +178,12 @@ $(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o $(HARNESS) $(B)
 
 TESTS := $(UNIT) $(INTEGRATION)
 
-BUILT_WITH = B=$(B) CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" CPPFLAGS="$(CPPFLAGS)"
+BUILT_WITH = B=$(B) CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" CPPFLAGS="$(CPPFLAGS)" LDFLAGS="$(LDFLAGS)"
 
 check: all $(TESTS:%=$(B)/%)
-	@$(BUILT_WITH) tests/run.sh structure install $(TESTS)
+	@$(BUILT_WITH) tests/run.sh structure install manual $(TESTS)
 
-check-structure check-install: check-%: all
+check-structure check-install check-manual: check-%: all
 	@$(BUILT_WITH) tests/$*.sh
 
 # Everything again, built with sanitizers: memory and undefined behaviour, then data races.
@@ -188,14 +196,14 @@ check-san:
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 TSAN := -fsanitize=thread
 
-san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES)
-	@B=$(B) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="exitcode=66 second_deadlock_stack=1 die_after_fork=0" \
-	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh $(TESTS)
+san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES) $(B)/man.ok
+	@$(BUILT_WITH) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="exitcode=66 second_deadlock_stack=1 die_after_fork=0" \
+	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh manual $(TESTS)
 
 include tests/bench/bench.mk
 
 .SECONDARY:
-.PHONY: all help deps demo install uninstall check check-san check-structure check-install san-tests bench clean
+.PHONY: all help deps demo install uninstall check check-san check-structure check-install check-manual san-tests bench clean
 
 clean:
 	rm -rf $(B)
