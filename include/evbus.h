@@ -119,7 +119,7 @@ const char *evbus_strerror(int error); /* "invalid argument"; static text, never
 const char *evbus_last_error(void);    /* this thread's last failure in words, "" if none */
 int evbus_last_code(void);             /* its EVBUS_E*, 0 if none */
 void evbus_string_free(char *text);    /* gives back a `char *` result; NULL is fine */
-char *evbus_quote(const char *text);   /* text as an option's value: 'it''s'; NULL: no memory */
+char *evbus_quote(const char *text);   /* text as an option's value: 'it''s' */
 /* The library's own allocations. Before anything else is called; NULLs restore malloc's family.
  * What hiredis, libevent and jansson allocate is set by their own hooks. */
 int evbus_set_allocator(void *(*alloc)(size_t), void *(*resize)(void *, size_t),

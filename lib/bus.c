@@ -11,7 +11,8 @@ static const char *const modes[] = {
     [EVBUS_MODE_DEGRADED] = "degraded",
 };
 
-static const char *const features[] = {"redis", "unix", "resp2", "queue", "report", "libevent"};
+static const char *const features[] = {"redis",  "unix",     "resp2", "queue",
+                                       "report", "libevent", "tls"};
 
 void evb_bus_ref(struct evbus *bus)
 {

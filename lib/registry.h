@@ -83,7 +83,8 @@ const struct evb_snapshot *evb_registry_snapshot(struct evb_registry *registry,
 void evb_entry_ref(struct evb_entry *entry);
 void evb_entry_unref(struct evb_entry *entry);
 void evb_entry_set_wire(struct evb_entry *entry, int wire);
-/* Until the entry is live or refused, or the time is up: EVB_WIRE_*. */
+/* Until the entry is live or refused, or the time is up: EVB_WIRE_*; EVBUS_ECLOSED: the registry
+ * was closed before. */
 int evb_entry_wait(struct evb_entry *entry, int timeout_ms);
 
 #endif

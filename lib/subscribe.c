@@ -122,7 +122,7 @@ int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
         return rc;
     bool remote = sub->scope & EVB_FROM_REDIS; /* others of its pattern may wait for Redis */
     int wire = remote ? evb_entry_wait(sub->entry, timeout_ms) : EVB_WIRE_NONE;
-    if (atomic_load(&sub->state) != EVB_SUB_LIVE)
+    if (wire == EVBUS_ECLOSED || atomic_load(&sub->state) != EVB_SUB_LIVE)
         return evb_fail(EVBUS_ECLOSED, "the subscription is over");
     if (wire == EVB_WIRE_REFUSED)
         return evb_fail(EVBUS_EDENIED,
