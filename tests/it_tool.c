@@ -296,6 +296,9 @@ START_TEST(no_redis)
     contains(program->err, "local-only");
     program_free(program);
     program_free(run(3, NULL, "-X", "bus.mode=local-only", "sub", "a", NULL));
+    program = run(3, NULL, "-X", "bus.mode=local-only", "health", NULL);
+    contains(program->out, "redis    none: ");
+    program_free(program);
     program = run(27, NULL, "-s", path, "sub", "-W", "1500ms", "a", NULL);
     contains(program->err, "no Redis yet, still trying");
     contains(program->err, "within 1.5 s, no Redis: ");
