@@ -181,7 +181,7 @@ TESTS := $(UNIT) $(INTEGRATION)
 BUILT_WITH = B=$(B) CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" CPPFLAGS="$(CPPFLAGS)" LDFLAGS="$(LDFLAGS)"
 
 check: all $(TESTS:%=$(B)/%)
-	@$(BUILT_WITH) tests/run.sh structure install manual $(TESTS)
+	@$(BUILT_WITH) tests/run.sh structure install manual troubleshooting $(TESTS)
 
 check-structure check-install check-manual: check-%: all
 	@$(BUILT_WITH) tests/$*.sh
