@@ -59,6 +59,7 @@ help:
 	@echo 'make demo         the main job in ten seconds'
 	@echo 'make check        all tests (a real redis-server is started by them)'
 	@echo 'make check-san    the tests under ASan+UBSan, then under TSan'
+	@echo 'make man          man/evbus_config.5 anew, after a change of lib/config_table.h'
 	@echo 'make bench        ratios against peers in one run'
 	@echo 'make install      into PREFIX (/usr/local) under DESTDIR; LIBDIR, MANDIR, BINDIR, INCLUDEDIR, PKGCONFIGDIR,'
 	@echo '                  DOCDIR for other folders. Compiles nothing that is built.'
@@ -104,6 +105,15 @@ $(B)/evbus: $(TOOL_OBJ) $(B)/libevbus.a
 
 $(EXAMPLES): $(B)/%: $(B)/examples/%.o $(B)/libevbus.a
 	$(CC) $(CFLAGS) $(PROGRAM_LINK) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
+
+# evbus_config(5) comes from its template and the table of settings; make check compares.
+$(B)/gen/config5: man/config5.c $(B)/libevbus.a Makefile
+	@mkdir -p $(@D)
+	$(CC) $(LIB_CFLAGS) $(PROGRAM_LINK) $(LDFLAGS) -MMD -MP -MT $@ -MF $@.d -o $@ $< $(B)/libevbus.a $(PKG_LIBS) -pthread
+
+man: $(B)/gen/config5
+	$(B)/gen/config5 man/evbus_config.5.in >$(B)/evbus_config.5
+	mv $(B)/evbus_config.5 man/evbus_config.5
 
 demo: $(B)/evbus
 	@$(B)/evbus demo
@@ -180,8 +190,8 @@ TESTS := $(UNIT) $(INTEGRATION)
 
 BUILT_WITH = B=$(B) CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" CPPFLAGS="$(CPPFLAGS)" LDFLAGS="$(LDFLAGS)"
 
-check: all $(TESTS:%=$(B)/%)
-	@$(BUILT_WITH) tests/run.sh structure install manual troubleshooting $(TESTS)
+check: all $(B)/gen/config5 $(TESTS:%=$(B)/%)
+	@$(BUILT_WITH) tests/run.sh structure install manual config5 troubleshooting $(TESTS)
 
 check-structure check-install check-manual: check-%: all
 	@$(BUILT_WITH) tests/$*.sh
@@ -203,9 +213,9 @@ san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES) $(B)/man.ok
 include tests/bench/bench.mk
 
 .SECONDARY:
-.PHONY: all help deps demo install uninstall check check-san check-structure check-install check-manual san-tests bench clean
+.PHONY: all help deps man demo install uninstall check check-san check-structure check-install check-manual san-tests bench clean
 
 clean:
 	rm -rf $(B)
 
--include $(OBJ:.o=.d) $(wildcard $(B)/tests/*.d $(B)/tests/*/*.d $(B)/examples/*.d $(B)/examples/*/*.d)
+-include $(OBJ:.o=.d) $(wildcard $(B)/gen/*.d $(B)/tests/*.d $(B)/tests/*/*.d $(B)/examples/*.d $(B)/examples/*/*.d)
