@@ -230,7 +230,7 @@ START_TEST(many_lines_arrive_in_order)
     snprintf(limit, sizeof limit, "%d", LINES);
     struct program *sub = start(NULL, "sub", "-v", "-C", limit, "--format", "%d", "n", NULL);
     expect_listening(sub);
-    program_free(run(0, input, "pub", "-l", "n", NULL));
+    program_free(run(0, input, "pub", "-l", "-X", "outbox.events=50", "n", NULL));
     ck_assert_int_eq(program_end(sub), 0);
     ck_assert_msg(strcmp(sub->out, input) == 0, "lines lost, doubled or reordered");
     free(input);
