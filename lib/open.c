@@ -116,10 +116,13 @@ static void on_decided(const struct evb_topic *topic, void *user)
 static void on_water(bool high, void *user)
 {
     struct evbus *bus = user;
-    char json[128];
-    snprintf(json, sizeof json, "{\"level\":\"%s\",\"events\":%lld,\"limit\":%lld}",
-             high ? "high" : "low", (long long)evb_outbox_owed(&bus->redis.outbox),
-             (long long)bus->redis.outbox.max_events);
+    const struct evb_outbox *outbox = &bus->redis.outbox;
+    char json[200];
+    snprintf(
+        json, sizeof json,
+        "{\"level\":\"%s\",\"events\":%lld,\"limit\":%lld,\"bytes\":%lld,\"bytes_limit\":%lld}",
+        high ? "high" : "low", (long long)evb_outbox_owed(outbox), (long long)outbox->max_events,
+        (long long)atomic_load(&outbox->bytes), (long long)outbox->max_bytes);
     evb_log(&bus->log, high ? EVBUS_LOG_WARNING : EVBUS_LOG_INFO, "outbox %s: %s",
             high ? "high" : "low", json);
     evb_route_system(bus, "evbus.outbox", json);

@@ -175,8 +175,8 @@ with_redis() {
     run 3 "$B/evbus" -s "$work/a" health -W 300ms
     cat "$work/run" >>"$work/raw"
     run 0 $cli replicaof no one
-    run 1 sh -c "seq 20000 | '$B/evbus' -v -s '$work/a' -X outbox.events=100 pub -l task.done"
-    run 1 sh -c "seq 20000 | '$B/evbus' -s '$work/a' -X outbox.events=100 -X outbox.full=reject pub -l task.done"
+    run 1 sh -c "seq 20000 | '$B/evbus' -v -s '$work/a' -X outbox.bytes=32KiB pub -l task.done"
+    run 1 sh -c "seq 20000 | '$B/evbus' -s '$work/a' -X outbox.bytes=32KiB -X outbox.full=reject pub -l task.done"
     start_sub -v -s "$work/a" -X queue.size=5 sub --exec 'sleep 0.3' 'task.*'
     run 0 sh -c "seq 40 | '$B/evbus' -s '$work/a' pub -l task.done"
     until_true grep -q 'events dropped' "$work/sub"
