@@ -5,7 +5,7 @@ SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/rand.c lib/lo
        lib/match.c lib/backoff.c lib/json.c \
        lib/option.c lib/url.c lib/config.c lib/config_load.c lib/event.c lib/event_set.c \
        lib/codec_write.c lib/codec_scan.c lib/codec.c lib/seen.c lib/metrics.c \
-       lib/thread.c lib/fifo.c lib/loop.c lib/wait.c lib/workers.c lib/sub.c lib/queue.c \
+       lib/thread.c lib/fifo.c lib/loop.c lib/wait.c lib/workers.c lib/lanes.c lib/sub.c lib/queue.c \
        lib/trie.c lib/snapshot.c lib/registry.c \
        lib/redis_reply.c lib/redis_link.c lib/redis_dns.c lib/redis_hello.c lib/redis_subs.c \
        lib/redis_heart.c lib/redis_item.c lib/redis_outbox.c lib/redis_state.c lib/redis.c \
