@@ -177,8 +177,14 @@ int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report
  * ---- subscribe ----
  * pattern: "task.created"; "task.*" (one word); "task.>" (one or more); ">" (all but evbus.*);
  *          "glob:task*" (Redis glob)
- * options: scope=both|local|redis  echo=yes|no  deliver=loop|inline
- *          size=1000 bytes=4MiB full=drop-oldest|drop-newest (deliver=loop: what may wait)
+ * options: scope=both|local|redis  echo=yes|no  deliver=loop|inline|workers
+ *          size=1000 bytes=4MiB full=drop-oldest|drop-newest (loop, workers: what may wait)
+ *          key=type|correlation|source|attr:NAME|all|none (deliver=workers)
+ * deliver=workers: on the bus's worker threads, as many as the setting `workers` says (EVBUS_EINVAL
+ * where it is 0); the first such subscription starts them (EVBUS_ESYS if one does not start).
+ * Events of one key are handled in order, one at a time, those of different keys side by side.
+ * key=type is the default; events without the source or attribute have one key together; all: one
+ * key; none: no order. drop-oldest drops the oldest of all that waits, whatever its key.
  */
 evbus_sub *evbus_subscribe(evbus *bus, const char *pattern, const char *options, evbus_event_fn fn,
                            void *user);
