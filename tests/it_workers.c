@@ -1,18 +1,13 @@
 /* it_workers.c - deliver=workers: the order of each key and nothing beside it, side by side where
- * keys differ, bounds to the last event, and what a handler may do there. Local events, and events
- * of another bus through a real Redis. */
+ * keys differ, and bounds to the last event. Local events, and events of another bus through a
+ * real Redis. */
 #include "harness/bus.h"
-#include "harness/failing.h"
-#include "harness/process.h"
 #include "harness/suite.h"
 #include "harness/until.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 enum { SOON = 5000, PUBLISHERS = 2, KEYS = 50, EVENTS = 20000 };
 
@@ -389,98 +384,6 @@ START_TEST(nobody_waits_for_stuck_handlers)
 }
 END_TEST
 
-/* ---- what does not work, and says so ---- */
-
-static const char *refusal(evbus *bus, const char *options)
-{
-    ck_assert_ptr_null(evbus_subscribe(bus, "t", options, handle_count, NULL));
-    ck_assert_int_eq(evbus_last_code(), EVBUS_EINVAL);
-    return evbus_last_error();
-}
-
-START_TEST(refusals_name_the_fault)
-{
-    evbus *none = bus_with(NULL), *some = bus_with("workers", "1", NULL);
-    ck_assert_ptr_nonnull(strstr(refusal(none, "deliver=workers"), "set workers"));
-    ck_assert_ptr_nonnull(strstr(refusal(some, "deliver=workers key=user"), "\"user\""));
-    ck_assert_ptr_nonnull(strstr(refusal(some, "deliver=workers key="), "key"));
-    ck_assert_ptr_nonnull(strstr(refusal(some, "key=type"), "deliver=workers"));
-    ck_assert_ptr_nonnull(strstr(refusal(some, "deliver=inline key=none"), "deliver=workers"));
-    ck_assert_int_eq(evbus_stat(none, "workers"), 0);
-    ck_assert_int_eq(evbus_stat(some, "workers"), 0); /* none was needed yet */
-    ck_assert_int_eq(evbus_has("workers"), 1);
-    bus_end(none);
-    bus_end(some);
-}
-END_TEST
-
-START_TEST(threads_that_do_not_start)
-{
-    struct rlimit was, tight;
-    atomic_int calls = 0;
-    if (suite_sanitized()) {
-        printf("SKIPPED: a sanitizer has taken the address space that this test limits\n");
-        return;
-    }
-    evbus *bus = bus_with("workers", "1000", NULL);
-    int threads = process_threads();
-    ck_assert_int_eq(getrlimit(RLIMIT_AS, &was), 0);
-    tight = was;
-    tight.rlim_cur = 512 << 20;
-    ck_assert_int_eq(setrlimit(RLIMIT_AS, &tight), 0);
-    evbus_sub *sub = evbus_subscribe(bus, "t", "deliver=workers", handle_count, &calls);
-    ck_assert_int_eq(setrlimit(RLIMIT_AS, &was), 0);
-    ck_assert_ptr_null(sub);
-    ck_assert_int_eq(evbus_last_code(), EVBUS_ESYS);
-    ck_assert_ptr_nonnull(strstr(evbus_last_error(), "of 1000"));
-    struct wait wait = wait_for(SOON); /* a joined thread may stay in /proc for a moment */
-    while (process_threads() > threads && wait_more(&wait))
-        ;
-    ck_assert_int_eq(process_threads(), threads);
-    ck_assert_int_eq(evbus_stat(bus, "subscriptions"), 0);
-    bus_subscribe(bus, "t", "deliver=workers", handle_count, &calls);
-    ck_assert_int_eq(evbus_stat(bus, "workers"), 1000);
-    bus_publish(bus, "t", NULL);
-    expect_count(&calls, 1, SOON);
-    bus_end(bus);
-}
-END_TEST
-
-static void subscribe_poorly(evbus *bus, long n, bool for_good, atomic_int *calls)
-{
-    failing_at(n, for_good);
-    evbus_sub *sub = evbus_subscribe(bus, "t", "deliver=workers key=attr:x", handle_count, calls);
-    int sent = evbus_publish(bus, "t", NULL);
-    failing_off();
-    ck_assert(sub || evbus_last_code() == EVBUS_ENOMEM);
-    ck_assert(sent >= 0 || sent == EVBUS_ENOMEM);
-    int64_t dropped = evbus_stat(bus, "dropped");
-    if (sub && sent > 0 && dropped == 0)
-        expect_count(calls, 1, SOON);
-    if (sub)
-        ck_assert_int_eq(evbus_unsubscribe(sub), 0);
-}
-
-/* Each allocation of subscribing and publishing fails, once or for good: an error or a drop, and
- * nothing is left when the bus is gone. */
-START_TEST(memory_that_runs_out)
-{
-    failing_install();
-    evbus *warm = bus_with("workers", "2", NULL); /* threads' records stay, and are used again */
-    bus_unsubscribe(bus_subscribe(warm, "t", "deliver=workers", handle_count, NULL));
-    bus_publish(warm, "t", NULL);
-    bus_end(warm);
-    for (long n = 0; n < 40; n++) {
-        atomic_int calls = 0;
-        long live = failing_live();
-        evbus *bus = bus_with("workers", "2", NULL);
-        subscribe_poorly(bus, n, _i, &calls);
-        bus_end(bus);
-        ck_assert_int_eq(failing_live(), live);
-    }
-}
-END_TEST
-
 int main(int argc, char **argv)
 {
     Suite *suite = suite_create("workers");
@@ -490,7 +393,6 @@ int main(int argc, char **argv)
     tcase_add_loop_test(loops, different_keys_meet, 0, BY_TYPE + 2);
     tcase_add_loop_test(loops, one_key_never_meets_itself, 0, 2);
     tcase_add_loop_test(loops, bounds_to_the_last_event, 0, 5);
-    tcase_add_loop_test(loops, memory_that_runs_out, 0, 2);
     suite_add_tcase(suite, loops);
     suite_add(suite, "order_of_each_key_from_redis", order_of_each_key_from_redis, 60);
     suite_add(suite, "no_key_meets_itself", no_key_meets_itself, 20);
@@ -498,7 +400,5 @@ int main(int argc, char **argv)
     suite_add(suite, "each_subscription_has_its_turn", each_subscription_has_its_turn, 20);
     suite_add(suite, "accounts_under_load", accounts_under_load, 60);
     suite_add(suite, "nobody_waits_for_stuck_handlers", nobody_waits_for_stuck_handlers, 20);
-    suite_add(suite, "refusals_name_the_fault", refusals_name_the_fault, 10);
-    suite_add(suite, "threads_that_do_not_start", threads_that_do_not_start, 20);
     return suite_run(suite, argc, argv);
 }
