@@ -159,6 +159,38 @@ START_TEST(close_waits_for_queues)
 }
 END_TEST
 
+static int end_and_stay(evbus_sub *sub, evbus_event *event, void *user)
+{
+    int rc = evbus_unsubscribe(sub);
+    stay(sub, event, user);
+    return rc;
+}
+
+static void *let_go_on(void *arg)
+{
+    struct act *act = arg;
+    nap_us(20000); /* closing may come too early in that time, and must not */
+    atomic_store(&act->go_on, 1);
+    return NULL;
+}
+
+/* The subscription is gone already, its handler is not. */
+START_TEST(close_waits_for_the_last_call)
+{
+    struct act act = {.bus = two_workers()};
+    pthread_t thread;
+    evbus_subscribe(act.bus, "t", PARALLEL, end_and_stay, &act);
+    bus_publish(act.bus, "t", NULL);
+    expect_count(&act.calls, 1, SOON);
+    ck_assert_int_eq(evbus_close(act.bus, 5), EVBUS_ETIMEDOUT);
+    pthread_create(&thread, NULL, let_go_on, &act);
+    ck_assert_int_eq(evbus_close(act.bus, suite_patience(SOON)), 0);
+    ck_assert_int_eq(atomic_load(&act.result), 1);
+    pthread_join(thread, NULL);
+    bus_end(act.bus);
+}
+END_TEST
+
 /* It waits for the workers by sleeping: the loop has nothing to do meanwhile. */
 START_TEST(closing_costs_no_time)
 {
@@ -365,6 +397,7 @@ int main(int argc, char **argv)
     suite_add_tcase(suite, loops);
     suite_add(suite, "none_runs_after_unsubscribe", none_runs_after_unsubscribe, 60);
     suite_add(suite, "close_waits_for_queues", close_waits_for_queues, 30);
+    suite_add(suite, "close_waits_for_the_last_call", close_waits_for_the_last_call, 20);
     suite_add(suite, "closing_costs_no_time", closing_costs_no_time, 20);
     suite_add(suite, "free_waits_for_handlers", free_waits_for_handlers, 20);
     suite_add(suite, "closes_under_traffic", closes_under_traffic, 30);
