@@ -148,7 +148,8 @@ evbus *evbus_open(const evbus_config *config);
 evbus *evbus_default(void); /* the process's bus, opened from the environment on the first call;
                                closed by evbus_free() or at exit */
 /* Refuses new events, waits until every report is given and every handler's queue is empty, leaves
- * Redis. 0: closed. EVBUS_ETIMEDOUT: still closing, call again or evbus_free(). */
+ * Redis. Once the reports are given, what others still send for deliver=workers is dropped and
+ * counted. 0: closed. EVBUS_ETIMEDOUT: still closing, call again or evbus_free(). */
 int evbus_close(evbus *bus, int timeout_ms);
 int evbus_close_async(evbus *bus, int timeout_ms, evbus_done_fn fn, void *user);
 void evbus_free(evbus *bus); /* closes at once what is not closed; waits for running handlers */
