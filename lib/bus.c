@@ -12,7 +12,7 @@ static const char *const modes[] = {
 };
 
 static const char *const features[] = {"redis",  "unix",     "resp2", "queue",
-                                       "report", "libevent", "tls"};
+                                       "report", "libevent", "tls",   "workers"};
 
 void evb_bus_ref(struct evbus *bus)
 {
@@ -29,6 +29,7 @@ void evb_bus_unref(void *memory)
     evbus_config_free(bus->config);
     evb_free(bus->prefix);
     evb_free(bus->inbox);
+    evb_workers_fini(&bus->workers);
     pthread_mutex_destroy(&bus->queues_lock);
     evb_fault_fini(&bus->redis.fault);
     evb_free(bus);

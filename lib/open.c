@@ -213,6 +213,7 @@ static int read_settings(struct evbus *bus, const evbus_config *config)
     bus->source = evb_config_text(bus->config, EVB_CFG_BUS_NAME);
     bus->max_data = (size_t)number(bus, EVB_CFG_EVENT_MAX_BYTES);
     bus->check = (int)number(bus, EVB_CFG_EVENT_CHECK);
+    bus->workers.count = (int)number(bus, EVB_CFG_WORKERS);
     bus->take_foreign = number(bus, EVB_CFG_WIRE_FOREIGN) == 0;
     bus->wants_redis = evb_config_wants_redis(bus->config);
     bus->redis_only = bus->wants_redis && number(bus, EVB_CFG_BUS_MODE) == EVB_MODE_REDIS;
@@ -255,6 +256,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     bus->opened_ms = evb_clock_mono_ms();
     bus->opened_us = evb_clock_us();
     bus->loop.wake_fd = -1;
+    evb_workers_init(&bus->workers);
     pthread_mutex_init(&bus->queues_lock, NULL);
     evb_fault_init(&bus->redis.fault);
     evb_list_init(&bus->queues);
