@@ -199,11 +199,16 @@ static int pull(evbus_queue *queue, int timeout_ms, struct evb_fifo_item *items,
 {
     pthread_mutex_lock(&queue->lock);
     int n = take_live(queue, items, max);
-    if (n == 0 && timeout_ms != 0)
+    bool waits = n == 0 && timeout_ms != 0;
+    if (waits) { /* it may be freed meanwhile */
+        evb_queue_ref(queue);
         n = wait_live(queue, timeout_ms, items, max);
+    }
     if (n == 0 && queue->closed)
         n = EVBUS_ECLOSED;
     pthread_mutex_unlock(&queue->lock);
+    if (waits)
+        evb_queue_unref(queue);
     return n;
 }
 
@@ -226,6 +231,8 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
     int n = pull(queue, timeout_ms, items, max < PULL_MOST ? max : PULL_MOST);
     if (n == EVBUS_ECLOSED)
         return evb_fail(EVBUS_ECLOSED, "the queue's bus is closed and nothing is left in it");
+    if (n > 0) /* while what was pulled still keeps the queue */
+        evb_count(queue->metrics, EVB_COUNT_pulled, n);
     for (int i = 0; i < n; i++) {
         events[i] = items[i].event;
         if (tags)
@@ -233,8 +240,6 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
         evb_sub_count(items[i].sub, thread);
         evb_sub_unref(items[i].sub);
     }
-    if (n > 0)
-        evb_count(queue->metrics, EVB_COUNT_pulled, n);
     return n;
 }
 
