@@ -73,6 +73,11 @@ static void signal_clear(evbus_queue *queue)
 void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item)
 {
     pthread_mutex_lock(&queue->lock);
+    if (queue->freed) { /* what it holds keeps its subscription, and that the queue: for ever */
+        pthread_mutex_unlock(&queue->lock);
+        item_drop(&item);
+        return;
+    }
     bool was_empty = queue->fifo.count == 0;
     int dropped = evb_fifo_push(&queue->fifo, item);
     bool filled = was_empty && queue->fifo.count > 0;
@@ -101,6 +106,7 @@ void evb_queue_clear(evbus_queue *queue)
     struct evb_fifo_item item;
     for (;;) {
         pthread_mutex_lock(&queue->lock);
+        queue->freed = true;
         int n = evb_fifo_pop(&queue->fifo, &item, 1);
         pthread_mutex_unlock(&queue->lock);
         if (n == 0)
