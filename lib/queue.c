@@ -38,15 +38,21 @@ void evb_queue_ref(evbus_queue *queue)
     atomic_fetch_add(&queue->refs, 1);
 }
 
+void evb_queue_drop(evbus_queue *queue)
+{
+    if (queue->fds[0] >= 0) {
+        close(queue->fds[0]);
+        close(queue->fds[1]);
+    }
+    queue->fds[0] = queue->fds[1] = -1;
+}
+
 void evb_queue_unref(evbus_queue *queue)
 {
     if (atomic_fetch_sub(&queue->refs, 1) != 1)
         return;
     evb_fifo_fini(&queue->fifo);
-    if (queue->fds[0] >= 0) {
-        close(queue->fds[0]);
-        close(queue->fds[1]);
-    }
+    evb_queue_drop(queue);
     pthread_cond_destroy(&queue->filled);
     pthread_mutex_destroy(&queue->lock);
     evb_free(queue->subs);

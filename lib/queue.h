@@ -32,6 +32,7 @@ struct evbus_queue {
 
 evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full);
 void evb_queue_ref(evbus_queue *queue);
+void evb_queue_drop(evbus_queue *queue); /* closes its descriptors; in a forked child that is all */
 void evb_queue_unref(evbus_queue *queue);
 void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item); /* takes item's references */
 void evb_queue_close(evbus_queue *queue); /* what waits stays; then pulling says ECLOSED */

@@ -228,8 +228,12 @@ evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const 
 
 void evbus_queue_free(evbus_queue *queue)
 {
-    if (!queue || queue->generation != evb_fork_generation())
+    if (!queue)
         return;
+    if (queue->generation != evb_fork_generation()) {
+        evb_queue_drop(queue);
+        return;
+    }
     struct evbus *bus = queue->keeper;
     pthread_mutex_lock(&bus->queues_lock);
     evb_list_remove(&queue->node);
