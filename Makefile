@@ -30,7 +30,7 @@ PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(PKGS))
 STD := -std=c11 -D_GNU_SOURCE -pthread
 LIB_CFLAGS = $(STD) $(WARN) $(HARDEN) -fPIC -fvisibility=hidden -Iinclude -iquote lib \
 	-DEVB_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS)
-LIB_LDFLAGS := -Wl,-z,defs -Wl,-z,relro -Wl,-z,now
+LIB_LDFLAGS := -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-z,nodelete
 
 OBJ := $(SRC:%.c=$(B)/%.o)
 UNIT := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
