@@ -318,8 +318,8 @@ void evb_bus_teardown(struct evbus *bus)
     evb_bus_unref(bus);
 }
 
-/* Whoever asked for it may not be back from waking the loop yet, whose descriptor goes here; nor may
- * the publisher of the event whose handler asked. */
+/* Whoever asked for it may not be back from waking the loop yet, whose descriptor goes here; nor
+ * may the publisher of the event whose handler asked. */
 static void teardown_later(void *user)
 {
     struct evbus *bus = user;
