@@ -1,5 +1,5 @@
-/* it_guest_exit.c - a process may end at any time, from any place, with buses in full use: no crash,
- * no hang, its own exit status. What waits in the process's bus is handled first. */
+/* it_guest_exit.c - a process may end at any time, from any place, with buses in full use: no
+ * crash, no hang, its own exit status. What waits in the process's bus is handled first. */
 #include "harness/bus.h"
 #include "harness/program.h"
 #include "harness/suite.h"

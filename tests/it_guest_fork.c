@@ -1,5 +1,5 @@
-/* it_guest_fork.c - forks in the middle of traffic: the child's calls say EFORK, it gives the handles
- * back, opens buses of its own and ends in every way; the parent does not notice. */
+/* it_guest_fork.c - forks in the middle of traffic: the child's calls say EFORK, it gives the
+ * handles back, opens buses of its own and ends in every way; the parent does not notice. */
 #include "harness/bus.h"
 #include "harness/process.h"
 #include "harness/recorder.h"

@@ -1,5 +1,5 @@
-/* it_guest_neighbours.c - a clock that jumps by a year, and another bus in the same process, disturb
- * nobody. */
+/* it_guest_neighbours.c - a clock that jumps by a year, and another bus in the same process,
+ * disturb nobody. */
 #include "clock.h"
 #include "harness/bus.h"
 #include "harness/recorder.h"

@@ -1,5 +1,5 @@
-/* it_guest_secrets.c - a password given in any way, to servers that take it, refuse it, repeat it or
- * hang up, is found in nothing that the library says, and in no memory that it gives back. */
+/* it_guest_secrets.c - a password given in any way, to servers that take it, refuse it, repeat it
+ * or hang up, is found in nothing that the library says, and in no memory that it gives back. */
 #include "harness/bus.h"
 #include "harness/program.h"
 #include "harness/rude.h"

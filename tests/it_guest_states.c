@@ -1,6 +1,6 @@
 /* it_guest_states.c - buses opened and ended by the dice: in every state of the link, with whatever
- * hangs on them, in every way. After each no thread, descriptor or byte of the library is left, every
- * accepted event has had its report, and no close took longer than it was given. */
+ * hangs on them, in every way. After each no thread, descriptor or byte of the library is left,
+ * every accepted event has had its report, and no close took longer than it was given. */
 #include "harness/bus.h"
 #include "harness/process.h"
 #include "harness/rude.h"

@@ -34,7 +34,7 @@ writable_globals() { # of the archive: sections .data, .bss and their thread-loc
     there=$(nm -f sysv "$B/libevbus.a" | awk -F'|' '
         /^Symbols from/ { sub(/.*\[/, ""); sub(/\.o\].*/, ""); file = $0 }
         $7 ~ /^ *(\.t?(data|bss)|\*COM\*)/ && $7 !~ /\.data\.rel\.ro/ && $4 ~ /OBJECT|TLS/ {
-            gsub(/ /, "", $1); sub(/\.[0-9]+$/, "", $1); print file ".c", $1 }' | sort -u)
+            gsub(/ /, "", $1); sub(/\.[0-9]+$/, "", $1); sub(/.*\./, "", $1); print file ".c", $1 }' | sort -u)
     diff <(awk '!/^#/ { print $1, $2 }' tests/globals.txt | sort) <(printf '%s\n' "$there")
 }
 
