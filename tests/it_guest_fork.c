@@ -189,11 +189,32 @@ static void child(int round)
     _exit(bad);
 }
 
+/* Where a thread of the child is: what to look at when it hangs. */
+static void read_word(pid_t pid, const char *name, char *out, size_t room)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
+    FILE *file = fopen(path, "re");
+    if (!file || !fgets(out, (int)room, file))
+        snprintf(out, room, "?");
+    if (file)
+        fclose(file);
+}
+
 static void expect_good_end(pid_t pid, int round)
 {
-    int status = 0;
+    char stat[128], where[128];
+    int status = 0, got;
+    struct wait wait = wait_for(2000 * CHILD_SECONDS);
     ck_assert_int_gt(pid, 0);
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    while ((got = waitpid(pid, &status, WNOHANG)) == 0 && wait_more(&wait))
+        ;
+    if (got != pid) {
+        read_word(pid, "stat", stat, sizeof stat);
+        read_word(pid, "syscall", where, sizeof where);
+        kill(pid, SIGKILL);
+        ck_abort_msg("child %d hangs, not even an alarm ends it: %s; %s", round, stat, where);
+    }
     ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0,
                   "child %d: status %x (exit: the line that failed, modulo 255, plus 1)", round,
                   (unsigned)status);
