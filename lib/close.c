@@ -209,12 +209,25 @@ static void on_flushed(int result, void *user)
     evb_waiter_post(waiter);
 }
 
-static void closing_job(struct evb_job *job)
+/* When no publish is half-way any more (route.c: it holds the state while it posts). */
+static void stopping_job(struct evb_job *job)
 {
     struct evb_waiter *waiter = evb_waiter_of(job);
+    if (evb_hazard_held(&waiter->bus->state)) {
+        sched_yield();
+        evb_waiter_post(waiter);
+        return;
+    }
     evb_route_system(waiter->bus, "evbus.stopping", "{}");
     if (flush(waiter->bus, on_flushed, waiter) != 0)
         on_flushed(EVBUS_ENOMEM, waiter);
+}
+
+static void closing_job(struct evb_job *job)
+{
+    evb_hazard_barrier(); /* who looks at the state from now on sees that it is CLOSING */
+    evb_waiter_of(job)->job.run = stopping_job;
+    stopping_job(job);
 }
 
 static void join_closers_job(struct evb_job *job)
@@ -317,11 +330,13 @@ void evb_bus_teardown(struct evbus *bus)
     evb_bus_unref(bus);
 }
 
-/* Whoever asked for it may not be back from waking the loop yet, whose descriptor goes here. */
+/* Whoever asked for it may not be back from waking the loop yet, whose descriptor goes here; nor
+ * may the publisher of the event whose handler asked. */
 static void teardown_later(void *user)
 {
     struct evbus *bus = user;
-    while (!atomic_load(&bus->free_posted))
+    evb_hazard_barrier();
+    while (!atomic_load(&bus->free_posted) || evb_hazard_held(bus) || evb_hazard_held(&bus->state))
         sched_yield();
     evb_bus_teardown(bus);
 }

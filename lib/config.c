@@ -162,6 +162,8 @@ static int text_assign(evbus_config *config, enum evb_cfg id, const char *label,
 {
     int error = text_check(&rows[id], label, text);
 
+    if (!error && id == EVB_CFG_REDIS_HOST && strpbrk(text, "/@")) /* it may hold a password */
+        error = evb_fail(EVBUS_EINVAL, "%s: a host has no '/' or '@'; a URL is redis.url's", label);
     if (error)
         return error;
     /* empty is a value only where the default is another one */

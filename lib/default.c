@@ -20,15 +20,31 @@ void evbus_free(evbus *bus)
     evb_bus_free(bus);
 }
 
+/* The thread that held the lock is not there in the child. */
+static void forked(void)
+{
+    default_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+}
+
+__attribute__((constructor)) static void default_start(void)
+{
+    pthread_atfork(NULL, NULL, forked);
+}
+
+/* At exit. Closed, not freed: other threads go on and may use it, and a handler that never returns
+ * must not hold the process up. */
 static void close_default(void)
 {
     pthread_mutex_lock(&default_lock);
     evbus *bus = default_bus;
+    bool mine = bus && bus->generation == evb_fork_generation() && !evb_thread_in_callback();
+    if (mine)
+        evb_bus_ref(bus);
     pthread_mutex_unlock(&default_lock);
-    if (!bus || bus->generation != evb_fork_generation() || evb_thread_in_callback())
+    if (!mine)
         return;
     evbus_close(bus, (int)evb_config_number(bus->config, EVB_CFG_CLOSE_TIMEOUT));
-    evbus_free(bus);
+    evb_bus_unref(bus);
 }
 
 evbus *evbus_default(void)

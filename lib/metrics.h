@@ -45,7 +45,8 @@ enum evb_counter { EVB_COUNTERS(X) EVB_COUNTER_COUNT };
 
 struct evb_metrics {
     struct {
-        _Alignas(64) _Atomic int64_t value[EVB_COUNTER_COUNT];
+        _Atomic int64_t value[EVB_COUNTER_COUNT];
+        char apart[64]; /* from the cache line of the next: malloc() aligns no more than 16 */
     } shard[EVB_METRIC_SHARDS];
 };
 

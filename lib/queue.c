@@ -38,15 +38,21 @@ void evb_queue_ref(evbus_queue *queue)
     atomic_fetch_add(&queue->refs, 1);
 }
 
+void evb_queue_drop(evbus_queue *queue)
+{
+    if (queue->fds[0] >= 0) {
+        close(queue->fds[0]);
+        close(queue->fds[1]);
+    }
+    queue->fds[0] = queue->fds[1] = -1;
+}
+
 void evb_queue_unref(evbus_queue *queue)
 {
     if (atomic_fetch_sub(&queue->refs, 1) != 1)
         return;
     evb_fifo_fini(&queue->fifo);
-    if (queue->fds[0] >= 0) {
-        close(queue->fds[0]);
-        close(queue->fds[1]);
-    }
+    evb_queue_drop(queue);
     pthread_cond_destroy(&queue->filled);
     pthread_mutex_destroy(&queue->lock);
     evb_free(queue->subs);
@@ -73,6 +79,11 @@ static void signal_clear(evbus_queue *queue)
 void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item)
 {
     pthread_mutex_lock(&queue->lock);
+    if (queue->freed) { /* what it holds keeps its subscription, and that the queue: for ever */
+        pthread_mutex_unlock(&queue->lock);
+        item_drop(&item);
+        return;
+    }
     bool was_empty = queue->fifo.count == 0;
     int dropped = evb_fifo_push(&queue->fifo, item);
     bool filled = was_empty && queue->fifo.count > 0;
@@ -101,6 +112,7 @@ void evb_queue_clear(evbus_queue *queue)
     struct evb_fifo_item item;
     for (;;) {
         pthread_mutex_lock(&queue->lock);
+        queue->freed = true;
         int n = evb_fifo_pop(&queue->fifo, &item, 1);
         pthread_mutex_unlock(&queue->lock);
         if (n == 0)
@@ -199,11 +211,16 @@ static int pull(evbus_queue *queue, int timeout_ms, struct evb_fifo_item *items,
 {
     pthread_mutex_lock(&queue->lock);
     int n = take_live(queue, items, max);
-    if (n == 0 && timeout_ms != 0)
+    bool waits = n == 0 && timeout_ms != 0;
+    if (waits) { /* it may be freed meanwhile */
+        evb_queue_ref(queue);
         n = wait_live(queue, timeout_ms, items, max);
+    }
     if (n == 0 && queue->closed)
         n = EVBUS_ECLOSED;
     pthread_mutex_unlock(&queue->lock);
+    if (waits)
+        evb_queue_unref(queue);
     return n;
 }
 
@@ -226,6 +243,8 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
     int n = pull(queue, timeout_ms, items, max < PULL_MOST ? max : PULL_MOST);
     if (n == EVBUS_ECLOSED)
         return evb_fail(EVBUS_ECLOSED, "the queue's bus is closed and nothing is left in it");
+    if (n > 0) /* while what was pulled still keeps the queue */
+        evb_count(queue->metrics, EVB_COUNT_pulled, n);
     for (int i = 0; i < n; i++) {
         events[i] = items[i].event;
         if (tags)
@@ -233,8 +252,6 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
         evb_sub_count(items[i].sub, thread);
         evb_sub_unref(items[i].sub);
     }
-    if (n > 0)
-        evb_count(queue->metrics, EVB_COUNT_pulled, n);
     return n;
 }
 

@@ -17,6 +17,7 @@ void evb_hello_send(struct evb_hello *hello, struct evb_link *link, const struct
 
     evb_link_command(link, words);
     evb_link_command(link, name);
+    hello->login = login;
     hello->left = 2;
     hello->select = login->database != 0;
     if (hello->select) {
@@ -31,22 +32,37 @@ static const struct {
     const char *prefix;
     int error;
     const char *remedy;
+    bool fixed; /* the words are the server's own; others may repeat what the command said */
 } refusals[] = {
-    {"WRONGPASS", EVBUS_EAUTH, "check redis.username and redis.password"},
-    {"NOAUTH", EVBUS_EAUTH, "set redis.password"},
-    {"NOPERM", EVBUS_EDENIED, "the user needs +hello"},
-    {"ERR unknown command", EVBUS_ENOTSUP, "Redis 6.0 or later is needed"},
-    {"ERR max number of clients", EVBUS_EAWAY, "raise maxclients"},
-    {"LOADING", EVBUS_EAWAY, "the server still reads its data"},
-    {"", EVBUS_EREMOTE, "see the server's log"},
+    {"WRONGPASS", EVBUS_EAUTH, "check redis.username and redis.password", true},
+    {"NOAUTH", EVBUS_EAUTH, "set redis.password", true},
+    {"NOPERM", EVBUS_EDENIED, "the user needs +hello", true},
+    {"ERR unknown command", EVBUS_ENOTSUP, "Redis 6.0 or later is needed", false},
+    {"ERR max number of clients", EVBUS_EAWAY, "raise maxclients", true},
+    {"LOADING", EVBUS_EAWAY, "the server still reads its data", true},
+    {"", EVBUS_EREMOTE, "see the server's log", false},
 };
 
-static int refused(const char *command, const struct evb_reply *reply, char *why, size_t room)
+/* Redis quotes the words of a command that it does not know, and cuts them off somewhere. */
+static bool may_repeat(const char *text, const char *password)
+{
+    char head[9];
+    snprintf(head, sizeof head, "%s", password);
+    return password[0] && (strstr(text, head) || strstr(text, "with args"));
+}
+
+/* `password`: what the command held, "" for none. */
+static int refused(const char *command, const char *password, const struct evb_reply *reply,
+                   char *why, size_t room)
 {
     size_t i = 0;
     while (strncmp(reply->text, refusals[i].prefix, strlen(refusals[i].prefix)) != 0)
         i++;
-    snprintf(why, room, "%s refused (%s): %s", command, refusals[i].remedy, reply->text);
+    bool hide = !refusals[i].fixed && may_repeat(reply->text, password);
+    snprintf(why, room, "%s refused (%s): %s", command, refusals[i].remedy,
+             hide ? "its words may repeat the password" : reply->text);
+    if (hide)
+        explicit_bzero((char *)reply->text, reply->length);
     return refusals[i].error;
 }
 
@@ -59,7 +75,7 @@ static void copy(char *out, size_t room, const struct evb_reply *value)
 int evb_hello_read(const struct evb_reply *reply, struct evb_server *server, char *why, size_t room)
 {
     if (reply->kind == EVB_REPLY_ERROR)
-        return refused("HELLO", reply, why, room);
+        return refused("HELLO", "", reply, why, room);
     if (reply->kind != EVB_REPLY_ARRAY || reply->count % 2 != 0) {
         snprintf(why, room, "protocol error: the answer to HELLO is no list of pairs");
         return EVBUS_EPARSE;
@@ -90,10 +106,13 @@ int evb_hello_reply(struct evb_hello *hello, const struct evb_reply *reply,
                     struct evb_server *server, char *why, size_t room)
 {
     int step = hello->left--;
-    if (step == (hello->select ? 3 : 2))
+    bool is_hello = step == (hello->select ? 3 : 2);
+    if (is_hello && reply->kind == EVB_REPLY_ERROR)
+        return refused("HELLO", hello->login->password, reply, why, room);
+    if (is_hello)
         return evb_hello_read(reply, server, why, room);
     bool is_select = hello->select && step == 1;
     if (is_select && reply->kind == EVB_REPLY_ERROR)
-        return refused("SELECT", reply, why, room);
+        return refused("SELECT", "", reply, why, room);
     return 0; /* a refused CLIENT SETNAME is only a pity */
 }

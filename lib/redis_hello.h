@@ -12,7 +12,8 @@ struct evb_server {
     char mode[16]; /* "standalone", "sentinel", "cluster" */
 };
 
-struct evb_hello { /* one connection's */
+struct evb_hello {                 /* one connection's */
+    const struct evb_login *login; /* borrowed: what was sent */
     bool select;
     int left; /* replies still to come; 0: signed in */
 };

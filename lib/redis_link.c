@@ -58,11 +58,12 @@ void evb_link_close(struct evb_link *link)
     if (link->writable)
         event_free(link->writable);
     link->readable = link->writable = NULL;
-    if (link->context) {
-        redisFree(link->context);
+    redisContext *context = link->context;
+    link->context = NULL; /* first: a forked child closes what it finds here */
+    if (context) {
+        redisFree(context);
         evb_gate_fini(&link->gate);
     }
-    link->context = NULL;
     evb_free(link->funcs);
     link->funcs = NULL;
 }

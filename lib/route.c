@@ -199,13 +199,13 @@ static int freeze_and_post(struct evbus *bus, evbus_event *event, int where,
     return rc;
 }
 
-/* The reference of EVB_GIVEN (in `given`, or 0) is gone afterwards. */
-static int accept_event(struct evbus *bus, evbus_event *event, int flags, struct evb_handover *way,
-                        unsigned given)
+static int check_and_deliver(struct evbus *bus, struct evb_thread *thread, evbus_event *event,
+                             int where, struct evb_handover *way, unsigned given)
 {
-    struct evb_thread *thread = evb_thread_self();
-    int where = thread ? check_event(bus, thread, event, flags) : EVBUS_ENOMEM;
-    int rc = where < 0 ? where : freeze_and_post(bus, event, where, way);
+    int rc = evb_bus_check(bus, false);
+    if (rc == 0)
+        rc = freeze_and_post(bus, event, where, way);
+    evb_hazard_set(thread, thread->hazards - 1, bus);
     if (rc != 0 || !(where & EVB_FROM_LOCAL)) {
         give_back(event, given);
         return rc != 0 ? rc : way->bits;
@@ -216,6 +216,24 @@ static int accept_event(struct evbus *bus, evbus_event *event, int flags, struct
         return way->bits;
     }
     return EVBUS_SENT_LOCAL | way->bits;
+}
+
+/* Holds the state while something may be posted: closing waits, so that what is accepted has its
+ * report before evbus_close() returns. Then holds the bus: the event's own handler may free it.
+ * The reference of EVB_GIVEN (in `given`, or 0) is gone afterwards. */
+static int accept_event(struct evbus *bus, evbus_event *event, int flags, struct evb_handover *way,
+                        unsigned given)
+{
+    struct evb_thread *thread = evb_thread_self();
+    int where = thread ? check_event(bus, thread, event, flags) : EVBUS_ENOMEM;
+    if (where < 0) {
+        give_back(event, given);
+        return where;
+    }
+    evb_hazard_hold(thread, &bus->state);
+    int rc = check_and_deliver(bus, thread, event, where, way, given);
+    evb_hazard_release(thread);
+    return rc;
 }
 
 static int refused(evbus *bus, int rc)

@@ -221,7 +221,10 @@ evbus_queue *evbus_queue_open(evbus *bus, const char *text)
     pthread_mutex_lock(&bus->queues_lock);
     evb_list_push(&bus->queues, &queue->node);
     pthread_mutex_unlock(&bus->queues_lock);
-    return queue;
+    if (evb_bus_check(bus, false) == 0)
+        return queue;
+    evbus_queue_free(queue); /* closed meanwhile, maybe without having seen this queue */
+    return NULL;
 }
 
 evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const char *text,
@@ -258,8 +261,12 @@ evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const 
 
 void evbus_queue_free(evbus_queue *queue)
 {
-    if (!queue || queue->generation != evb_fork_generation())
+    if (!queue)
         return;
+    if (queue->generation != evb_fork_generation()) {
+        evb_queue_drop(queue);
+        return;
+    }
     struct evbus *bus = queue->keeper;
     pthread_mutex_lock(&bus->queues_lock);
     evb_list_remove(&queue->node);

@@ -18,6 +18,19 @@ exports() {
     diff <(printf '%s\n' "$declared") <(printf '%s\n' "$exported")
 }
 
+writable_globals() { # of the archive: sections .data, .bss and their thread-local kin
+    local there
+    there=$(nm -f sysv "$B/libevbus.a" | awk -F'|' '
+        /^Symbols from/ { sub(/.*\[/, ""); sub(/\.o\].*/, ""); file = $0 }
+        $7 ~ /^ *(\.t?(data|bss)|\*COM\*)/ && $7 !~ /\.data\.rel\.ro/ && $4 ~ /OBJECT|TLS/ {
+            gsub(/ /, "", $1); sub(/\.[0-9]+$/, "", $1); sub(/.*\./, "", $1); print file ".c", $1 }' | sort -u)
+    diff <(awk '!/^#/ { print $1, $2 }' tests/globals.txt | sort) <(printf '%s\n' "$there")
+}
+
+globals_explained() {
+    ! awk '!/^#/ && NF < 4' tests/globals.txt | grep .
+}
+
 nothing_forbidden() { # what a library has no business calling
     ! grep -nE '(^|[^_[:alnum:]>.])(usleep|nanosleep|sleep|abort|exit|printf|puts|signal|sigaction|strcpy|strcat|sprintf|gets|rand|localtime|system)[[:space:]]*\(' lib/*.c lib/*.h |
         grep -vE '^[^:]+:[0-9]+: ?(\*|/\*)'
@@ -52,6 +65,8 @@ check 'evbus.h alone is C++11' compiles "$CXX" c++11 c++ evbus.h
 check 'evbus_libevent.h alone is C11' compiles "$CC" c11 c evbus_libevent.h
 check 'evbus_libevent.h alone is C++11' compiles "$CXX" c++11 c++ evbus_libevent.h
 check 'exports are what the headers declare' exports
+check 'no writable globals but those of tests/globals.txt' writable_globals
+check 'each of them says why' globals_explained
 check 'no call that a library must not make' nothing_forbidden
 check 'the manual is lint-clean' lint_manual
 summary

@@ -227,6 +227,8 @@ START_TEST(cleared)
     evb_queue_close(queue);
     evb_queue_clear(queue);
     ck_assert_int_eq(atomic_load(&sub->refs), 1);
+    deliver_local(sub, 51); /* by a publisher that was half-way: must not keep its subscription */
+    ck_assert_int_eq(atomic_load(&sub->refs), 1);
     ck_assert_int_eq(next(queue, -1), EVBUS_ECLOSED);
 }
 END_TEST

@@ -107,13 +107,21 @@ static const struct {
     {true, {MASTER, "+OK\r\n", "-NOPERM x\r\n"}, EVBUS_EDENIED, "SELECT refused"},
     {false, {"-NOAUTH x\r\n"}, EVBUS_EAUTH, "HELLO refused"},
     {true, {"-NOAUTH x\r\n"}, EVBUS_EAUTH, "HELLO refused"},
+    {false, {"-ERR no room for sesame\r\n"}, EVBUS_EREMOTE, "may repeat the password"},
+    {false,
+     {"-ERR unknown command 'HELLO', with args beginning with: '2' 'AUTH' 'default' 'ses\r\n"},
+     EVBUS_ENOTSUP,
+     "(Redis 6.0 or later is needed): its words may repeat the password"},
 };
 
 START_TEST(dialogue)
 {
     struct evb_gate gate;
     struct evb_server server;
-    struct evb_hello hello = {.select = dialogues[_i].select, .left = 2 + dialogues[_i].select};
+    static const struct evb_login login = {
+        .username = "", .password = "sesame", .password_file = "", .client_name = "test"};
+    struct evb_hello hello = {
+        .login = &login, .select = dialogues[_i].select, .left = 2 + dialogues[_i].select};
     char why[200] = "";
     int code = 0;
     redisReader *reader = redisReaderCreate();

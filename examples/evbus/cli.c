@@ -143,12 +143,11 @@ void cli_help_command(const struct cli_command *command)
 
 /* ps(1) shows every command line to everybody: a password does not stay there longer than needed.
  */
-static void hide(int letter, char *value)
+static void hide(const char *key, char *value)
 {
-    if (letter == 'a')
+    if (strstr(key, "password"))
         memset(value, '*', strlen(value));
-    char *secret = letter == 'u' ? strstr(value, "://") : NULL,
-         *end = secret ? strrchr(secret, '@') : NULL;
+    char *secret = strstr(value, "://"), *end = secret ? strrchr(secret, '@') : NULL;
     if (end)
         memset(secret + 3, '*', (size_t)(end - secret - 3));
 }
@@ -164,10 +163,8 @@ static int set_pair(struct cli *cli, char *pair)
     int rc = evbus_config_set(cli->config, pair, equals + 1);
     if (rc != 0)
         cli_error("%s", evbus_last_error());
-    bool secret = strstr(pair, "password") != NULL;
+    hide(pair, equals + 1);
     *equals = '=';
-    if (secret)
-        memset(equals + 1, '*', strlen(equals + 1));
     return rc;
 }
 
@@ -178,7 +175,7 @@ static int take_setting(struct cli *cli, const struct cli_flag *flag, char *valu
     const char *meant = flag->letter == FLAG_INSECURE ? "none" : "yes"; /* without a value */
     int rc = evbus_config_set(cli->config, flag->key, value ? value : meant);
     if (value)
-        hide(flag->letter, value);
+        hide(flag->key, value);
     if (rc != 0)
         cli_error("%s", evbus_last_error());
     return rc;
@@ -254,7 +251,7 @@ static int bad_flag(const struct getopt_tables *tables, const char *command, int
         return cli_usage(command, "--%s takes no value", flag->name);
     if (optopt && optopt < CLI_LONG)
         return cli_usage(command, "unknown flag -%c", optopt);
-    return cli_usage(command, "unknown flag %s", word);
+    return cli_usage(command, "unknown flag %.*s", (int)strcspn(word, "="), word);
 }
 
 /* -h beats a socket that the environment names; -u and -s on the same line say where themselves. */

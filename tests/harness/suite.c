@@ -1,8 +1,10 @@
 /* suite.c - the frame of a test program. */
 #include "harness/suite.h"
 #include "harness/peer.h"
+#include "harness/until.h"
 #include <errno.h>
 #include <ftw.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +35,22 @@ int suite_scaled(int count)
     long percent = text ? strtol(text, NULL, 10) : SCALE;
     long scaled = (long)count * (percent > 0 ? percent : SCALE) / 100;
     return scaled > 0 ? (int)scaled : 1;
+}
+
+int suite_rounds(int count)
+{
+    const char *text = getenv("EVB_TEST_ROUNDS");
+    long rounds = text ? strtol(text, NULL, 10) : 0;
+    return rounds > 0 && rounds <= INT_MAX ? (int)rounds : suite_scaled(count);
+}
+
+unsigned suite_seed(const char *what)
+{
+    const char *text = getenv("EVB_TEST_SEED");
+    unsigned seed = text ? (unsigned)strtoul(text, NULL, 10) : (unsigned)now_us();
+    seed = seed ? seed : 1;
+    printf("figure: %s: EVB_TEST_SEED=%u\n", what, seed);
+    return seed;
 }
 
 int suite_patience(int ms)

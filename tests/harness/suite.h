@@ -17,6 +17,10 @@ const char *suite_folder(void); /* for sockets and files of this program's run *
 /* count times EVB_TEST_SCALE percent, at least 1. Without the variable: 100, less under a
  * sanitizer. */
 int suite_scaled(int count);
+/* EVB_TEST_ROUNDS if it is set, else scaled: how often a race or a cycle is run. */
+int suite_rounds(int count);
+/* EVB_TEST_SEED if it is set, else another one each time; printed with `what`, never 0. */
+unsigned suite_seed(const char *what);
 int suite_patience(int ms); /* a deadline: longer under a sanitizer */
 bool suite_sanitized(void); /* memory figures mean nothing */
 bool suite_forks_whole(
