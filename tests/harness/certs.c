@@ -94,3 +94,15 @@ void cert_replace(const struct cert *at, const struct cert *by)
     ck_assert_int_eq(rename(by->cert, at->cert), 0);
     ck_assert_int_eq(rename(by->key, at->key), 0);
 }
+
+void cert_append(const char *to, const char *from)
+{
+    char part[4096];
+    size_t length;
+    FILE *in = fopen(from, "re"), *out = fopen(to, "ae");
+    ck_assert(in && out);
+    while ((length = fread(part, 1, sizeof part, in)) > 0)
+        ck_assert_uint_eq(fwrite(part, 1, length, out), length);
+    fclose(in);
+    ck_assert_int_eq(fclose(out), 0);
+}
