@@ -106,3 +106,17 @@ void cert_append(const char *to, const char *from)
     fclose(in);
     ck_assert_int_eq(fclose(out), 0);
 }
+
+void cert_link(const struct cert *cert, const char *folder)
+{
+    char path[200];
+    FILE *file = fopen(cert->cert, "re");
+    ck_assert_ptr_nonnull(file);
+    X509 *x509 = PEM_read_X509(file, NULL, NULL, NULL);
+    fclose(file);
+    ck_assert_ptr_nonnull(x509);
+    snprintf(path, sizeof path, "%s/%08lx.0", folder, X509_subject_name_hash(x509));
+    X509_free(x509);
+    (void)unlink(path);
+    ck_assert_int_eq(symlink(cert->cert, path), 0);
+}
