@@ -195,21 +195,12 @@ static ssize_t tls_read(redisContext *context, char *bytes, size_t room)
     return must_wait(ssl, n) ? 0 : fail_context(context, ssl, n);
 }
 
-/* Who hangs up says why before: TLS 1.3 refuses a client's certificate after the handshake, and
- * the next write may fail before that is read. */
-static int fail_write(redisContext *context, SSL *ssl, int result)
+/* Who hangs up may have answered before, and have said why: TLS 1.3 refuses a client's certificate
+ * after the handshake. The end is left to reading, which comes to it behind all that. */
+static bool peer_is_gone(SSL *ssl, int result)
 {
-    char byte;
-    int error = errno;
-    if (SSL_get_error(ssl, result) == SSL_ERROR_SYSCALL) {
-        ERR_clear_error();
-        int last = SSL_peek(ssl, &byte, 1);
-        if (last <= 0 && SSL_get_error(ssl, last) == SSL_ERROR_SSL)
-            return fail_context(context, ssl, last);
-        ERR_clear_error();
-        errno = error;
-    }
-    return fail_context(context, ssl, result);
+    return SSL_get_error(ssl, result) == SSL_ERROR_SYSCALL &&
+           (errno == EPIPE || errno == ECONNRESET);
 }
 
 /* All that the kernel takes now, a record at a time. */
@@ -222,7 +213,8 @@ static ssize_t tls_write(redisContext *context)
         ERR_clear_error();
         int rc = SSL_write_ex(ssl, context->obuf + done, length - done, &n);
         if (rc <= 0)
-            return must_wait(ssl, rc) ? (ssize_t)done : fail_write(context, ssl, rc);
+            return must_wait(ssl, rc) || peer_is_gone(ssl, rc) ? (ssize_t)done
+                                                               : fail_context(context, ssl, rc);
         done += n;
     }
     return (ssize_t)done;
