@@ -21,6 +21,7 @@ static struct server *server;
 static struct wanted_line { /* what the bus logs */
     const char *words;      /* of the lines that are counted */
     const char *unless;     /* ... beside those that hold this */
+    int level;              /* at least as important as this */
     atomic_int count, others;
 } wanted;
 
@@ -35,8 +36,7 @@ static void setup(void)
 static void on_log(int level, const char *line, void *user)
 {
     struct wanted_line *line_wanted = user;
-    (void)level;
-    if (line_wanted->words && strstr(line, line_wanted->words)) {
+    if (line_wanted->words && level <= line_wanted->level && strstr(line, line_wanted->words)) {
         bool other = line_wanted->unless && !strstr(line, line_wanted->unless);
         atomic_fetch_add(other ? &line_wanted->others : &line_wanted->count, 1);
     }
@@ -159,6 +159,7 @@ START_TEST(let_in)
     server = server_plan_tls(&of_server, ca.cert, way->lines);
     server_launch(server);
     wanted.words = "tls.verify=none: nobody checks who the server is";
+    wanted.level = EVBUS_LOG_WARNING;
     evbus *bus = open_bus("rediss", way->host, server->tls_port, way->settings);
     expect_connected(bus, SOON);
     ck_assert_int_eq(evbus_mode(bus), EVBUS_MODE_HYBRID);
@@ -193,6 +194,8 @@ static const struct refusal {
     {"old version", "rediss", "tls.ca.file=CA tls.min.version=1.3", "tls-protocols TLSv1.2", false,
      "version", "tls.min.version"},
     {"unknown to the system", "rediss", "", "", false, "refused", "tls.ca.file"},
+    {"chain alone, by another authority", "rediss", "tls.ca.file=OTHER-CA tls.verify=ca", "", false,
+     "refused", "tls.ca.file"},
     {"plaintext to the TLS port", "redis", "", "", false, "does this port speak TLS?",
      "use rediss://"},
     {"TLS to the plaintext port", "rediss", "tls.ca.file=CA redis.connect.timeout=300ms", "", true,
@@ -212,6 +215,7 @@ START_TEST(kept_out)
     server_run(server);
     wanted.words = " connection"; /* each try's line */
     wanted.unless = row->fault;
+    wanted.level = EVBUS_LOG_DEBUG;
     evbus *bus = open_bus(row->scheme, "127.0.0.1", row->to_plain ? server->port : server->tls_port,
                           row->settings);
     expect_stat(bus, "connect_errors", tries, SOON);
