@@ -265,14 +265,21 @@ static bool is_address(const char *name)
 static bool name_peer(SSL *ssl, const struct evb_tls_settings *set)
 {
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
-    bool numeric = is_address(set->server_name);
-    if (!numeric && SSL_set_tlsext_host_name(ssl, set->server_name) != 1)
+    char name[256];
+    size_t length = strlen(set->server_name);
+    if (length > 1 && set->server_name[length - 1] == '.') /* no certificate's name has it */
+        length--;
+    if (length >= sizeof name)
+        return false;
+    snprintf(name, sizeof name, "%.*s", (int)length, set->server_name);
+    bool numeric = is_address(name);
+    if (!numeric && SSL_set_tlsext_host_name(ssl, name) != 1)
         return false;
     if (set->verify != EVB_TLS_FULL)
         return true;
     X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return (numeric ? X509_VERIFY_PARAM_set1_ip_asc(param, set->server_name)
-                    : X509_VERIFY_PARAM_set1_host(param, set->server_name, 0)) == 1;
+    return (numeric ? X509_VERIFY_PARAM_set1_ip_asc(param, name)
+                    : X509_VERIFY_PARAM_set1_host(param, name, 0)) == 1;
 }
 
 int evb_tls_attach(const struct evb_tls *tls, struct redisContext *context,

@@ -193,6 +193,14 @@ static const struct {
     const char *says; /* NULL: taken */
 } peers[] = {
     {"name", "redis.test", {.alt = "DNS:redis.test"}, 0, EVB_TLS_FULL, 0, TLS1_3_VERSION, NULL},
+    {"dot at the end",
+     "redis.test.",
+     {.alt = "DNS:redis.test"},
+     0,
+     EVB_TLS_FULL,
+     0,
+     TLS1_3_VERSION,
+     NULL},
     {"1.2", "redis.test", {.alt = "DNS:redis.test"}, 0, EVB_TLS_FULL, 0, TLS1_2_VERSION, NULL},
     {"wildcard",
      "one.redis.test",
