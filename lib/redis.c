@@ -389,9 +389,9 @@ void evb_redis_stop(struct evb_redis *redis)
 
 static void on_timer(struct evb_redis *redis)
 {
-    char why[64];
-    snprintf(why, sizeof why, "no connection within %lld ms",
-             (long long)redis->set.connect_timeout_ms);
+    char why[128];
+    snprintf(why, sizeof why, "no connection within %lld ms%s",
+             (long long)redis->set.connect_timeout_ms, evb_link_silence(&redis->publisher));
     switch (state_of(redis)) {
     case EVB_REDIS_BACKOFF:
         evb_redis_start(redis);

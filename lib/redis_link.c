@@ -94,6 +94,14 @@ void evb_link_fail(struct evb_link *link, int error, const char *why)
     link->hooks->down(link, error, text, link->user);
 }
 
+/* To a plaintext Redis a ClientHello is a line whose end it waits for. */
+const char *evb_link_silence(const struct evb_link *link)
+{
+    return link->stage == EVB_LINK_SECURING
+               ? ": no answer to TLS (does this port speak TLS? Else use redis://)"
+               : "";
+}
+
 /* Its first byte is that of a TLS alert (RFC 8446, section 5.1). */
 static bool speaks_tls(const redisReader *reader)
 {

@@ -75,5 +75,7 @@ void evb_link_read(struct evb_link *link); /* what is there now: before a deadli
 /* Appends a command in RESP; the words end with NULL. */
 void evb_link_command(struct evb_link *link, const char *const *words);
 void evb_link_fail(struct evb_link *link, int error, const char *why); /* down() at once */
+/* What to say more when it does not come up in time; "" for nothing. Static text. */
+const char *evb_link_silence(const struct evb_link *link);
 
 #endif

@@ -85,6 +85,11 @@ static const struct {
     {X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN, "name its issuer in tls.ca.file"},
     {X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY, "name its issuer in tls.ca.file"},
     {X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE, "name its issuer in tls.ca.file"},
+    {X509_V_ERR_CERT_SIGNATURE_FAILURE,
+     "tls.ca.file has another issuer of that name: name the right one"},
+    {X509_V_ERR_EE_KEY_TOO_SMALL, "the server needs a key of 2048 bits, or an elliptic curve"},
+    {X509_V_ERR_CA_KEY_TOO_SMALL, "its issuer needs a key of 2048 bits, or an elliptic curve"},
+    {X509_V_ERR_CA_MD_TOO_WEAK, "its issuer must sign by SHA-256 or better"},
     {X509_V_ERR_CERT_REVOKED, "the server needs another one"},
     {X509_V_ERR_INVALID_PURPOSE, "it is not made for servers"},
 };
@@ -108,33 +113,57 @@ static const struct {
     {SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN, "the server refuses tls.cert.file"},
 };
 
-/* OpenSSL's words for what failed last, with a remedy where one is known. */
-static void explain(SSL *ssl, int result, char *why, size_t room)
+/* Remembers whose certificate is no good: the server's (NULL), or an issuer's. */
+static int on_verdict(int fine, X509_STORE_CTX *store)
 {
-    int kind = SSL_get_error(ssl, result), error = errno;
-    unsigned long code = ERR_peek_last_error();
+    static char issuer[] = "issuer";
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    if (!fine)
+        SSL_set_app_data(ssl, X509_STORE_CTX_get_error_depth(store) > 0 ? issuer : NULL);
+    return fine;
+}
+
+static const char *verdict_remedy(SSL *ssl)
+{
     long verdict = SSL_get_verify_result(ssl);
-    const char *remedy = NULL, *what = code ? ERR_reason_error_string(code) : NULL;
+    if (verdict == X509_V_ERR_CERT_HAS_EXPIRED && SSL_get_app_data(ssl))
+        return "that of an issuer: renew it, in tls.ca.file or on the server";
+    for (size_t i = 0; i < EVB_COUNT(verdicts); i++)
+        if (verdicts[i].code == verdict)
+            return verdicts[i].remedy;
+    return NULL;
+}
+
+static const char *alert_remedy(int reason)
+{
+    for (size_t i = 0; i < EVB_COUNT(alerts); i++)
+        if (alerts[i].reason == reason)
+            return alerts[i].remedy;
+    return NULL;
+}
+
+/* OpenSSL's words for what failed last, with a remedy where one is known. */
+static void explain(SSL *ssl, int result, bool shaking_hands, char *why, size_t room)
+{
+    int error = errno, kind = SSL_get_error(ssl, result);
+    unsigned long code = ERR_peek_last_error();
+    int reason = ERR_GET_LIB(code) == ERR_LIB_SSL ? ERR_GET_REASON(code) : 0;
+    bool refused = reason == SSL_R_CERTIFICATE_VERIFY_FAILED;
+    bool cut = !code || reason == SSL_R_UNEXPECTED_EOF_WHILE_READING;
+    const char *what = "closed by the server", *remedy = alert_remedy(reason);
     char text[128];
-    if (ERR_GET_LIB(code) == ERR_LIB_SSL &&
-        ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED) {
-        what = X509_verify_cert_error_string(verdict);
-        for (size_t i = 0; i < EVB_COUNT(verdicts); i++)
-            if (verdicts[i].code == verdict)
-                remedy = verdicts[i].remedy;
-        snprintf(why, room, "TLS: the server's certificate is refused: %s%s%s%s", what,
-                 remedy ? " (" : "", remedy ? remedy : "", remedy ? ")" : "");
-        return;
+    if (refused) {
+        what = X509_verify_cert_error_string(SSL_get_verify_result(ssl));
+        remedy = verdict_remedy(ssl);
+    } else if (!cut) {
+        what = ERR_reason_error_string(code);
+    } else if (kind == SSL_ERROR_SYSCALL && error) {
+        what = strerror_r(error, text, sizeof text);
     }
-    if (ERR_GET_LIB(code) == ERR_LIB_SSL)
-        for (size_t i = 0; i < EVB_COUNT(alerts); i++)
-            if (alerts[i].reason == ERR_GET_REASON(code))
-                remedy = alerts[i].remedy;
-    if (!what)
-        what = kind == SSL_ERROR_SYSCALL && error ? strerror_r(error, text, sizeof text)
-                                                  : "closed by the server";
-    snprintf(why, room, "TLS: %s%s%s%s", what, remedy ? " (" : "", remedy ? remedy : "",
-             remedy ? ")" : "");
+    if (cut && shaking_hands)
+        remedy = "does this port speak TLS? If it does, see the server's log; else use redis://";
+    snprintf(why, room, "TLS: %s%s%s%s%s", refused ? "the server's certificate is refused: " : "",
+             what ? what : "failed", remedy ? " (" : "", remedy ? remedy : "", remedy ? ")" : "");
 }
 
 /* ---- hiredis's input and output ---- */
@@ -146,7 +175,7 @@ static int fail_context(redisContext *context, SSL *ssl, int result)
     if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
         over = true; /* redis-server ends so */
     context->err = over ? REDIS_ERR_EOF : REDIS_ERR_OTHER;
-    explain(ssl, result, context->errstr, sizeof context->errstr);
+    explain(ssl, result, false, context->errstr, sizeof context->errstr);
     return -1;
 }
 
@@ -166,6 +195,14 @@ static ssize_t tls_read(redisContext *context, char *bytes, size_t room)
     return must_wait(ssl, n) ? 0 : fail_context(context, ssl, n);
 }
 
+/* Who hangs up may have answered before, and have said why: TLS 1.3 refuses a client's certificate
+ * after the handshake. The end is left to reading, which comes to it behind all that. */
+static bool peer_is_gone(SSL *ssl, int result)
+{
+    return SSL_get_error(ssl, result) == SSL_ERROR_SYSCALL &&
+           (errno == EPIPE || errno == ECONNRESET);
+}
+
 /* All that the kernel takes now, a record at a time. */
 static ssize_t tls_write(redisContext *context)
 {
@@ -176,7 +213,8 @@ static ssize_t tls_write(redisContext *context)
         ERR_clear_error();
         int rc = SSL_write_ex(ssl, context->obuf + done, length - done, &n);
         if (rc <= 0)
-            return must_wait(ssl, rc) ? (ssize_t)done : fail_context(context, ssl, rc);
+            return must_wait(ssl, rc) || peer_is_gone(ssl, rc) ? (ssize_t)done
+                                                               : fail_context(context, ssl, rc);
         done += n;
     }
     return (ssize_t)done;
@@ -227,14 +265,21 @@ static bool is_address(const char *name)
 static bool name_peer(SSL *ssl, const struct evb_tls_settings *set)
 {
     X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
-    bool numeric = is_address(set->server_name);
-    if (!numeric && SSL_set_tlsext_host_name(ssl, set->server_name) != 1)
+    char name[256];
+    size_t length = strlen(set->server_name);
+    if (length > 1 && set->server_name[length - 1] == '.') /* no certificate's name has it */
+        length--;
+    if (length >= sizeof name)
+        return false;
+    snprintf(name, sizeof name, "%.*s", (int)length, set->server_name);
+    bool numeric = is_address(name);
+    if (!numeric && SSL_set_tlsext_host_name(ssl, name) != 1)
         return false;
     if (set->verify != EVB_TLS_FULL)
         return true;
     X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return (numeric ? X509_VERIFY_PARAM_set1_ip_asc(param, set->server_name)
-                    : X509_VERIFY_PARAM_set1_host(param, set->server_name, 0)) == 1;
+    return (numeric ? X509_VERIFY_PARAM_set1_ip_asc(param, name)
+                    : X509_VERIFY_PARAM_set1_host(param, name, 0)) == 1;
 }
 
 int evb_tls_attach(const struct evb_tls *tls, struct redisContext *context,
@@ -267,7 +312,7 @@ int evb_tls_handshake(struct redisContext *context, char *why, size_t room)
         return 1;
     if (must_wait(ssl, rc))
         return 0;
-    explain(ssl, rc, why, room);
+    explain(ssl, rc, true, why, room);
     return EVBUS_ETLS;
 }
 
@@ -329,7 +374,7 @@ static int make_context(const struct evb_tls_settings *set, SSL_CTX **out)
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                   SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_verify(context, set->verify == EVB_TLS_NONE ? SSL_VERIFY_NONE : SSL_VERIFY_PEER,
-                       NULL);
+                       on_verdict);
     SSL_CTX_set_default_passwd_cb(context, no_passphrase);
     int rc = load_trust(context, set);
     if (rc == 0)

@@ -193,6 +193,14 @@ static const struct {
     const char *says; /* NULL: taken */
 } peers[] = {
     {"name", "redis.test", {.alt = "DNS:redis.test"}, 0, EVB_TLS_FULL, 0, TLS1_3_VERSION, NULL},
+    {"dot at the end",
+     "redis.test.",
+     {.alt = "DNS:redis.test"},
+     0,
+     EVB_TLS_FULL,
+     0,
+     TLS1_3_VERSION,
+     NULL},
     {"1.2", "redis.test", {.alt = "DNS:redis.test"}, 0, EVB_TLS_FULL, 0, TLS1_2_VERSION, NULL},
     {"wildcard",
      "one.redis.test",
@@ -426,6 +434,33 @@ START_TEST(peer_goes)
 }
 END_TEST
 
+/* A write that comes too late takes away nothing of what the peer has said before it went. */
+START_TEST(last_words)
+{
+    struct pair pair;
+    struct evb_tls_settings set = settings();
+    char bytes[64];
+    int done = 1;
+    struct cert server = cert_make(
+        "server", (struct cert_wish){.name = "s", .alt = "DNS:redis.test", .issuer = &ca});
+    pair_open(&pair, &set, &server, TLS1_3_VERSION);
+    ck_assert_int_eq(handshake(&pair), 1);
+    ck_assert_int_eq(SSL_write(pair.server, ":1\r\n", 4), 4);
+    SSL_shutdown(pair.server);
+    shutdown(SSL_get_fd(pair.server), SHUT_RDWR);
+    for (int i = 0; i < 2; i++) {
+        pair.context->obuf = sdscat(pair.context->obuf, "PING\r\n");
+        ck_assert_int_eq(redisBufferWrite(pair.context, &done), REDIS_OK);
+        ck_assert_int_eq(done, 0);
+    }
+    ck_assert_int_eq(pair.funcs.read(pair.context, bytes, sizeof bytes), 4);
+    ck_assert_int_eq(memcmp(bytes, ":1\r\n", 4), 0);
+    ck_assert_int_eq(pair.funcs.read(pair.context, bytes, sizeof bytes), -1);
+    ck_assert_int_eq(pair.context->err, REDIS_ERR_EOF);
+    pair_close(&pair);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     Suite *suite = suite_create("redis_tls");
@@ -439,6 +474,7 @@ int main(int argc, char **argv)
     tcase_add_test(tests, name_is_asked_for);
     tcase_add_test(tests, bytes_both_ways);
     tcase_add_loop_test(tests, peer_goes, 0, 2);
+    tcase_add_test(tests, last_words);
     suite_add_tcase(suite, tests);
     return suite_run(suite, argc, argv);
 }

@@ -94,3 +94,29 @@ void cert_replace(const struct cert *at, const struct cert *by)
     ck_assert_int_eq(rename(by->cert, at->cert), 0);
     ck_assert_int_eq(rename(by->key, at->key), 0);
 }
+
+void cert_append(const char *to, const char *from)
+{
+    char part[4096];
+    size_t length;
+    FILE *in = fopen(from, "re"), *out = fopen(to, "ae");
+    ck_assert(in && out);
+    while ((length = fread(part, 1, sizeof part, in)) > 0)
+        ck_assert_uint_eq(fwrite(part, 1, length, out), length);
+    fclose(in);
+    ck_assert_int_eq(fclose(out), 0);
+}
+
+void cert_link(const struct cert *cert, const char *folder)
+{
+    char path[200];
+    FILE *file = fopen(cert->cert, "re");
+    ck_assert_ptr_nonnull(file);
+    X509 *x509 = PEM_read_X509(file, NULL, NULL, NULL);
+    fclose(file);
+    ck_assert_ptr_nonnull(x509);
+    snprintf(path, sizeof path, "%s/%08lx.0", folder, X509_subject_name_hash(x509));
+    X509_free(x509);
+    (void)unlink(path);
+    ck_assert_int_eq(symlink(cert->cert, path), 0);
+}

@@ -24,5 +24,9 @@ struct cert_wish {
 struct cert cert_make(const char *file, struct cert_wish wish);
 /* Puts new files in the place of the old ones, in one step each. */
 void cert_replace(const struct cert *at, const struct cert *by);
+/* Adds a copy of the one PEM file to the end of the other: a chain, a list of authorities. */
+void cert_append(const char *to, const char *from);
+/* Links it into the folder by the hash of its name, as openssl rehash does. */
+void cert_link(const struct cert *cert, const char *folder);
 
 #endif

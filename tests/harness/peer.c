@@ -20,7 +20,10 @@ struct peer *peer_start(struct server *server, const char *settings)
     struct peer *peer = calloc(1, sizeof *peer);
     ck_assert_ptr_nonnull(peer);
     child_start(&peer->child, words);
-    peer_ask(peer, "open redis.path=%s %s", server->socket, settings);
+    if (server)
+        peer_ask(peer, "open redis.path=%s %s", server->socket, settings);
+    else
+        peer_ask(peer, "open %s", settings);
     return peer;
 }
 

@@ -14,8 +14,8 @@
 
 struct peer;
 
-struct peer *peer_start(struct server *server,
-                        const char *settings); /* opens its bus; "" for none */
+/* Opens its bus at the server's socket (NULL: where the settings say); settings "" for none. */
+struct peer *peer_start(struct server *server, const char *settings);
 /* The answer; the test ends when there is none or it begins with "error". Valid until the next. */
 const char *peer_ask(struct peer *peer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

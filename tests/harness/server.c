@@ -72,6 +72,21 @@ struct server *server_plan(bool tcp, const char *lines)
     return servers[slot] = server;
 }
 
+struct server *server_plan_tls(const struct cert *cert, const char *ca_file, const char *lines)
+{
+    struct server *server = server_plan(false, NULL);
+    char *all = NULL;
+    server->tls_port = free_port();
+    ck_assert_int_gt(asprintf(&all,
+                              "tls-port %d\ntls-cert-file %s\ntls-key-file %s\n"
+                              "tls-ca-cert-file %s\ntls-auth-clients no\n%s",
+                              server->tls_port, cert->cert, cert->key, ca_file, lines ? lines : ""),
+                     0);
+    write_config(server, all);
+    free(all);
+    return server;
+}
+
 void server_launch(struct server *server)
 {
     pid_t parent = getpid(), pid = fork();

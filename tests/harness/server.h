@@ -5,18 +5,22 @@
  */
 #ifndef HARNESS_SERVER_H
 #define HARNESS_SERVER_H
+#include "harness/certs.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
 struct server {
-    pid_t pid; /* 0: not running */
-    int port;  /* 0: no TCP */
+    pid_t pid;          /* 0: not running */
+    int port, tls_port; /* 0: no TCP, no TLS */
     char folder[80], socket[100], config[100];
 };
 
 struct server *server_plan(bool tcp,
                            const char *lines); /* address known, nothing runs; extra lines */
+/* The same, with TLS instead of plain TCP; `ca_file` is whom it trusts, if lines make it ask
+ * clients for a certificate. */
+struct server *server_plan_tls(const struct cert *cert, const char *ca_file, const char *lines);
 void server_run(struct server *server);    /* starts on the same address; returns when it answers */
 void server_launch(struct server *server); /* starts, does not wait */
 struct server *server_start(const char *lines); /* plan without TCP, and run */
