@@ -7,11 +7,8 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <evbus.h>
-#include <fcntl.h>
 #include <hiredis/hiredis.h>
 #include <hiredis/sds.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,7 +16,10 @@
 
 #define TLS_PORT " (does this port speak TLS? Then use rediss:// or tls.enabled)"
 
-enum { READS_A_TURN = 16 }; /* of 16 KiB each; then others have their turn */
+enum {
+    READS_A_TURN = 16, /* of 16 KiB each; then others have their turn */
+    SECRET_ROOM = 1024 /* for what follows a password in the same write */
+};
 
 void evb_link_init(struct evb_link *link, struct evb_loop *loop, struct evb_metrics *metrics,
                    const char *name, size_t max_frame, const struct evb_link_hooks *hooks,
@@ -60,6 +60,9 @@ void evb_link_close(struct evb_link *link)
     link->readable = link->writable = NULL;
     redisContext *context = link->context;
     link->context = NULL; /* first: a forked child closes what it finds here */
+    if (context && link->secret)
+        explicit_bzero(context->obuf, sdslen(context->obuf));
+    link->secret = false;
     if (context) {
         redisFree(context);
         evb_gate_fini(&link->gate);
@@ -68,14 +71,28 @@ void evb_link_close(struct evb_link *link)
     link->funcs = NULL;
 }
 
+/* hiredis frees its buffer as it is. */
+static ssize_t write_and_wipe(redisContext *context)
+{
+    struct evb_link *link = context->privdata;
+    ssize_t n = link->write(context);
+    if (link->secret && n > 0) {
+        link->secret = (size_t)n < sdslen(context->obuf);
+        explicit_bzero(context->obuf, (size_t)n);
+    }
+    return n;
+}
+
 /* hiredis's table of functions with the one that writes exchanged. */
-static bool exchange_write(struct evb_link *link)
+static bool exchange_functions(struct evb_link *link)
 {
     redisContextFuncs *funcs = evb_alloc(sizeof *funcs);
     if (!funcs)
         return false;
     *funcs = *link->context->funcs;
-    funcs->write = write_quietly;
+    funcs->write = write_and_wipe;
+    link->write = write_quietly;
+    link->context->privdata = link;
     link->context->funcs = link->funcs = funcs;
     return true;
 }
@@ -175,6 +192,18 @@ void evb_link_send(struct evb_link *link, const char *bytes, size_t length)
         link->gate.error = evb_gate_no_memory; /* told at the next read or write */
 }
 
+/* So much that the buffer does not move, and leave a copy behind, before it is written. */
+static bool make_room(struct evb_link *link, size_t length)
+{
+    if (!link->context)
+        return true;
+    sds roomy = sdsMakeRoomFor(link->context->obuf, length + SECRET_ROOM);
+    if (roomy)
+        link->context->obuf = roomy;
+    link->secret = true;
+    return roomy != NULL;
+}
+
 void evb_link_command(struct evb_link *link, const char *const *words)
 {
     struct evb_buf buf;
@@ -185,7 +214,7 @@ void evb_link_command(struct evb_link *link, const char *const *words)
     evb_buf_printf(&buf, "*%d\r\n", count);
     for (int i = 0; i < count; i++)
         evb_buf_printf(&buf, "$%zu\r\n%s\r\n", strlen(words[i]), words[i]);
-    if (buf.failed)
+    if (buf.failed || !make_room(link, buf.length))
         link->gate.error = evb_gate_no_memory;
     else
         evb_link_send(link, buf.data, buf.length);
@@ -314,6 +343,9 @@ static void finish_connect(struct evb_link *link)
     } else if (evb_tls_attach(link->tls, link->context, link->funcs) != 0) {
         evb_link_fail(link, EVBUS_ENOMEM, evbus_last_error());
     } else {
+        redisContextFuncs *funcs = link->funcs;
+        link->write = funcs->write;
+        funcs->write = write_and_wipe;
         link->secured = true;
         link->stage = EVB_LINK_SECURING;
         secure(link);
@@ -359,34 +391,33 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     evb_loop_end(loop);
 }
 
+static redisContext *context_on(int fd)
+{
+    redisOptions options = {.options = REDIS_OPT_NONBLOCK, .type = REDIS_CONN_USERFD};
+    options.endpoint.fd = fd;
+    redisContext *context = redisConnectWithOptions(&options);
+    if (!context)
+        close(fd);
+    return context;
+}
+
 int evb_link_open(struct evb_link *link, const struct evb_address *address,
                   const struct evb_tls *tls)
 {
-    redisOptions options = {.options = REDIS_OPT_NONBLOCK};
-    if (address->path)
-        REDIS_OPTIONS_SET_UNIX(&options, address->path);
-    else
-        REDIS_OPTIONS_SET_TCP(&options, address->host, address->port);
+    char label[64];
     evb_link_close(link);
-    link->context = redisConnectWithOptions(&options);
+    snprintf(label, sizeof label, "%s connection", link->name);
+    int fd = evb_socket_open(label, address);
+    if (fd < 0)
+        return fd;
+    link->context = context_on(fd);
     if (!link->context)
         return evb_fail_memory();
     evb_gate_init(&link->gate, link->max_frame);
     evb_gate_attach(&link->gate, link->context->reader);
-    if (link->context->err) {
-        int rc = evb_fail(EVBUS_ESYS, "%s connection: %s", link->name, link->context->errstr);
-        evb_link_close(link);
-        return rc;
-    }
-    int one = 1;
-    if (!address->path)
-        setsockopt(link->context->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    fcntl(link->context->fd, F_SETFD, FD_CLOEXEC);
-    link->readable =
-        event_new(link->loop->base, link->context->fd, EV_READ | EV_PERSIST, on_readable, link);
-    link->writable =
-        event_new(link->loop->base, link->context->fd, EV_WRITE | EV_PERSIST, on_writable, link);
-    if (!link->readable || !link->writable || !exchange_write(link)) {
+    link->readable = event_new(link->loop->base, fd, EV_READ | EV_PERSIST, on_readable, link);
+    link->writable = event_new(link->loop->base, fd, EV_WRITE | EV_PERSIST, on_writable, link);
+    if (!link->readable || !link->writable || !exchange_functions(link)) {
         evb_link_close(link);
         return evb_fail_memory();
     }

@@ -12,18 +12,14 @@
 #include "loop.h"
 #include "metrics.h"
 #include "redis_reply.h"
+#include "redis_socket.h"
 #include "redis_tls.h"
+#include <sys/types.h>
 #include <stdint.h>
 
 #define EVB_LINK_FULL (64 * 1024) /* bytes with hiredis beyond which the owner holds back */
 
 struct redisContext;
-
-struct evb_address { /* where a server is: numeric, or a Unix socket */
-    char host[64];   /* "127.0.0.1", "::1"; "" for a Unix socket */
-    int port;
-    const char *path; /* borrowed; NULL for TCP */
-};
 
 enum evb_link_stage { EVB_LINK_CLOSED, EVB_LINK_CONNECTING, EVB_LINK_SECURING, EVB_LINK_UP };
 
@@ -54,7 +50,10 @@ struct evb_link {
     enum evb_link_stage stage;
     bool secured; /* TLS is under the context */
     bool writable_added;
-    bool heard;           /* a byte came */
+    bool heard;  /* a byte came */
+    bool secret; /* what waits to be written may hold a password */
+    ssize_t (*write)(
+        struct redisContext *context); /* the one that write_and_wipe() stands before */
     unsigned epoch;       /* counts openings: tells whether a hook closed or reopened it */
     int64_t last_read_us; /* monotonic */
 };

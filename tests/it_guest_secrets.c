@@ -288,8 +288,10 @@ static void live_in_every_way(const char *what, int port, bool accepted)
     watch_memory();
     for (int way = 0; way < WAYS; way++)
         live(what, (enum way)way, port, accepted);
-    printf("figure: %s: %d blocks of hiredis's own were given back unwiped (its output buffer)\n",
-           what, unwiped_by_hiredis);
+    /* What a server says back stands in hiredis's input buffer and sentence. */
+    ck_assert(unwiped_by_hiredis == 0 || strstr(what, "repeated"));
+    printf("figure: %s: %d blocks of hiredis's own were given back unwiped\n", what,
+           unwiped_by_hiredis);
 }
 
 START_TEST(the_server_takes_it)
