@@ -1,5 +1,6 @@
 /* redis_hello.c - signing in. Loop only. */
 #include "redis_hello.h"
+#include "acl.h"
 #include "list.h"
 #include <evbus.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@ void evb_hello_send(struct evb_hello *hello, struct evb_link *link, const struct
     evb_link_command(link, words);
     evb_link_command(link, name);
     hello->left = 2;
+    hello->unnamed = false;
     hello->select = login->database != 0;
     if (hello->select) {
         snprintf(database, sizeof database, "%d", login->database);
@@ -34,16 +36,20 @@ static const struct {
 } refusals[] = {
     {"WRONGPASS", EVBUS_EAUTH, "check redis.username and redis.password"},
     {"NOAUTH", EVBUS_EAUTH, "set redis.password"},
-    {"NOPERM", EVBUS_EDENIED, "the user needs +hello"},
     {"ERR unknown command", EVBUS_ENOTSUP, "Redis 6.0 or later is needed"},
     {"ERR max number of clients", EVBUS_EAWAY, "raise maxclients"},
     {"LOADING", EVBUS_EAWAY, "the server still reads its data"},
     {"", EVBUS_EREMOTE, "see the server's log"},
 };
 
-static int refused(const char *command, const struct evb_reply *reply, char *why, size_t room)
+static int refused(const char *command, const char *right, const struct evb_reply *reply, char *why,
+                   size_t room)
 {
     size_t i = 0;
+    if (evb_acl_refuses(reply->text)) {
+        snprintf(why, room, "%s refused (the user needs %s): %s", command, right, reply->text);
+        return EVBUS_EDENIED;
+    }
     while (strncmp(reply->text, refusals[i].prefix, strlen(refusals[i].prefix)) != 0)
         i++;
     snprintf(why, room, "%s refused (%s): %s", command, refusals[i].remedy, reply->text);
@@ -59,7 +65,7 @@ static void copy(char *out, size_t room, const struct evb_reply *value)
 int evb_hello_read(const struct evb_reply *reply, struct evb_server *server, char *why, size_t room)
 {
     if (reply->kind == EVB_REPLY_ERROR)
-        return refused("HELLO", reply, why, room);
+        return refused("HELLO", "+hello", reply, why, room);
     if (reply->kind != EVB_REPLY_ARRAY || reply->count % 2 != 0) {
         snprintf(why, room, "protocol error: the answer to HELLO is no list of pairs");
         return EVBUS_EPARSE;
@@ -94,6 +100,8 @@ int evb_hello_reply(struct evb_hello *hello, const struct evb_reply *reply,
         return evb_hello_read(reply, server, why, room);
     bool is_select = hello->select && step == 1;
     if (is_select && reply->kind == EVB_REPLY_ERROR)
-        return refused("SELECT", reply, why, room);
-    return 0; /* a refused CLIENT SETNAME is only a pity */
+        return refused("SELECT", "+select", reply, why, room);
+    if (!is_select) /* a refused CLIENT SETNAME is only a pity */
+        hello->unnamed = reply->kind == EVB_REPLY_ERROR && evb_acl_refuses(reply->text);
+    return 0;
 }
