@@ -173,7 +173,7 @@ TESTS := $(UNIT) $(INTEGRATION)
 BUILT_WITH = B=$(B) CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" CPPFLAGS="$(CPPFLAGS)"
 
 check: all $(TESTS:%=$(B)/%)
-	@$(BUILT_WITH) tests/run.sh structure install $(TESTS)
+	@$(BUILT_WITH) tests/run.sh structure install acl $(TESTS)
 
 check-structure check-install: check-%: all
 	@$(BUILT_WITH) tests/$*.sh
