@@ -3,12 +3,14 @@
 
 SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
        lib/match.c lib/acl.c lib/backoff.c lib/json.c \
-       lib/option.c lib/url.c lib/config.c lib/config_load.c lib/config_dump.c lib/config_check.c lib/event.c lib/event_set.c \
+       lib/option.c lib/url.c lib/config.c lib/config_load.c lib/config_dump.c lib/config_check.c \
+       lib/event.c lib/event_set.c \
        lib/codec_write.c lib/codec_scan.c lib/codec.c lib/seen.c lib/metrics.c \
-       lib/thread.c lib/fifo.c lib/loop.c lib/wait.c lib/sub.c lib/queue.c lib/trie.c lib/snapshot.c lib/registry.c \
+       lib/thread.c lib/fifo.c lib/loop.c lib/wait.c lib/workers.c lib/lanes.c lib/sub.c lib/queue.c \
+       lib/trie.c lib/snapshot.c lib/registry.c \
        lib/redis_reply.c lib/redis_tls.c lib/redis_link.c lib/redis_dns.c lib/redis_target.c lib/redis_login.c \
-       lib/redis_hello.c lib/redis_subs.c \
-       lib/redis_heart.c lib/redis_item.c lib/redis_outbox.c lib/redis_state.c lib/redis_fault.c lib/redis.c \
+       lib/redis_hello.c lib/redis_subs.c lib/redis_heart.c lib/redis_item.c lib/redis_outbox.c \
+       lib/redis_state.c lib/redis_fault.c lib/redis.c \
        lib/bus.c lib/waiter.c lib/interest.c lib/handover.c lib/route.c lib/subscribe.c lib/report.c lib/close.c \
        lib/open.c lib/default.c
 
@@ -51,7 +53,7 @@ HARNESS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/harness/*.c))
 EXAMPLES := $(patsubst examples/%.c,$(B)/%,$(wildcard examples/*.c))
 TOOL_OBJ := $(patsubst %.c,$(B)/%.o,$(wildcard examples/evbus/*.c))
 
-all: $(B)/libevbus.a $(B)/libevbus.so $(if $(TOOL_OBJ),$(B)/evbus) $(EXAMPLES)
+all: $(B)/libevbus.a $(B)/libevbus.so $(if $(TOOL_OBJ),$(B)/evbus) $(EXAMPLES) $(B)/man.ok
 
 help:
 	@echo 'make              the library, the evbus tool, the examples'
@@ -59,6 +61,7 @@ help:
 	@echo 'make demo         the main job in ten seconds'
 	@echo 'make check        all tests (a real redis-server is started by them)'
 	@echo 'make check-san    the tests under ASan+UBSan, then under TSan'
+	@echo 'make man          man/evbus_config.5 anew, after a change of lib/config_table.h'
 	@echo 'make bench        ratios against peers in one run'
 	@echo 'make install      into PREFIX (/usr/local) under DESTDIR; LIBDIR, MANDIR, BINDIR, INCLUDEDIR, PKGCONFIGDIR,'
 	@echo '                  DOCDIR for other folders. Compiles nothing that is built.'
@@ -105,8 +108,25 @@ $(B)/evbus: $(TOOL_OBJ) $(B)/libevbus.a
 $(EXAMPLES): $(B)/%: $(B)/examples/%.o $(B)/libevbus.a
 	$(CC) $(CFLAGS) $(PROGRAM_LINK) $(LDFLAGS) -o $@ $^ $(PKG_LIBS) -pthread
 
+# evbus_config(5) comes from its template and the table of settings; make check compares.
+$(B)/gen/config5: man/config5.c $(B)/libevbus.a Makefile
+	@mkdir -p $(@D)
+	$(CC) $(LIB_CFLAGS) $(PROGRAM_LINK) $(LDFLAGS) -MMD -MP -MT $@ -MF $@.d -o $@ $< $(B)/libevbus.a $(PKG_LIBS) -pthread
+
+man: $(B)/gen/config5
+	$(B)/gen/config5 man/evbus_config.5.in >$(B)/evbus_config.5
+	mv $(B)/evbus_config.5 man/evbus_config.5
+
 demo: $(B)/evbus
 	@$(B)/evbus demo
+
+# A link for each function that shares a page, so that man(1) finds it: to be installed beside man/*.3.
+$(B)/man.ok: $(wildcard man/*.3) Makefile
+	@rm -rf $(B)/man && mkdir -p $(B)/man
+	@awk -v to=$(B)/man/ '/^\.Sh/ { on = $$2 == "NAME" } \
+	on && $$1 == ".Nm" && FILENAME != "man/" $$2 ".3" { \
+		file = to $$2 ".3"; print ".so man3/" substr(FILENAME, 5) > file; close(file) }' $(filter %.3,$^)
+	@touch $@
 
 # ---- installation ----
 # All of it stands in INSTALLED, which uninstall removes. A packager gives PREFIX, DESTDIR and, where libraries have
@@ -136,7 +156,7 @@ under_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$1)
 to = '$(DESTDIR)$1'
 
 # mkdir, for `install -d` changes the mode of folders that are there.
-install: $(B)/libevbus.a $(B)/libevbus.so $(B)/evbus
+install: $(B)/libevbus.a $(B)/libevbus.so $(B)/evbus $(B)/man.ok
 	$(REFUSE)umask 022 && mkdir -p $(foreach d,$(sort $(dir $(INSTALLED))),$(call to,$d))
 	$(INSTALL) -m 755 $(B)/evbus $(call to,$(BINDIR))
 	$(INSTALL) -m 644 $(HEADERS) $(call to,$(INCLUDEDIR))
@@ -170,12 +190,12 @@ $(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o $(HARNESS) $(B)
 
 TESTS := $(UNIT) $(INTEGRATION)
 
-BUILT_WITH = B=$(B) CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" CPPFLAGS="$(CPPFLAGS)"
+BUILT_WITH = B=$(B) CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" CPPFLAGS="$(CPPFLAGS)" LDFLAGS="$(LDFLAGS)"
 
-check: all $(TESTS:%=$(B)/%)
-	@$(BUILT_WITH) tests/run.sh structure install acl $(TESTS)
+check: all $(B)/gen/config5 $(TESTS:%=$(B)/%)
+	@$(BUILT_WITH) tests/run.sh structure install manual config5 troubleshooting acl $(TESTS)
 
-check-structure check-install: check-%: all
+check-structure check-install check-manual: check-%: all
 	@$(BUILT_WITH) tests/$*.sh
 
 # Everything again, built with sanitizers: memory and undefined behaviour, then data races.
@@ -188,16 +208,16 @@ check-san:
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 TSAN := -fsanitize=thread
 
-san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES)
-	@B=$(B) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="exitcode=66 second_deadlock_stack=1 die_after_fork=0" \
-	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh $(TESTS)
+san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES) $(B)/man.ok
+	@$(BUILT_WITH) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="exitcode=66 second_deadlock_stack=1 die_after_fork=0" \
+	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh manual $(TESTS)
 
 include tests/bench/bench.mk
 
 .SECONDARY:
-.PHONY: all help deps demo install uninstall check check-san check-structure check-install san-tests bench clean
+.PHONY: all help deps man demo install uninstall check check-san check-structure check-install check-manual san-tests bench clean
 
 clean:
 	rm -rf $(B)
 
--include $(OBJ:.o=.d) $(wildcard $(B)/tests/*.d $(B)/tests/*/*.d $(B)/examples/*.d $(B)/examples/*/*.d)
+-include $(OBJ:.o=.d) $(wildcard $(B)/gen/*.d $(B)/tests/*.d $(B)/tests/*/*.d $(B)/examples/*.d $(B)/examples/*/*.d)

@@ -119,7 +119,7 @@ const char *evbus_strerror(int error); /* "invalid argument"; static text, never
 const char *evbus_last_error(void);    /* this thread's last failure in words, "" if none */
 int evbus_last_code(void);             /* its EVBUS_E*, 0 if none */
 void evbus_string_free(char *text);    /* gives back a `char *` result; NULL is fine */
-char *evbus_quote(const char *text);   /* text as an option's value: 'it''s'; NULL: no memory */
+char *evbus_quote(const char *text);   /* text as an option's value: 'it''s' */
 /* The library's own allocations. Before anything else is called; NULLs restore malloc's family.
  * What hiredis, libevent and jansson allocate is set by their own hooks. */
 int evbus_set_allocator(void *(*alloc)(size_t), void *(*resize)(void *, size_t),
@@ -148,7 +148,8 @@ evbus *evbus_open(const evbus_config *config);
 evbus *evbus_default(void); /* the process's bus, opened from the environment on the first call;
                                closed by evbus_free() or at exit */
 /* Refuses new events, waits until every report is given and every handler's queue is empty, leaves
- * Redis. 0: closed. EVBUS_ETIMEDOUT: still closing, call again or evbus_free(). */
+ * Redis. Once the reports are given, what others still send for deliver=workers is dropped and
+ * counted. 0: closed. EVBUS_ETIMEDOUT: still closing, call again or evbus_free(). */
 int evbus_close(evbus *bus, int timeout_ms);
 int evbus_close_async(evbus *bus, int timeout_ms, evbus_done_fn fn, void *user);
 void evbus_free(evbus *bus); /* closes at once what is not closed; waits for running handlers */
@@ -178,8 +179,14 @@ int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report
  * ---- subscribe ----
  * pattern: "task.created"; "task.*" (one word); "task.>" (one or more); ">" (all but evbus.*);
  *          "glob:task*" (Redis glob)
- * options: scope=both|local|redis  echo=yes|no  deliver=loop|inline
- *          size=1000 bytes=4MiB full=drop-oldest|drop-newest (deliver=loop: what may wait)
+ * options: scope=both|local|redis  echo=yes|no  deliver=loop|inline|workers
+ *          size=1000 bytes=4MiB full=drop-oldest|drop-newest (loop, workers: what may wait)
+ *          key=type|correlation|source|attr:NAME|all|none (deliver=workers)
+ * deliver=workers: on the bus's worker threads, as many as the setting `workers` says (EVBUS_EINVAL
+ * where it is 0); the first such subscription starts them (EVBUS_ESYS if one does not start).
+ * Events of one key are handled in order, one at a time, those of different keys side by side.
+ * key=type is the default; events without the source or attribute have one key together; all: one
+ * key; none: no order. drop-oldest drops the oldest of all that waits, whatever its key.
  */
 evbus_sub *evbus_subscribe(evbus *bus, const char *pattern, const char *options, evbus_event_fn fn,
                            void *user);

@@ -11,7 +11,8 @@ static const char *const modes[] = {
     [EVBUS_MODE_DEGRADED] = "degraded",
 };
 
-static const char *const features[] = {"redis", "unix", "resp2", "queue", "report", "libevent"};
+static const char *const features[] = {"redis",  "unix",     "resp2", "queue",
+                                       "report", "libevent", "tls",   "workers"};
 
 void evb_bus_ref(struct evbus *bus)
 {
@@ -28,6 +29,7 @@ void evb_bus_unref(void *memory)
     evbus_config_free(bus->config);
     evb_free(bus->prefix);
     evb_free(bus->inbox);
+    evb_workers_fini(&bus->workers);
     pthread_mutex_destroy(&bus->queues_lock);
     evb_fault_fini(&bus->redis.fault);
     evb_free(bus);

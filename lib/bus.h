@@ -34,6 +34,7 @@ struct evbus {
     struct evb_log log;
     struct evb_metrics metrics;
     struct evb_loop loop;
+    struct evb_workers workers;
     struct evb_registry registry;
     struct evb_redis redis; /* its outbox keeps the accounts of reports without Redis too */
 
@@ -41,6 +42,7 @@ struct evbus {
     pthread_mutex_t queues_lock;
     struct evb_node queues;
 
+    struct evb_job left_job;        /* of freeing, when every worker has left; fixed then */
     struct evb_waiter *free_waiter; /* made at open, so that evbus_free() cannot fail */
     evbus_sub **ended;              /* fixed once CLOSED: the subscriptions there were (refs) */
     size_t ended_count;

@@ -20,6 +20,9 @@
 #include <sched.h>
 #include <stdlib.h>
 
+/* A worker's handler may have begun to wait for the loop just before that came to its end. */
+enum { REST_MS = 10 };
+
 /* ---- waiting for the connection ---- */
 
 static void connected_job(struct evb_job *job)
@@ -178,14 +181,19 @@ static void drain_job(struct evb_job *job)
 {
     struct evb_waiter *waiter = evb_waiter_of(job);
     struct evbus *bus = waiter->bus;
-    bool idle = true;
+    bool idle = true, told = false; /* told: the last worker will post the waiter */
     size_t count = 0;
     evbus_sub **subs = evb_registry_list(&bus->registry, &count);
     for (size_t i = 0; i < count; i++) {
-        idle = evb_sub_idle(subs[i]) && idle;
+        if (subs[i]->deliver == EVB_DELIVER_WORKERS)
+            told = evb_sub_drain(subs[i], told ? NULL : job) || told;
+        else
+            idle = evb_sub_idle(subs[i]) && idle;
         evb_sub_unref(subs[i]);
     }
     evb_free(subs);
+    if (told)
+        return;
     if (!idle && atomic_load(&bus->state) != EVB_BUS_CLOSED) {
         evb_waiter_post(waiter);
         return;
@@ -256,6 +264,8 @@ static int wait_handlers(struct evbus *bus, int64_t deadline_ms)
     int rc = 0;
     for (size_t i = 0; i < bus->ended_count && rc == 0; i++)
         rc = evb_sub_wait_ended(bus->ended[i], evb_time_left_ms(deadline_ms));
+    if (rc == 0 && !evb_workers_wait_idle(&bus->workers, evb_time_left_ms(deadline_ms)))
+        rc = evb_fail(EVBUS_ETIMEDOUT, "a handler of deliver=workers still runs");
     return rc;
 }
 
@@ -279,15 +289,17 @@ int evbus_close(evbus *bus, int timeout_ms)
     }
     rc = evb_wait_for(wait, timeout_ms);
     if (rc == EVBUS_ETIMEDOUT)
-        return evb_fail(rc,
-                        "still closing after %d ms: %lld events wait for Redis; call again, or "
-                        "evbus_free()",
-                        timeout_ms, (long long)evb_outbox_owed(&bus->redis.outbox));
+        return evb_fail(
+            rc,
+            "still closing after %d ms: %lld events wait for Redis, or a handler for its "
+            "end; call again, or evbus_free()",
+            timeout_ms, (long long)evb_outbox_owed(&bus->redis.outbox));
     return rc != 0 ? rc : wait_handlers(bus, deadline_ms);
 }
 
 void evb_bus_teardown(struct evbus *bus)
 {
+    evb_workers_join(&bus->workers);
     do { /* what was posted last, and what its ends post */
         evb_loop_run_rest(&bus->loop);
         if (bus->redis.loop) /* else opening the bus did not get so far */
@@ -322,27 +334,48 @@ static void teardown_event(evutil_socket_t fd, short what, void *bus)
     teardown_later(bus);
 }
 
-/* evbus_free() inside a callback: the loop ends the bus when that has returned. */
-static void free_later_job(struct evb_job *job)
+/* On the last worker, which teardown joins before it ends the loop. */
+static void on_left(void *user)
+{
+    struct evbus *bus = user;
+    evb_loop_post(&bus->loop, &bus->left_job);
+}
+
+/* CLOSED; `left` comes on the loop, which goes on meanwhile: handlers may wait for it. */
+static void finish_and_leave(struct evb_job *job, void (*left)(struct evb_job *job))
 {
     struct evb_waiter *waiter = evb_waiter_of(job);
     struct evbus *bus = waiter->bus;
-    struct timeval now = {0, 0};
     finish(bus);
+    bus->left_job.run = left;
+    evb_workers_leave(&bus->workers, on_left, bus);
+    evb_waiter_end(waiter, 0);
+}
+
+/* evbus_free() inside a callback: the loop ends the bus when that has returned. */
+static void stop_alone_job(struct evb_job *job)
+{
+    struct evbus *bus = evb_container(job, struct evbus, left_job);
+    struct timeval now = {0, 0};
     if (bus->loop.own)
         evb_loop_stop_alone(&bus->loop, teardown_later, bus);
     else
         event_base_once(bus->loop.base, -1, EV_TIMEOUT, teardown_event, bus, &now);
-    evb_waiter_end(waiter, 0);
+}
+
+static void free_later_job(struct evb_job *job)
+{
+    finish_and_leave(job, stop_alone_job);
+}
+
+static void stop_job(struct evb_job *job)
+{
+    evb_loop_stop(&evb_container(job, struct evbus, left_job)->loop);
 }
 
 static void free_now_job(struct evb_job *job)
 {
-    struct evb_waiter *waiter = evb_waiter_of(job);
-    struct evbus *bus = waiter->bus;
-    finish(bus);
-    evb_loop_stop(&bus->loop);
-    evb_waiter_end(waiter, 0);
+    finish_and_leave(job, stop_job);
 }
 
 static void free_on_base(struct evbus *bus)
@@ -351,6 +384,9 @@ static void free_on_base(struct evbus *bus)
     finish(bus);
     evb_waiter_end(bus->free_waiter, 0);
     evb_loop_end(&bus->loop);
+    evb_workers_leave(&bus->workers, NULL, NULL);
+    while (!evb_workers_wait_idle(&bus->workers, REST_MS))
+        evb_loop_run_rest(&bus->loop);
     wait_handlers(bus, INT64_MAX);
     evb_bus_teardown(bus);
 }

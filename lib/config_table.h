@@ -92,6 +92,8 @@ X(QUEUE_SIZE, "queue.size", INT, NULL, 1, 100000000, "1000", false, "",
 X(QUEUE_BYTES, "queue.bytes", SIZE, NULL, 1, 1099511627776, "4MiB", false, "", "their bytes")
 X(QUEUE_FULL, "queue.full", CHOICE, "drop-oldest|drop-newest", 0, 0, "drop-oldest", false, "",
   "what gives way")
+X(WORKERS, "workers", INT, NULL, 0, 1024, "0", false, "",
+  "threads for handlers of deliver=workers, started by the first such subscription; 0: none")
 X(DEDUP_WINDOW, "dedup.window", INT, NULL, 0, 16777216, "8192", false, "",
   "ids of foreign events kept to drop their repeats; 0: none")
 X(DEDUP_AGE, "dedup.age", DURATION, NULL, 1, 86400000, "120s", false, "", "how long they are kept")

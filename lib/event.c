@@ -315,8 +315,12 @@ int evbus_event_attr_count(const evbus_event *event)
 
 const char *evbus_event_attr_name(const evbus_event *event, int index)
 {
-    if (!given(event) || index < 0 || (uint32_t)index >= event->attr_count)
+    if (!given(event))
         return NULL;
+    if (index < 0 || (uint32_t)index >= event->attr_count) {
+        evb_fail(EVBUS_EINVAL, "there is no attribute number %d", index);
+        return NULL;
+    }
     return event->attrs[index].name.ptr;
 }
 

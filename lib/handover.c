@@ -25,6 +25,10 @@ int evb_handover_reserve(struct evb_handover *way, struct evbus *bus, const evbu
                          int where)
 {
     struct evb_outbox *outbox = &bus->redis.outbox;
+    if (!(where & EVB_FROM_REDIS) && !way->report) { /* the local way stays short */
+        way->way = EVB_WAY_NONE;
+        return 0;
+    }
     bool up = atomic_load_explicit(&outbox->up, memory_order_relaxed);
     way->size = evb_pool_room(sizeof(struct evb_item)) + (way->report ? event->size : 0);
     if (!(where & EVB_FROM_REDIS))
@@ -37,11 +41,15 @@ int evb_handover_reserve(struct evb_handover *way, struct evbus *bus, const evbu
         return 0;
     case EVB_ADMIT_REFUSE:
         return evb_fail(EVBUS_EFULL, "the outbox is full (outbox.events, outbox.bytes)");
-    default:
-        if (outbox->full == EVB_FULL_OFF && !(where & EVB_FROM_LOCAL))
+    case EVB_ADMIT_AWAY:
+        if (!(where & EVB_FROM_LOCAL))
             return evb_fail(EVBUS_EAWAY, "Redis is away and outbox.full=off keeps nothing");
-        return reserve_report(outbox, way, EVB_WAY_EVICTED, EVB_WAY_DROPPED);
+        way->away = true;
+        break;
+    case EVB_ADMIT_DROP:
+        break;
     }
+    return reserve_report(outbox, way, EVB_WAY_EVICTED, EVB_WAY_DROPPED);
 }
 
 void evb_handover_release(const struct evb_handover *way, struct evbus *bus)
@@ -65,7 +73,7 @@ static void count_accepted(struct evbus *bus, const struct evb_handover *way)
 {
     if (way->way == EVB_WAY_NONE || way->way == EVB_WAY_REPORT)
         return;
-    if (way->way != EVB_WAY_OUTBOX && bus->redis.outbox.full == EVB_FULL_OFF) {
+    if (way->away) {
         evb_count(&bus->metrics, EVB_COUNT_dropped_away, 1);
         return;
     }

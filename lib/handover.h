@@ -18,6 +18,7 @@ struct evb_handover {
     evbus_report_fn report; /* set by the caller; NULL: nobody asks */
     void *user;
     enum evb_way way;
+    bool away;   /* outbox.full=off: it is dropped because Redis is away */
     size_t size; /* bytes reserved */
     int bits;    /* EVBUS_SENT_REDIS, EVBUS_SENT_OUTBOX, or 0 */
 };

@@ -22,6 +22,8 @@ static int target_push(struct evb_log *log, evbus_log_fn fn, void *user)
     return 0;
 }
 
+static _Thread_local int calling;
+
 void evb_log_init(struct evb_log *log, const char *name, int level)
 {
     int default_level = atomic_load(&defaults.level);
@@ -78,5 +80,12 @@ void evb_log(struct evb_log *log, int level, const char *format, ...)
     for (char *p = line; *p; p++) /* text of peers must not forge lines */
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
             *p = '?';
+    calling++;
     target->fn(level, line, target->user);
+    calling--;
+}
+
+bool evb_log_is_calling(void)
+{
+    return calling > 0;
 }

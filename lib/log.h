@@ -3,6 +3,7 @@
 #define EVB_LOG_H
 #include <evbus.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 struct evb_log_target { /* fixed after creation; replaced whole, kept until the log ends */
     struct evb_log_target *older;
@@ -25,5 +26,6 @@ int evb_log_set(struct evb_log *log, int level, evbus_log_fn fn, void *user);
 int evb_log_set_default(int level, evbus_log_fn fn, void *user);
 void evb_log(struct evb_log *log, int level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+bool evb_log_is_calling(void); /* this thread stands inside a log function */
 
 #endif

@@ -21,12 +21,26 @@ static bool is_glob(const char *pattern, size_t length)
     return begins(pattern, length, GLOB_MARK, MARK_LENGTH);
 }
 
+enum { NO_TYPE_BYTE, WORD_BYTE, DOT };
+
+/* A table: every publish looks at every byte of its type. */
+#define W WORD_BYTE
+static const unsigned char bytes[256] = {
+    ['-'] = W, ['.'] = DOT, ['/'] = W, ['0'] = W, ['1'] = W, ['2'] = W, ['3'] = W, ['4'] = W,
+    ['5'] = W, ['6'] = W,   ['7'] = W, ['8'] = W, ['9'] = W, [':'] = W, ['A'] = W, ['B'] = W,
+    ['C'] = W, ['D'] = W,   ['E'] = W, ['F'] = W, ['G'] = W, ['H'] = W, ['I'] = W, ['J'] = W,
+    ['K'] = W, ['L'] = W,   ['M'] = W, ['N'] = W, ['O'] = W, ['P'] = W, ['Q'] = W, ['R'] = W,
+    ['S'] = W, ['T'] = W,   ['U'] = W, ['V'] = W, ['W'] = W, ['X'] = W, ['Y'] = W, ['Z'] = W,
+    ['_'] = W, ['a'] = W,   ['b'] = W, ['c'] = W, ['d'] = W, ['e'] = W, ['f'] = W, ['g'] = W,
+    ['h'] = W, ['i'] = W,   ['j'] = W, ['k'] = W, ['l'] = W, ['m'] = W, ['n'] = W, ['o'] = W,
+    ['p'] = W, ['q'] = W,   ['r'] = W, ['s'] = W, ['t'] = W, ['u'] = W, ['v'] = W, ['w'] = W,
+    ['x'] = W, ['y'] = W,   ['z'] = W,
+};
+#undef W
+
 static bool is_type_byte(unsigned char c)
 {
-    unsigned char lower = c | 0x20;
-
-    return (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-           c == '-' || c == ':' || c == '/';
+    return bytes[c] != NO_TYPE_BYTE;
 }
 
 static int length_check(const char *what, size_t length)
@@ -51,11 +65,14 @@ int evb_type_check(const char *type, size_t length)
 
     if (error)
         return error;
+    unsigned char before = DOT;
     for (size_t i = 0; i < length; i++) {
-        if (!is_type_byte((unsigned char)type[i]))
+        unsigned char now = bytes[(unsigned char)type[i]];
+        if (now == NO_TYPE_BYTE)
             return byte_fail("event type", type, i);
-        if (type[i] == '.' && (i == 0 || i + 1 == length || type[i - 1] == '.'))
+        if (now == DOT && (before == DOT || i + 1 == length))
             return evb_fail(EVBUS_EINVAL, "event type has an empty word at offset %zu", i);
+        before = now;
     }
     return 0;
 }

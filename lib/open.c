@@ -122,10 +122,13 @@ static void on_decided(const struct evb_topic *topic, void *user)
 static void on_water(bool high, void *user)
 {
     struct evbus *bus = user;
-    char json[128];
-    snprintf(json, sizeof json, "{\"level\":\"%s\",\"events\":%lld,\"limit\":%lld}",
-             high ? "high" : "low", (long long)evb_outbox_owed(&bus->redis.outbox),
-             (long long)bus->redis.outbox.max_events);
+    const struct evb_outbox *outbox = &bus->redis.outbox;
+    char json[200];
+    snprintf(
+        json, sizeof json,
+        "{\"level\":\"%s\",\"events\":%lld,\"limit\":%lld,\"bytes\":%lld,\"bytes_limit\":%lld}",
+        high ? "high" : "low", (long long)evb_outbox_owed(outbox), (long long)outbox->max_events,
+        (long long)atomic_load(&outbox->bytes), (long long)outbox->max_bytes);
     evb_log(&bus->log, high ? EVBUS_LOG_WARNING : EVBUS_LOG_INFO, "outbox %s: %s",
             high ? "high" : "low", json);
     evb_route_system(bus, "evbus.outbox", json);
@@ -216,6 +219,7 @@ static int read_settings(struct evbus *bus, const evbus_config *config)
     bus->source = evb_config_text(bus->config, EVB_CFG_BUS_NAME);
     bus->max_data = (size_t)number(bus, EVB_CFG_EVENT_MAX_BYTES);
     bus->check = (int)number(bus, EVB_CFG_EVENT_CHECK);
+    bus->workers.count = (int)number(bus, EVB_CFG_WORKERS);
     bus->take_foreign = number(bus, EVB_CFG_WIRE_FOREIGN) == 0;
     bus->wants_redis = evb_config_wants_redis(bus->config);
     bus->redis_only = bus->wants_redis && number(bus, EVB_CFG_BUS_MODE) == EVB_MODE_REDIS;
@@ -258,6 +262,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     bus->opened_ms = evb_clock_mono_ms();
     bus->opened_us = evb_clock_us();
     bus->loop.wake_fd = -1;
+    evb_workers_init(&bus->workers);
     pthread_mutex_init(&bus->queues_lock, NULL);
     evb_fault_init(&bus->redis.fault);
     evb_list_init(&bus->queues);

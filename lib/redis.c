@@ -146,7 +146,7 @@ static void judge(struct evb_redis *redis)
 
 static void on_control(struct evb_redis *redis, const struct evb_reply *reply)
 {
-    char why[200];
+    char why[EVB_FAULT_TEXT];
     int rc = 0;
     bool denied = reply->kind == EVB_REPLY_ERROR && evb_acl_refuses(reply->text);
     switch (evb_heart_take(&redis->heart)) {
@@ -206,7 +206,7 @@ static void on_fence(struct evb_redis *redis, const struct evb_reply *payload)
 static void subscriber_reply(struct evb_link *link, const struct evb_reply *reply, void *user)
 {
     struct evb_redis *redis = user;
-    char why[200];
+    char why[EVB_FAULT_TEXT];
     int rc = 0;
     if (redis->subscriber_hello.left) {
         rc = evb_hello_reply(&redis->subscriber_hello, reply, &redis->server, why, sizeof why);

@@ -103,7 +103,9 @@ static void fail_from_hiredis(struct evb_link *link)
 {
     char why[240];
     const redisContext *context = link->context;
-    bool protocol = link->gate.error || context->err == REDIS_ERR_PROTOCOL;
+    bool memory =
+        link->gate.error ? link->gate.error == evb_gate_no_memory : context->err == REDIS_ERR_OOM;
+    bool protocol = !memory && (link->gate.error || context->err == REDIS_ERR_PROTOCOL);
     bool tls = link->secured && context->err == REDIS_ERR_OTHER;
     snprintf(why, sizeof why, "%s%s%s", protocol ? "protocol error: " : "",
              link->gate.error                ? link->gate.error
@@ -112,7 +114,12 @@ static void fail_from_hiredis(struct evb_link *link)
                                              : "input or output failed",
              !link->secured && (protocol ? speaks_tls(context->reader) : !link->heard) ? TLS_PORT
                                                                                        : "");
-    evb_link_fail(link, protocol ? EVBUS_EPARSE : tls ? EVBUS_ETLS : EVBUS_ESYS, why);
+    evb_link_fail(link,
+                  memory     ? EVBUS_ENOMEM
+                  : protocol ? EVBUS_EPARSE
+                  : tls      ? EVBUS_ETLS
+                             : EVBUS_ESYS,
+                  why);
 }
 
 static void want_write(struct evb_link *link, bool on)
@@ -156,7 +163,7 @@ void evb_link_send(struct evb_link *link, const char *bytes, size_t length)
     if (!link->context)
         return;
     if (redisAppendFormattedCommand(link->context, bytes, length) != REDIS_OK)
-        link->gate.error = "out of memory"; /* told at the next read or write */
+        link->gate.error = evb_gate_no_memory; /* told at the next read or write */
 }
 
 void evb_link_command(struct evb_link *link, const char *const *words)
@@ -170,7 +177,7 @@ void evb_link_command(struct evb_link *link, const char *const *words)
     for (int i = 0; i < count; i++)
         evb_buf_printf(&buf, "$%zu\r\n%s\r\n", strlen(words[i]), words[i]);
     if (buf.failed)
-        link->gate.error = "out of memory";
+        link->gate.error = evb_gate_no_memory;
     else
         evb_link_send(link, buf.data, buf.length);
     if (buf.data)

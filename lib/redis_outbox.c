@@ -38,7 +38,7 @@ static int64_t with_slack(const struct evb_outbox *outbox, int64_t limit)
 enum evb_admission evb_outbox_admit(struct evb_outbox *outbox, size_t size)
 {
     if (outbox->full == EVB_FULL_OFF && !atomic_load_explicit(&outbox->up, memory_order_relaxed))
-        return EVB_ADMIT_DROP;
+        return EVB_ADMIT_AWAY;
     int64_t events = atomic_fetch_add(&outbox->events, 1) + 1;
     int64_t bytes = atomic_fetch_add(&outbox->bytes, (int64_t)size) + (int64_t)size;
     if (events <= with_slack(outbox, outbox->max_events) &&

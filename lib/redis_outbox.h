@@ -45,13 +45,13 @@ struct evb_outbox {
 
 int64_t evb_outbox_owed(const struct evb_outbox *outbox); /* events; any thread */
 
-enum evb_admission { EVB_ADMIT, EVB_ADMIT_DROP, EVB_ADMIT_REFUSE };
+enum evb_admission { EVB_ADMIT, EVB_ADMIT_DROP, EVB_ADMIT_REFUSE, EVB_ADMIT_AWAY };
 
 void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
                      void (*water)(bool high, void *user), void *user);
 
 /* Any thread. EVB_ADMIT: room is reserved. EVB_ADMIT_DROP: no room, and the policy drops the new
- * one. EVB_ADMIT_REFUSE: policy reject. */
+ * one. EVB_ADMIT_REFUSE: policy reject. EVB_ADMIT_AWAY: policy off, and Redis is away. */
 enum evb_admission evb_outbox_admit(struct evb_outbox *outbox, size_t size);
 /* Any thread. Room for a report alone, whatever the policy; false: none. */
 bool evb_outbox_admit_report(struct evb_outbox *outbox, size_t size);

@@ -15,6 +15,8 @@ struct evb_arena_block {
 
 /* What Redis sends on a subscribing connection (redis.io/docs/manual/pubsub, "Format of pushed
  * messages"), and the answer to PING there: $ a string, : a number, ? a string or nil. */
+const char evb_gate_no_memory[] = "out of memory";
+
 static const struct {
     const char *kind, *shape;
 } pushes[] = {
@@ -137,7 +139,7 @@ static struct evb_reply *make(const redisReadTask *task, enum evb_reply_kind kin
         return refuse(gate, "a number or nil on a subscribing connection");
     struct evb_reply *reply = take(gate, sizeof *reply);
     if (!reply)
-        return refuse(gate, "out of memory");
+        return refuse(gate, evb_gate_no_memory);
     *reply = (struct evb_reply){.kind = kind, .text = ""};
     if (task->parent) {
         struct evb_reply *parent = task->parent->obj;
@@ -158,7 +160,7 @@ static void *create_string(const redisReadTask *task, char *text, size_t length)
         return NULL;
     char *copy = take(task->privdata, length + 1);
     if (!copy)
-        return refuse(task->privdata, "out of memory");
+        return refuse(task->privdata, evb_gate_no_memory);
     memcpy(copy, text, length);
     copy[length] = '\0';
     reply->text = copy;
@@ -188,7 +190,7 @@ static void *create_array(const redisReadTask *task, size_t count)
         return NULL;
     reply->item = take(gate, count * sizeof(struct evb_reply *));
     if (!reply->item)
-        return refuse(gate, "out of memory");
+        return refuse(gate, evb_gate_no_memory);
     reply->count = count;
     return reply;
 }

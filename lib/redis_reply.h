@@ -39,6 +39,7 @@ struct evb_gate {
     struct evb_arena_block *block; /* owned, newest first */
 };
 
+extern const char evb_gate_no_memory[]; /* gate.error when no frame is to blame */
 void evb_gate_init(struct evb_gate *gate, size_t max_bytes);
 void evb_gate_fini(struct evb_gate *gate);
 void evb_gate_attach(struct evb_gate *gate, struct redisReader *reader);

@@ -384,7 +384,7 @@ int evb_entry_wait(struct evb_entry *entry, int timeout_ms)
     pthread_mutex_lock(&registry->lock);
     while (entry->wire == EVB_WIRE_PENDING && !registry->closed && rc != ETIMEDOUT)
         rc = evb_cond_wait(&registry->changed, &registry->lock, deadline_ms);
-    int wire = entry->wire;
+    int wire = entry->wire == EVB_WIRE_PENDING && registry->closed ? EVBUS_ECLOSED : entry->wire;
     pthread_mutex_unlock(&registry->lock);
     return wire;
 }

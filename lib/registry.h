@@ -87,7 +87,8 @@ void evb_entry_unref(struct evb_entry *entry);
 void evb_entry_set_wire(struct evb_entry *entry, int wire);
 void evb_entry_refuse(struct evb_entry *entry, enum evb_right lacks); /* EVB_WIRE_REFUSED */
 enum evb_right evb_entry_lacks(struct evb_entry *entry);
-/* Until the entry is live or refused, or the time is up: EVB_WIRE_*. */
+/* Until the entry is live or refused, or the time is up: EVB_WIRE_*; EVBUS_ECLOSED: the registry
+ * was closed before. */
 int evb_entry_wait(struct evb_entry *entry, int timeout_ms);
 
 #endif

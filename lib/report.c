@@ -27,6 +27,11 @@ static int64_t gauge_subscriptions(const struct evbus *bus)
     return count;
 }
 
+static int64_t gauge_workers(const struct evbus *bus)
+{
+    return evb_workers_running(&bus->workers);
+}
+
 static int64_t gauge_rtt(const struct evbus *bus)
 {
     return atomic_load(&bus->redis.rtt_us);
@@ -44,6 +49,7 @@ static const struct {
     {"outbox_events", gauge_outbox_events},
     {"outbox_bytes", gauge_outbox_bytes},
     {"subscriptions", gauge_subscriptions},
+    {"workers", gauge_workers},
     {"rtt_us", gauge_rtt},
     {"uptime_ms", gauge_uptime},
 };

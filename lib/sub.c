@@ -10,6 +10,7 @@
 enum { DRAIN_A_TURN = 1024 }; /* then the next subscription has its turn */
 
 static void drain(struct evb_job *job);
+static void help(struct evb_work *work);
 
 static void item_drop(struct evb_fifo_item *item)
 {
@@ -27,6 +28,8 @@ evbus_sub *evb_sub_new(void)
     atomic_init(&sub->state, EVB_SUB_LIVE);
     sub->generation = evb_fork_generation();
     sub->job.run = drain;
+    sub->work.run = help;
+    evb_list_init(&sub->work.node);
     evb_list_init(&sub->node);
     evb_lock_init(&sub->lock);
     evb_cond_init(&sub->ended);
@@ -44,6 +47,7 @@ void evb_sub_unref(evbus_sub *sub)
     if (atomic_fetch_sub_explicit(&sub->refs, 1, memory_order_acq_rel) != 1)
         return;
     evb_fifo_fini(&sub->fifo);
+    evb_lanes_free(sub->lanes);
     pthread_cond_destroy(&sub->ended);
     pthread_mutex_destroy(&sub->lock);
     if (sub->release)
@@ -219,6 +223,80 @@ static void drain(struct evb_job *job)
     evb_loop_post(sub->loop, &sub->job);
 }
 
+/* ---- on workers ---- */
+
+/* As many workers as have something to do are asked for, at most all: each takes one event after
+ * the other until none is left whose key is free. Takes a reference to the event. */
+static void push_lane(evbus_sub *sub, evbus_event *event)
+{
+    uint64_t key = evb_lanes_key(sub->lanes, event);
+    bool ready;
+    pthread_mutex_lock(&sub->lock);
+    int dropped = evb_lanes_push(sub->lanes, event, key, &ready);
+    bool ask = ready && sub->helpers < sub->workers->count;
+    sub->helpers += ask;
+    pthread_mutex_unlock(&sub->lock);
+    if (dropped)
+        count_dropped(sub, dropped);
+    if (!ask)
+        return;
+    evb_sub_ref(sub); /* the worker's */
+    if (!evb_workers_ask(sub->workers, &sub->work))
+        help(&sub->work);
+}
+
+/* The next event, when `used` is handled; NULL: the worker has done its part, or (*again) lets
+ * other work go first. */
+static struct evb_lane_item *next_item(evbus_sub *sub, struct evb_lane_item *used, bool *again)
+{
+    struct evb_lane_item *item = NULL;
+    struct evb_job *when_idle = NULL;
+    pthread_mutex_lock(&sub->lock);
+    if (used)
+        evb_lanes_done(sub->lanes, used);
+    *again = used && !evb_list_empty(&sub->lanes->ready) && evb_workers_crowded(sub->workers);
+    if (!*again && !(item = evb_lanes_take(sub->lanes)) && --sub->helpers == 0) {
+        when_idle = sub->when_idle;
+        sub->when_idle = NULL;
+    }
+    pthread_mutex_unlock(&sub->lock);
+    if (when_idle)
+        evb_loop_post(sub->loop, when_idle);
+    return item;
+}
+
+/* On a worker; or, when they have left, on the thread that came too late: then the subscription is
+ * over, and what waits is only dropped. */
+static void help(struct evb_work *work)
+{
+    evbus_sub *sub = evb_container(work, evbus_sub, work);
+    struct evb_thread *thread = evb_thread_self();
+    struct evb_lane_item *item = NULL;
+    bool again;
+    do {
+        while ((item = next_item(sub, item, &again))) {
+            call(sub, item->event, thread);
+            evb_sub_flush_count(sub->metrics, thread);
+            evbus_event_unref(item->event);
+        }
+    } while (again && !evb_workers_ask(sub->workers, work));
+    if (!again)
+        evb_sub_unref(sub);
+}
+
+bool evb_sub_drain(evbus_sub *sub, struct evb_job *job)
+{
+    pthread_mutex_lock(&sub->lock);
+    bool busy = sub->helpers > 0;
+    sub->lanes->closed = true;
+    if (busy && job)
+        sub->when_idle = job;
+    pthread_mutex_unlock(&sub->lock);
+    return busy;
+}
+
+/* ---- delivering ---- */
+
 /* Straight from the socket to the handler, when nothing waits in front. */
 static bool may_call_now(evbus_sub *sub, unsigned how, const struct evb_thread *thread)
 {
@@ -245,8 +323,10 @@ bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
     if (sub->deliver == EVB_DELIVER_QUEUE) {
         evb_sub_ref(sub);
         sub->enqueue(sub->queue, (struct evb_fifo_item){.event = event, .sub = sub});
-    } else {
+    } else if (sub->deliver == EVB_DELIVER_LOOP) {
         push(sub, event);
+    } else {
+        push_lane(sub, event);
     }
     return given;
 }
@@ -254,7 +334,7 @@ bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
 bool evb_sub_idle(evbus_sub *sub)
 {
     pthread_mutex_lock(&sub->lock);
-    bool idle = !sub->scheduled;
+    bool idle = !sub->scheduled && !sub->helpers;
     pthread_mutex_unlock(&sub->lock);
     return idle;
 }
@@ -297,9 +377,9 @@ int64_t evbus_sub_stat(const evbus_sub *sub, const char *name)
         return atomic_load(&sub->dropped);
     pthread_mutex_t *lock = (pthread_mutex_t *)&sub->lock;
     pthread_mutex_lock(lock);
-    int64_t value = !strcmp(name, "queued") ? sub->fifo.count
-                    : !strcmp(name, "peak") ? sub->fifo.peak
-                                            : -1;
+    int64_t queued = sub->lanes ? sub->lanes->count : sub->fifo.count,
+            peak = sub->lanes ? sub->lanes->peak : sub->fifo.peak;
+    int64_t value = !strcmp(name, "queued") ? queued : !strcmp(name, "peak") ? peak : -1;
     pthread_mutex_unlock(lock);
     return value;
 }

@@ -8,11 +8,13 @@
  */
 #ifndef EVB_SUB_H
 #define EVB_SUB_H
+#include "fifo.h"
+#include "lanes.h"
 #include "list.h"
 #include "loop.h"
 #include "metrics.h"
-#include "fifo.h"
 #include "thread.h"
+#include "workers.h"
 #include <evbus.h>
 
 /* how an event comes: bits */
@@ -22,7 +24,7 @@ enum {
     EVB_FROM_SELF = 4, /* published by this bus */
     EVB_GIVEN = 8      /* with a reference that its receiver may keep */
 };
-enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_QUEUE };
+enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_WORKERS, EVB_DELIVER_QUEUE };
 enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };
 
 struct evb_entry;
@@ -41,6 +43,8 @@ struct evbus_sub {
     int64_t tag;
     evbus_queue *queue; /* ref; EVB_DELIVER_QUEUE */
     void (*enqueue)(evbus_queue *queue, struct evb_fifo_item item);
+    struct evb_lanes *lanes;         /* owned, what is in it under lock; EVB_DELIVER_WORKERS */
+    struct evb_workers *workers;     /* borrowed from `keeper`; EVB_DELIVER_WORKERS */
     struct evb_loop *loop;           /* borrowed from `keeper` */
     struct evb_metrics *metrics;     /* borrowed from `keeper` */
     void *keeper;                    /* ref: the bus's memory */
@@ -62,6 +66,10 @@ struct evbus_sub {
     bool freeing;          /* under lock: somebody calls on_free on the way to ENDED */
     struct evb_fifo fifo;  /* under lock; EVB_DELIVER_LOOP */
     struct evb_job job;
+
+    int helpers;               /* under lock: workers that have `work`, or were asked to */
+    struct evb_job *when_idle; /* under lock, borrowed: posted when the last of them goes */
+    struct evb_work work;
 };
 
 evbus_sub *evb_sub_new(void);
@@ -75,6 +83,9 @@ int evb_sub_wait_ended(evbus_sub *sub, int timeout_ms);
 void evb_sub_count(evbus_sub *sub, struct evb_thread *thread); /* one delivered */
 /* Brings the thread's count of handler calls to the bus that it delivered for. */
 void evb_sub_flush_count(struct evb_metrics *metrics, struct evb_thread *thread);
-bool evb_sub_idle(evbus_sub *sub); /* nothing waits for the loop */
+bool evb_sub_idle(evbus_sub *sub); /* nothing waits for the loop or a worker */
+/* EVB_DELIVER_WORKERS: what waits is handled, what comes from now on is dropped. True: a worker is
+ * still at it, and the last one posts `job` (unless NULL; one at a time) to the loop. */
+bool evb_sub_drain(evbus_sub *sub, struct evb_job *job);
 
 #endif

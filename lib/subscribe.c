@@ -9,11 +9,12 @@
 #include <string.h>
 
 #define SCOPES     "both|local|redis"
-#define DELIVERIES "loop|inline"
+#define DELIVERIES "loop|inline|workers"
 #define FULLS      "drop-oldest|drop-newest"
 
 struct sub_options {
     int64_t scope, echo, deliver, size, bytes, full;
+    char *key; /* owned; NULL: not given */
 };
 
 static const int scope_bits[] = {EVB_FROM_LOCAL | EVB_FROM_REDIS, EVB_FROM_LOCAL, EVB_FROM_REDIS};
@@ -52,6 +53,40 @@ static evbus_sub *sub_make(struct evbus *bus, const struct sub_options *options)
     sub->fifo.max_bytes = options->bytes;
     sub->fifo.full = (int)options->full;
     return sub;
+}
+
+/* Its queues by key, and the threads that serve them. */
+static bool use_workers(struct evbus *bus, evbus_sub *sub, const struct sub_options *options)
+{
+    if (bus->workers.count == 0) {
+        evb_fail(EVBUS_EINVAL, "deliver=workers: the bus has no worker threads: set workers to "
+                               "their number (workers = 4, say)");
+        return false;
+    }
+    sub->workers = &bus->workers;
+    sub->lanes = evb_lanes_new(options->key, options->size, options->bytes, (int)options->full);
+    return sub->lanes && evb_workers_start(&bus->workers, bus->source) == 0;
+}
+
+static evbus_sub *handler_sub(struct evbus *bus, const struct sub_options *options,
+                              evbus_event_fn fn, void *user)
+{
+    bool workers = options->deliver == EVB_DELIVER_WORKERS;
+    if (options->key && !workers) {
+        evb_fail(EVBUS_EINVAL,
+                 "subscription option key: needs deliver=workers; elsewhere the whole "
+                 "subscription is in order");
+        return NULL;
+    }
+    evbus_sub *sub = sub_make(bus, options);
+    if (!sub)
+        return NULL;
+    sub->fn = fn;
+    sub->user = user;
+    if (!workers || use_workers(bus, sub, options))
+        return sub;
+    evb_sub_unref(sub);
+    return NULL;
 }
 
 /* Events of the library are local: Redis is not asked for them. */
@@ -100,15 +135,13 @@ evbus_sub *evbus_subscribe(evbus *bus, const char *pattern, const char *text, ev
         {"size", EVB_VALUE_INT, NULL, 1, INT32_MAX / 2, &options.size},
         {"bytes", EVB_VALUE_SIZE, NULL, 1, INT64_MAX, &options.bytes},
         {"full", EVB_VALUE_CHOICE, FULLS, 0, 0, &options.full},
+        {"key", EVB_VALUE_TEXT, NULL, 1, 5 + EVB_TEXT_MAX, &options.key},
         {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
     if (evb_option_parse("subscription option", text, table) != 0)
         return NULL;
-    evbus_sub *sub = sub_make(bus, &options);
-    if (!sub)
-        return NULL;
-    sub->fn = fn;
-    sub->user = user;
-    return sub_add(bus, sub, pattern);
+    evbus_sub *sub = handler_sub(bus, &options, fn, user);
+    evb_free(options.key);
+    return sub ? sub_add(bus, sub, pattern) : NULL;
 }
 
 int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
@@ -123,7 +156,7 @@ int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
         return rc;
     bool remote = sub->scope & EVB_FROM_REDIS; /* others of its pattern may wait for Redis */
     int wire = remote ? evb_entry_wait(sub->entry, timeout_ms) : EVB_WIRE_NONE;
-    if (atomic_load(&sub->state) != EVB_SUB_LIVE)
+    if (wire == EVBUS_ECLOSED || atomic_load(&sub->state) != EVB_SUB_LIVE)
         return evb_fail(EVBUS_ECLOSED, "the subscription is over");
     if (wire == EVB_WIRE_REFUSED) {
         char right[EVB_RIGHT_TEXT];

@@ -2,6 +2,7 @@
 #include "thread.h"
 #include "alloc.h"
 #include "err.h"
+#include "log.h"
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <sys/syscall.h>
@@ -89,7 +90,7 @@ struct evb_thread *evb_thread_self(void)
 
 bool evb_thread_in_callback(void)
 {
-    return self && self->callbacks > 0;
+    return (self && self->callbacks > 0) || evb_log_is_calling();
 }
 
 const void *evb_hazard_acquire(struct evb_thread *thread, const void *_Atomic *source)

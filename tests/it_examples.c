@@ -177,19 +177,6 @@ START_TEST(readme_shows_hello)
 END_TEST
 
 /* A setting stands in evbus(7) as ".It Cm NAME Pq DEFAULT". */
-START_TEST(manual_lists_every_setting)
-{
-    char *page = read_text("man/evbus.7"), item[256];
-    for (int i = 0; i < evbus_config_count(); i++) {
-        const char *value = evbus_config_default(i);
-        snprintf(item, sizeof item, ".It Cm %s Pq %s%s", evbus_config_key(i),
-                 value[0] == '-' ? "\\" : "", value[0] ? value : "none");
-        contains(page, item);
-    }
-    free(page);
-}
-END_TEST
-
 static bool have(const char *name)
 {
     char script[128];
@@ -237,7 +224,6 @@ int main(int argc, char **argv)
     suite_add(suite, "demo_interrupted", demo_interrupted, 60);
     suite_add(suite, "demo_without_redis_server", demo_without_redis_server, 30);
     suite_add(suite, "readme_shows_hello", readme_shows_hello, 30);
-    suite_add(suite, "manual_lists_every_setting", manual_lists_every_setting, 30);
     suite_add(suite, "manual_is_well_formed", manual_is_well_formed, 30);
     suite_add(suite, "manual_example_compiles", manual_example_compiles, 30);
     return suite_run(suite, argc, argv);

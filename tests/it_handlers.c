@@ -395,6 +395,65 @@ START_TEST(close_inside_starts_and_returns)
 }
 END_TEST
 
+static atomic_int freed;
+
+static void free_in_log(int level, const char *line, void *user)
+{
+    evbus *_Atomic *bus = user;
+    (void)level;
+    (void)line;
+    evbus *mine = atomic_exchange(bus, NULL);
+    if (!mine)
+        return;
+    evbus_free(mine); /* goes on when this function has returned */
+    atomic_fetch_add(&freed, 1);
+}
+
+START_TEST(frees_its_bus_in_a_log_function)
+{
+    for (int i = 0; i < 20; i++) {
+        static evbus *_Atomic target;
+        atomic_store(&freed, 0);
+        evbus *bus = bus_with("redis.path", "/nobody/listens", "reconnect.backoff", "1ms",
+                              "log.level", "debug", NULL);
+        ck_assert_int_eq(evbus_set_log(bus, -1, free_in_log, (void *)&target), 0);
+        evbus_sub *sub = evbus_subscribe(bus, "t", NULL, handle_count, &freed);
+        atomic_store(&target, bus);
+        expect_count(&freed, 1, SOON);
+        while (evbus_sub_wait(sub, 1) != EVBUS_ECLOSED)
+            continue;
+        evbus_unsubscribe(sub);
+    }
+}
+END_TEST
+
+static void *wait_for_ever(void *user)
+{
+    return (void *)(intptr_t)evbus_sub_wait(user, -1);
+}
+
+START_TEST(a_wait_ends_with_its_bus)
+{
+    for (int i = 0; i < 100; i++) {
+        evbus_sub *subs[50];
+        char type[16];
+        pthread_t thread;
+        void *answer;
+        evbus *bus = bus_with("redis.path", "/nobody/listens", NULL);
+        for (int n = 0; n < 50; n++) {
+            snprintf(type, sizeof type, "t%d", n);
+            subs[n] = evbus_subscribe(bus, type, NULL, handle_count, &freed);
+        }
+        ck_assert_int_eq(pthread_create(&thread, NULL, wait_for_ever, subs[49]), 0);
+        evbus_free(bus);
+        pthread_join(thread, &answer);
+        ck_assert_int_eq((int)(intptr_t)answer, EVBUS_ECLOSED);
+        for (int n = 0; n < 50; n++)
+            evbus_unsubscribe(subs[n]);
+    }
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     Suite *suite = suite_create("handlers");
@@ -407,5 +466,7 @@ int main(int argc, char **argv)
     suite_add(suite, "closes_its_bus", closes_its_bus, 20);
     suite_add(suite, "frees_its_bus", frees_its_bus, 20);
     suite_add(suite, "close_inside_starts_and_returns", close_inside_starts_and_returns, 20);
+    suite_add(suite, "frees_its_bus_in_a_log_function", frees_its_bus_in_a_log_function, 30);
+    suite_add(suite, "a_wait_ends_with_its_bus", a_wait_ends_with_its_bus, 30);
     return suite_run(suite, argc, argv);
 }

@@ -230,7 +230,7 @@ START_TEST(many_lines_arrive_in_order)
     snprintf(limit, sizeof limit, "%d", LINES);
     struct program *sub = start(NULL, "sub", "-v", "-C", limit, "--format", "%d", "n", NULL);
     expect_listening(sub);
-    program_free(run(0, input, "pub", "-l", "n", NULL));
+    program_free(run(0, input, "pub", "-l", "-X", "outbox.events=50", "n", NULL));
     ck_assert_int_eq(program_end(sub), 0);
     ck_assert_msg(strcmp(sub->out, input) == 0, "lines lost, doubled or reordered");
     free(input);
@@ -296,6 +296,9 @@ START_TEST(no_redis)
     contains(program->err, "local-only");
     program_free(program);
     program_free(run(3, NULL, "-X", "bus.mode=local-only", "sub", "a", NULL));
+    program = run(3, NULL, "-X", "bus.mode=local-only", "health", NULL);
+    contains(program->out, "redis    none: ");
+    program_free(program);
     program = run(27, NULL, "-s", path, "sub", "-W", "1500ms", "a", NULL);
     contains(program->err, "no Redis yet, still trying");
     contains(program->err, "within 1.5 s, no Redis: ");

@@ -8,13 +8,23 @@
 
 static struct evb_loop sub_loop;
 static struct evb_metrics sub_metrics;
-static struct event_base *sub_base; /* NULL: the loop has a thread of its own */
+static struct evb_workers sub_workers; /* two, from the first subscription that needs them */
+static struct event_base *sub_base;    /* NULL: the loop has a thread of its own */
 static atomic_int sub_released;
 
 static inline void sub_release(evbus_sub *sub)
 {
     (void)sub;
     atomic_fetch_add(&sub_released, 1);
+}
+
+static inline void need_workers(void)
+{
+    if (sub_workers.count)
+        return;
+    evb_workers_init(&sub_workers);
+    sub_workers.count = 2;
+    ck_assert_int_eq(evb_workers_start(&sub_workers, "test"), 0);
 }
 
 static inline evbus_sub *sub_of(int deliver, evbus_event_fn fn, void *user)
@@ -32,6 +42,11 @@ static inline evbus_sub *sub_of(int deliver, evbus_event_fn fn, void *user)
     sub->fifo.max_events = 100000;
     sub->fifo.max_bytes = INT64_C(1) << 40;
     sub->fifo.full = EVB_FULL_DROP_OLDEST;
+    if (deliver == EVB_DELIVER_WORKERS) {
+        need_workers();
+        sub->workers = &sub_workers;
+        sub->lanes = evb_lanes_new(NULL, 100000, INT64_C(1) << 40, EVB_FULL_DROP_OLDEST);
+    }
     return sub;
 }
 
@@ -62,11 +77,19 @@ static inline void turn(void)
 {
     for (int i = 0; i < 3 || evb_loop_has_rest(&sub_loop); i++)
         event_base_loop(sub_base, EVLOOP_NONBLOCK);
+    if (sub_workers.count)
+        ck_assert(evb_workers_wait_idle(&sub_workers, 20000));
 }
 
 static inline void close_base(void)
 {
     turn();
+    if (sub_workers.count) {
+        evb_workers_leave(&sub_workers, NULL, NULL);
+        evb_workers_join(&sub_workers);
+        evb_workers_fini(&sub_workers);
+        sub_workers.count = 0;
+    }
     evb_loop_fini(&sub_loop);
     event_base_free(sub_base);
     sub_base = NULL;

@@ -8,8 +8,9 @@
 
 START_TEST(library)
 {
-    static const char *const yes[] = {"redis", "unix", "resp2", "queue", "report", "libevent"};
-    static const char *const no[] = {"", "tls", "Redis", "redis ", "history"};
+    static const char *const yes[] = {"redis",  "unix",     "resp2", "queue",
+                                      "report", "libevent", "tls",   "workers"};
+    static const char *const no[] = {"", "TLS", "Redis", "redis ", "history"};
     char version[32];
     int number = evbus_version_number();
     ck_assert_int_eq(number, EVBUS_VERSION_NUMBER);

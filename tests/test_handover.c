@@ -119,6 +119,27 @@ START_TEST(no_memory)
 }
 END_TEST
 
+/* What a bound drops while Redis is there is evicted as with drop-newest: nobody is away. */
+START_TEST(off_while_redis_is_there)
+{
+    open_row(EVB_COUNT(rows) - 1);
+    atomic_store(&bus->redis.outbox.up, 1);
+    for (int i = 0; i < 3; i++) {
+        evbus_event *event = evbus_event_new("t");
+        struct evb_handover way = {0};
+        ck_assert_int_eq(evb_handover_reserve(&way, bus, event, REDIS), 0);
+        ck_assert_int_eq(way.way, i < 2 ? EVB_WAY_OUTBOX : EVB_WAY_DROPPED);
+        ck_assert(!way.away);
+        ck_assert_int_eq(evb_event_freeze(event, bus->node, bus->source), 0);
+        ck_assert_int_eq(evb_handover_post(&way, bus, event, false), 0);
+        evbus_event_unref(event);
+    }
+    ck_assert_int_eq(evbus_stat(bus, "published_redis"), 3);
+    ck_assert_int_eq(evbus_stat(bus, "evicted"), 1);
+    ck_assert_int_eq(evbus_stat(bus, "dropped_away"), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("handover");
@@ -128,6 +149,7 @@ int main(void)
     tcase_set_timeout(tests, suite_patience(60));
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_loop_test(tests, reserve_and_release, 0, (int)EVB_COUNT(rows));
+    tcase_add_test(tests, off_while_redis_is_there);
     tcase_add_loop_test(tests, posted, 0, (int)EVB_COUNT(rows));
     tcase_add_loop_test(tests, no_memory, 3, 5);
     return run(suite);

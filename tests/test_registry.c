@@ -415,7 +415,7 @@ START_TEST(closing)
     evb_free(list);
     ck_assert_ptr_ne(subs[0], subs[1]);
     ck_assert_int_eq(pthread_join(thread, &wire), 0); /* waits no longer */
-    ck_assert_int_eq((int)(intptr_t)wire, EVB_WIRE_PENDING);
+    ck_assert_int_eq((int)(intptr_t)wire, EVBUS_ECLOSED);
     ck_assert_int_eq(evb_registry_add(&registry, late, "c"), EVBUS_ECLOSED);
     ck_assert_int_eq(atomic_load(&late->refs), 1);
     evb_sub_unref(late);

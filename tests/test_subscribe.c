@@ -16,7 +16,8 @@ static const struct {
     {"scope=all", false},
     {"scope=", false},
     {"echo=perhaps", false},
-    {"deliver=workers", false},
+    {"deliver=workers", false}, /* the bus has none */
+    {"key=type", false},
     {"size=0", false},
     {"size=-1", false},
     {"size=1073741824", false},

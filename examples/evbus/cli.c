@@ -258,7 +258,7 @@ static int bad_flag(const struct getopt_tables *tables, const char *command, int
 }
 
 /* -h beats a socket that the environment names; -u and -s on the same line say where themselves. */
-static int settle(struct cli *cli)
+int cli_settle(struct cli *cli)
 {
     if (evbus_config_load_env(cli->config, NULL) == 0 &&
         (cli->where != WHERE_HOST || evbus_config_set(cli->config, "redis.path", "") == 0))
@@ -293,7 +293,7 @@ int cli_parse(struct cli *cli, const struct cli_command *command, int argc, char
     cli->count = argc - optind;
     cli->status = rc < 0 ? CLI_USAGE : CLI_OK;
     if (rc == 0 && command && command->connects)
-        rc = cli->status = settle(cli);
+        rc = cli->status = cli_settle(cli);
     return rc == 0 ? 0 : -1;
 }
 

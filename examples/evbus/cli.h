@@ -11,12 +11,12 @@
 
 /* exit codes */
 enum {
-       CLI_OK = 0,
-       CLI_ERROR = 1,
-       CLI_USAGE = 2,
-       CLI_DEGRADED = 3, /* no Redis */
-       CLI_REFUSED = 4,  /* Redis refused user, password or right */
-       CLI_TIMEOUT = 27
+    CLI_OK = 0,
+    CLI_ERROR = 1,
+    CLI_USAGE = 2,
+    CLI_DEGRADED = 3, /* no Redis */
+    CLI_REFUSED = 4,  /* Redis refused user, password or right */
+    CLI_TIMEOUT = 27
 };
 
 /* Letters of flags without a short form: the shared ones, then each command's own. */
@@ -60,6 +60,9 @@ void cli_fini(struct cli *cli);
 /* Reads argv[1...]; with command NULL only up to the first word. -1: stop with cli->status. */
 int cli_parse(struct cli *cli, const struct cli_command *command, int argc, char **argv,
               cli_flag_fn take, void *state);
+/* Adds the environment to what the flags said, as cli_parse() does for a command that connects. 0,
+ * or an exit code after cli_error(). */
+int cli_settle(struct cli *cli);
 void cli_help_flags(const struct cli_flag *flags);
 void cli_help_shared(void);
 void cli_help_command(const struct cli_command *command);
@@ -80,6 +83,6 @@ int cli_connect(evbus *bus, int64_t wait_ms);
 /* Why Redis is away, in words. Answers CLI_REFUSED if waiting will not help, else CLI_DEGRADED. */
 int cli_why_away(const evbus *bus, char *out, size_t room);
 
-extern const struct cli_command cli_pub, cli_sub, cli_health, cli_demo, cli_demo_peer;
+extern const struct cli_command cli_pub, cli_sub, cli_health, cli_config, cli_demo, cli_demo_peer;
 
 #endif

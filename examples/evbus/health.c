@@ -40,8 +40,11 @@ static void print_readable(const struct cli *cli, json_t *health)
     const char *tint = strcmp(status, "healthy") == 0 ? "\033[32m" : "\033[33m";
     printf("status   %s%s%s\n", cli->colour ? tint : "", status, cli->colour ? "\033[0m" : "");
     printf("mode     %s\n", text_of(health, "mode"));
-    printf("redis    %s, %s", text_of(redis, "address"),
-           json_is_true(json_object_get(redis, "connected")) ? "connected" : "not connected");
+    if (strcmp(text_of(health, "mode"), "local-only") == 0)
+        printf("redis    none: the settings say local-only (bus.mode)");
+    else
+        printf("redis    %s, %s", text_of(redis, "address"),
+               json_is_true(json_object_get(redis, "connected")) ? "connected" : "not connected");
     if (json_is_true(json_object_get(redis, "tls")))
         printf(", TLS%s", tls_words(text_of(redis, "tls_verify")));
     if (json_is_number(latency))

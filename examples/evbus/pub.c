@@ -239,11 +239,18 @@ static void pause_between(const struct pub *pub)
         nanosleep(&pause, NULL);
 }
 
+/* No more at once than the outbox holds: it would drop what nobody else but this program put in. */
+static int window(const struct pub *pub)
+{
+    int64_t most = cli_number(evbus_config_get(pub->cli->config, "outbox.events"));
+    return most > 0 && most < WINDOW ? (int)most : WINDOW;
+}
+
 /* `line` is the input's, 0 if it has none. Bad data is told and spoils the exit code only: what
  * stands in the other lines is as good as before. Answers what ends the run. */
 static int publish(struct pub *pub, const char *data, size_t length, int64_t line)
 {
-    int rc = wait_below(pub, pub->wait ? 1 : WINDOW);
+    int rc = wait_below(pub, pub->wait ? 1 : window(pub));
     if (rc != CLI_OK)
         return rc;
     pause_between(pub);
