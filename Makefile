@@ -2,7 +2,7 @@
 # only headers of files that stand before it (make check-structure), and it is the order to read them in.
 
 SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
-       lib/match.c lib/backoff.c lib/json.c \
+       lib/match.c lib/acl.c lib/backoff.c lib/json.c \
        lib/option.c lib/url.c lib/config.c lib/config_load.c lib/config_dump.c lib/config_check.c \
        lib/event.c lib/event_set.c \
        lib/codec_write.c lib/codec_scan.c lib/codec.c lib/seen.c lib/metrics.c \
@@ -193,7 +193,7 @@ TESTS := $(UNIT) $(INTEGRATION)
 BUILT_WITH = B=$(B) CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" CPPFLAGS="$(CPPFLAGS)" LDFLAGS="$(LDFLAGS)"
 
 check: all $(B)/gen/config5 $(TESTS:%=$(B)/%)
-	@$(BUILT_WITH) tests/run.sh structure install manual config5 troubleshooting $(TESTS)
+	@$(BUILT_WITH) tests/run.sh structure install manual config5 troubleshooting acl $(TESTS)
 
 check-structure check-install check-manual: check-%: all
 	@$(BUILT_WITH) tests/$*.sh

@@ -103,7 +103,7 @@ enum { EVBUS_LOG_ERROR = 1, EVBUS_LOG_WARNING = 2, EVBUS_LOG_INFO = 3, EVBUS_LOG
  */
 typedef int (*evbus_event_fn)(evbus_sub *sub, evbus_event *event, void *user);
 /* Runs on the bus's loop, once. `event` is borrowed; `outcome` is EVBUS_ACKED..EVBUS_UNKNOWN,
- * `error` the EVBUS_E* behind it or 0, `receivers` what PUBLISH answered (connections, this bus's
+ * `error` the EVBUS_E* behind it or 0 (EVBUS_FAILED: evbus_last_error() has its sentence), `receivers` what PUBLISH answered (connections, this bus's
  * included) or -1. */
 typedef void (*evbus_report_fn)(evbus_event *event, int outcome, int error, int64_t receivers,
                                 void *user);
@@ -158,7 +158,8 @@ int evbus_flush(evbus *bus, int timeout_ms);
 int evbus_flush_async(evbus *bus, evbus_done_fn fn, void *user);
 int evbus_wait_connected(evbus *bus,
                          int timeout_ms); /* link up, all subscriptions confirmed or refused */
-int evbus_reconnect(evbus *bus);          /* try now; also after reconnect.max.retries */
+int evbus_reconnect(evbus *bus);          /* try now, also after reconnect.max.retries; connected:
+                                             asks again for what Redis's access list refused */
 int evbus_mode(const evbus *bus);         /* EVBUS_MODE_* */
 const char *evbus_mode_name(int mode);    /* "hybrid" */
 const char *evbus_node(const evbus *bus); /* this bus's unique id, 16 hex digits */

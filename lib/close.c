@@ -75,6 +75,7 @@ static void reconnect_job(struct evb_job *job)
     struct evbus *bus = waiter->bus;
     if (atomic_load(&bus->state) == EVB_BUS_OPEN) {
         evb_backoff_reset(&bus->redis.backoff);
+        evb_interest_again(bus);
         evb_redis_start(&bus->redis);
     }
     evb_waiter_end(waiter, 0);

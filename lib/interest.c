@@ -36,6 +36,14 @@ static struct evb_via *via_get(struct evbus *bus, const char *name, size_t lengt
     return via;
 }
 
+static void show(const struct evb_via *via, struct evb_entry *entry)
+{
+    if (via->wire == EVB_WIRE_REFUSED)
+        evb_entry_refuse(entry, via->lacks);
+    else
+        evb_entry_set_wire(entry, via->wire);
+}
+
 static void enter(struct evbus *bus, struct evb_entry *entry)
 {
     struct evb_buf name;
@@ -52,7 +60,7 @@ static void enter(struct evbus *bus, struct evb_entry *entry)
     entry->via = via;
     evb_entry_ref(entry);
     evb_list_push(&via->entries, &entry->via_node);
-    evb_entry_set_wire(entry, via->wire);
+    show(via, entry);
 }
 
 static void leave(struct evbus *bus, struct evb_entry *entry)
@@ -97,15 +105,49 @@ static void set_all(struct evb_via *via, int wire)
 {
     via->wire = wire;
     EVB_LIST_EACH(&via->entries, node)
-    evb_entry_set_wire(evb_container(node, struct evb_entry, via_node), wire);
+    show(via, evb_container(node, struct evb_entry, via_node));
 }
 
 struct evb_via *evb_interest_decided(struct evbus *bus, const struct evb_topic *topic)
 {
     struct evb_via *via = evb_interest_find(bus, topic->name, topic->length, topic->pattern);
-    if (via)
-        set_all(via, topic->state == EVB_TOPIC_LIVE ? EVB_WIRE_LIVE : EVB_WIRE_REFUSED);
+    if (!via)
+        return NULL;
+    via->lacks = topic->lacks;
+    set_all(via, topic->state == EVB_TOPIC_LIVE ? EVB_WIRE_LIVE : EVB_WIRE_REFUSED);
     return via;
+}
+
+void evb_interest_lacks(const struct evbus *bus, struct evb_entry *entry, char *out, size_t room)
+{
+    bool pattern = entry->kind != EVB_PATTERN_EXACT;
+    struct evb_buf name;
+    evb_buf_init(&name);
+    evb_pattern_wire(&name, bus->prefix, entry->pattern, entry->length);
+    struct evb_need need = {evb_entry_lacks(entry), pattern ? "psubscribe" : "subscribe",
+                            pattern ? EVB_CHANNEL_PATTERN : EVB_CHANNEL_EXACT, name.data,
+                            name.length};
+    evb_acl_name(out, room, &need);
+    evb_buf_fini(&name);
+}
+
+static void again_one(const char *key, size_t length, void *value, void *user)
+{
+    struct evb_via *via = value;
+    (void)key;
+    (void)length;
+    (void)user;
+    if (via->wire == EVB_WIRE_REFUSED)
+        set_all(via, EVB_WIRE_PENDING);
+}
+
+void evb_interest_again(struct evbus *bus)
+{
+    if (!bus->redis.subs.link)
+        return; /* all are open and will be asked for */
+    evb_map_each(&bus->channels, again_one, NULL);
+    evb_map_each(&bus->patterns, again_one, NULL);
+    evb_subs_again(&bus->redis.subs);
 }
 
 static void lost_one(const char *key, size_t length, void *value, void *user)

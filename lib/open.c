@@ -80,7 +80,8 @@ static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, c
         evb_waiter_end_all(&bus->waiters, 0);
 }
 
-static void tell_pattern(struct evbus *bus, const char *type, const struct evb_via *via)
+/* `refusal` NULL: Redis confirmed it. */
+static void tell_pattern(struct evbus *bus, const struct evb_via *via, const char *refusal)
 {
     EVB_LIST_EACH(&via->entries, node)
     {
@@ -89,11 +90,13 @@ static void tell_pattern(struct evbus *bus, const char *type, const struct evb_v
         evb_buf_init(&json);
         evb_buf_text(&json, "{\"pattern\":");
         evb_json_quote(&json, entry->pattern, entry->length);
-        if (via->wire == EVB_WIRE_REFUSED)
-            evb_buf_text(&json, ",\"reason\":\"Redis's access list refuses the channel\"");
+        if (refusal) {
+            evb_buf_text(&json, ",\"reason\":");
+            evb_json_quote(&json, refusal, strlen(refusal));
+        }
         evb_buf_char(&json, '}');
         if (!json.failed)
-            evb_route_system(bus, type, json.data);
+            evb_route_system(bus, refusal ? "evbus.refused" : "evbus.subscribed", json.data);
         evb_buf_fini(&json);
     }
 }
@@ -102,13 +105,16 @@ static void on_decided(const struct evb_topic *topic, void *user)
 {
     struct evbus *bus = user;
     const struct evb_via *via = evb_interest_decided(bus, topic);
-    if (via && via->wire == EVB_WIRE_REFUSED) {
+    bool refused = via && via->wire == EVB_WIRE_REFUSED;
+    char right[EVB_RIGHT_TEXT], refusal[EVB_RIGHT_TEXT + 32];
+    if (refused) {
+        evb_topic_lacks(topic, right, sizeof right);
+        snprintf(refusal, sizeof refusal, "the user needs %s", right);
         evb_count(&bus->metrics, EVB_COUNT_refused_subscriptions, 1);
-        evb_log(&bus->log, EVBUS_LOG_WARNING, "Redis refuses %s (ACL: grant &%s*)", topic->name,
-                bus->prefix);
+        evb_log(&bus->log, EVBUS_LOG_WARNING, "Redis refuses %s: %s", topic->name, refusal);
     }
     if (via)
-        tell_pattern(bus, via->wire == EVB_WIRE_LIVE ? "evbus.subscribed" : "evbus.refused", via);
+        tell_pattern(bus, via, refused ? refusal : NULL);
     if (evb_bus_connected(bus))
         evb_waiter_end_all(&bus->waiters, 0);
 }

@@ -93,7 +93,7 @@ static void maybe_ready(struct evb_redis *redis)
     if (state_of(redis) != EVB_REDIS_HANDSHAKE || redis->publisher_hello.left ||
         redis->subscriber_hello.left || !redis->subs.link || redis->subs.pending)
         return;
-    if (!fence->refused && !fence->arrived) {
+    if (!fence->no_inbox && !fence->refused && !fence->arrived) {
         if (!fence->sent_us) {
             evb_heart_fence(&redis->heart, &redis->publisher, redis->outbox.written_count);
             evb_link_flush(&redis->publisher);
@@ -148,15 +148,23 @@ static void on_control(struct evb_redis *redis, const struct evb_reply *reply)
 {
     char why[EVB_FAULT_TEXT];
     int rc = 0;
+    bool denied = reply->kind == EVB_REPLY_ERROR && evb_acl_refuses(reply->text);
     switch (evb_heart_take(&redis->heart)) {
     case EVB_CONTROL_HELLO:
         rc = evb_hello_reply(&redis->publisher_hello, reply, &redis->server, why, sizeof why);
+        if (redis->publisher_hello.unnamed)
+            evb_lacks_tell(&redis->lacks, EVB_LACK_NAME, NULL);
         break;
     case EVB_CONTROL_ROLE:
-        rc = evb_hello_read(reply, &redis->server, why, sizeof why);
+        if (denied)
+            evb_lacks_tell(&redis->lacks, EVB_LACK_ROLE, NULL);
+        else
+            rc = evb_hello_read(reply, &redis->server, why, sizeof why);
         break;
     case EVB_CONTROL_FENCE:
         rc = evb_heart_answered(&redis->heart, reply, why, sizeof why);
+        if (denied)
+            evb_heart_tell(&redis->heart, &redis->lacks, "publish", evb_acl_right(reply->text));
         maybe_proven(redis);
         break;
     }
@@ -181,8 +189,6 @@ static void publisher_reply(struct evb_link *link, const struct evb_reply *reply
     bool known = reply->kind == EVB_REPLY_INTEGER ? evb_outbox_answer(outbox, reply->integer)
                  : reply->kind == EVB_REPLY_ERROR ? evb_outbox_answer_error(outbox, reply->text)
                                                   : false;
-    if (reply->kind == EVB_REPLY_ERROR)
-        evb_log(redis->log, EVBUS_LOG_WARNING, "redis: PUBLISH refused: %s", reply->text);
     if (!known)
         lose(redis, EVBUS_EPARSE,
              "publisher connection: protocol error: not the answer to PUBLISH");
@@ -256,17 +262,15 @@ static void on_decided(const struct evb_topic *topic, void *user)
         redis->hooks->decided(topic, redis->user);
         return;
     }
-    redis->heart.fence.refused = topic->state == EVB_TOPIC_REFUSED;
-    if (redis->heart.fence.refused)
-        evb_log(redis->log, EVBUS_LOG_WARNING,
-                "redis: no right to channel %s: delivery is judged by PING alone (grant "
-                "&<key.prefix>*)",
-                topic->name);
+    redis->heart.fence.no_inbox = topic->state == EVB_TOPIC_REFUSED;
+    if (redis->heart.fence.no_inbox)
+        evb_heart_tell(&redis->heart, &redis->lacks, "subscribe", topic->lacks);
 }
 
-static void on_pong(void *user)
+static void on_lack(enum evb_lack lack, void *user)
 {
-    (void)user; /* that a byte came is what counts */
+    struct evb_redis *redis = user;
+    evb_lacks_tell(&redis->lacks, lack, NULL);
 }
 
 /* ---- coming and going ---- */
@@ -281,6 +285,7 @@ static void hang_up(struct evb_redis *redis)
     event_del(redis->deadline);
     event_del(redis->pause);
     evb_heart_reset(&redis->heart);
+    redis->lacks.told = 0;
     redis->publisher_hello.left = redis->subscriber_hello.left = 0;
     atomic_store(&redis->rtt_us, -1);
 }
@@ -438,7 +443,7 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
     redis->login = settings->login;
     evb_tls_init(&redis->tls, &settings->tls);
     redis->loop = loop;
-    redis->log = log;
+    redis->log = redis->lacks.log = redis->outbox.log = log;
     redis->metrics = metrics;
     redis->hooks = hooks;
     redis->user = user;
@@ -449,7 +454,7 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
     evb_link_init(&redis->subscriber, loop, metrics, "subscriber", settings->max_frame,
                   &subscriber_hooks, redis);
     evb_heart_init(&redis->heart, settings->inbox);
-    evb_subs_init(&redis->subs, on_decided, on_pong, redis);
+    evb_subs_init(&redis->subs, on_decided, on_lack, redis);
     evb_target_init(&redis->target, loop, settings->host, settings->path, settings->port, on_found,
                     redis);
     evb_backoff_init(&redis->backoff, settings->backoff_ms, settings->backoff_max_ms);

@@ -65,6 +65,7 @@ struct evb_redis {
     struct evb_tls tls;
     struct evb_backoff backoff;
     struct evb_heart heart;
+    struct evb_lacks lacks;
     struct event *timer, *deadline, *pause, *expiry; /* owned */
     int64_t expiry_ms;                               /* monotonic: when `expiry` fires */
 

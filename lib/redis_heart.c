@@ -46,7 +46,7 @@ void evb_heart_fence(struct evb_heart *heart, struct evb_link *publisher, uint64
     fence->sent_us = evb_clock_us();
     fence->sent_mono_us = evb_clock_mono_us();
     fence->answered_ms = 0;
-    fence->arrived = fence->put_off = false;
+    fence->arrived = fence->refused = fence->put_off = false;
     expect(heart, EVB_CONTROL_FENCE, written);
     evb_link_command(publisher, words);
 }
@@ -67,7 +67,7 @@ void evb_heart_beat(struct evb_heart *heart, struct evb_link *publisher, struct 
                     uint64_t written)
 {
     evb_heart_probe(heart, publisher, subs, written);
-    if (!heart->fence.refused && has_room(heart))
+    if (!heart->fence.no_inbox && has_room(heart))
         evb_heart_fence(heart, publisher, written);
 }
 
@@ -87,6 +87,19 @@ enum evb_control evb_heart_take(struct evb_heart *heart)
     return kind;
 }
 
+/* The inbox's name ends with the node, which is another one after a restart. */
+void evb_heart_tell(const struct evb_heart *heart, struct evb_lacks *lacks, const char *command,
+                    enum evb_right right)
+{
+    char name[EVB_RIGHT_TEXT];
+    size_t length = strlen(heart->inbox);
+    while (length && heart->inbox[length - 1] != ':')
+        length--;
+    struct evb_need need = {right, command, EVB_CHANNEL_PREFIX, heart->inbox, length};
+    evb_acl_name(name, sizeof name, &need);
+    evb_lacks_tell(lacks, EVB_LACK_FENCE, name);
+}
+
 int evb_heart_answered(struct evb_heart *heart, const struct evb_reply *reply, char *why,
                        size_t room)
 {
@@ -94,7 +107,7 @@ int evb_heart_answered(struct evb_heart *heart, const struct evb_reply *reply, c
     if (heart->rtt_us < 0)
         heart->rtt_us = evb_clock_mono_us() - heart->fence.sent_mono_us;
     if (reply->kind == EVB_REPLY_ERROR) { /* BUSY and its like pass */
-        heart->fence.refused = strncmp(reply->text, "NOPERM", 6) == 0;
+        heart->fence.refused = evb_acl_refuses(reply->text);
         heart->fence.put_off = !heart->fence.refused;
         return 0;
     }
@@ -135,7 +148,7 @@ enum evb_verdict evb_heart_judge(const struct evb_heart *heart, const struct evb
                  (long long)(now_ms - links[i]->last_read_us / 1000));
         return EVB_DEAD;
     }
-    if (fence->refused || fence->arrived || fence->put_off)
+    if (fence->no_inbox || !fence->sent_us || fence->refused || fence->arrived || fence->put_off)
         return EVB_ALIVE;
     if (!fence->answered_ms || now_ms - fence->answered_ms < limit_ms)
         return EVB_WAIT;

@@ -18,7 +18,8 @@ struct evb_fence {
     int64_t sent_mono_us;
     int64_t answered_ms; /* monotonic; 0: no reply to its PUBLISH yet */
     bool arrived;
-    bool refused;      /* the user may not have its own inbox: PING alone judges */
+    bool no_inbox;     /* the user may not subscribe to it: PING alone judges */
+    bool refused;      /* the user may not publish it; the next heartbeat asks again */
     bool put_off;      /* not published, for now: the next heartbeat brings another one */
     int64_t proven_us; /* Unix time: all that was published before has arrived */
 };
@@ -50,6 +51,9 @@ void evb_heart_beat(struct evb_heart *heart, struct evb_link *publisher, struct 
 /* Does the next reply belong to one of these commands? */
 bool evb_heart_expects(const struct evb_heart *heart, uint64_t answered);
 enum evb_control evb_heart_take(struct evb_heart *heart); /* which one */
+/* Logs that `command` with this node's own channel is refused. */
+void evb_heart_tell(const struct evb_heart *heart, struct evb_lacks *lacks, const char *command,
+                    enum evb_right right);
 /* The reply to a fence's PUBLISH. 0, or an error with a sentence. */
 int evb_heart_answered(struct evb_heart *heart, const struct evb_reply *reply, char *why,
                        size_t room);

@@ -1,5 +1,6 @@
 /* redis_hello.c - signing in. Loop only. */
 #include "redis_hello.h"
+#include "acl.h"
 #include "list.h"
 #include <evbus.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@ void evb_hello_send(struct evb_hello *hello, struct evb_link *link, const struct
     evb_link_command(link, name);
     hello->login = login;
     hello->left = 2;
+    hello->unnamed = false;
     hello->select = login->database != 0;
     if (hello->select) {
         snprintf(database, sizeof database, "%d", login->database);
@@ -36,7 +38,6 @@ static const struct {
 } refusals[] = {
     {"WRONGPASS", EVBUS_EAUTH, "check redis.username and redis.password", true},
     {"NOAUTH", EVBUS_EAUTH, "set redis.password", true},
-    {"NOPERM", EVBUS_EDENIED, "the user needs +hello", true},
     {"ERR unknown command", EVBUS_ENOTSUP, "Redis 6.0 or later is needed", false},
     {"ERR max number of clients", EVBUS_EAWAY, "raise maxclients", true},
     {"LOADING", EVBUS_EAWAY, "the server still reads its data", true},
@@ -51,11 +52,15 @@ static bool may_repeat(const char *text, const char *password)
     return password[0] && (strstr(text, head) || strstr(text, "with args"));
 }
 
-/* `password`: what the command held, "" for none. */
-static int refused(const char *command, const char *password, const struct evb_reply *reply,
-                   char *why, size_t room)
+/* `right`: the one that a NOPERM is about; `password`: what the command held, "" for none. */
+static int refused(const char *command, const char *right, const char *password,
+                   const struct evb_reply *reply, char *why, size_t room)
 {
     size_t i = 0;
+    if (evb_acl_refuses(reply->text)) {
+        snprintf(why, room, "%s refused (the user needs %s): %s", command, right, reply->text);
+        return EVBUS_EDENIED;
+    }
     while (strncmp(reply->text, refusals[i].prefix, strlen(refusals[i].prefix)) != 0)
         i++;
     bool hide = !refusals[i].fixed && may_repeat(reply->text, password);
@@ -75,7 +80,7 @@ static void copy(char *out, size_t room, const struct evb_reply *value)
 int evb_hello_read(const struct evb_reply *reply, struct evb_server *server, char *why, size_t room)
 {
     if (reply->kind == EVB_REPLY_ERROR)
-        return refused("HELLO", "", reply, why, room);
+        return refused("HELLO", "+hello", "", reply, why, room);
     if (reply->kind != EVB_REPLY_ARRAY || reply->count % 2 != 0) {
         snprintf(why, room, "protocol error: the answer to HELLO is no list of pairs");
         return EVBUS_EPARSE;
@@ -108,11 +113,13 @@ int evb_hello_reply(struct evb_hello *hello, const struct evb_reply *reply,
     int step = hello->left--;
     bool is_hello = step == (hello->select ? 3 : 2);
     if (is_hello && reply->kind == EVB_REPLY_ERROR)
-        return refused("HELLO", hello->login->password, reply, why, room);
+        return refused("HELLO", "+hello", evb_login_password(hello->login), reply, why, room);
     if (is_hello)
         return evb_hello_read(reply, server, why, room);
     bool is_select = hello->select && step == 1;
     if (is_select && reply->kind == EVB_REPLY_ERROR)
-        return refused("SELECT", "", reply, why, room);
-    return 0; /* a refused CLIENT SETNAME is only a pity */
+        return refused("SELECT", "+select", "", reply, why, room);
+    if (!is_select) /* a refused CLIENT SETNAME is only a pity */
+        hello->unnamed = reply->kind == EVB_REPLY_ERROR && evb_acl_refuses(reply->text);
+    return 0;
 }

@@ -15,7 +15,8 @@ struct evb_server {
 struct evb_hello {                 /* one connection's */
     const struct evb_login *login; /* borrowed: what was sent */
     bool select;
-    int left; /* replies still to come; 0: signed in */
+    int left;     /* replies still to come; 0: signed in */
+    bool unnamed; /* the access list refused CLIENT SETNAME */
 };
 
 void evb_hello_send(struct evb_hello *hello, struct evb_link *link, const struct evb_login *login);

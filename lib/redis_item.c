@@ -2,7 +2,10 @@
 #include "redis_item.h"
 #include "codec.h"
 #include "pool.h"
+#include <stdlib.h>
 #include <string.h>
+
+#define HEAD "*3\r\n$7\r\nPUBLISH\r\n"
 
 void evb_item_init(struct evb_item *item)
 {
@@ -64,7 +67,7 @@ static struct evb_item *encode(const char *prefix, size_t prefix_length, evbus_e
     if (!item)
         return NULL;
     evb_codec_write(&buf, event, local, &seq_at);
-    end = append(end, "*3\r\n$7\r\nPUBLISH\r\n", 17);
+    end = append(end, HEAD, sizeof HEAD - 1);
     end = append_length(end, channel);
     end = append(end, prefix, prefix_length);
     end = append(end, event->type.ptr, event->type.length);
@@ -81,6 +84,13 @@ static struct evb_item *encode(const char *prefix, size_t prefix_length, evbus_e
     item->seq_slot = buf.data + seq_at;
     item->length = buf.length - gap + (size_t)(end - head);
     return item;
+}
+
+const char *evb_item_channel(const struct evb_item *item, size_t *length)
+{
+    char *end;
+    *length = strtoul(item->bytes + sizeof HEAD, &end, 10);
+    return end + 2;
 }
 
 size_t evb_item_size(size_t prefix_length, const evbus_event *event)

@@ -34,6 +34,8 @@ void evb_item_init(struct evb_item *item);
 void evb_item_free(struct evb_item *item);
 /* Bytes of memory that the item of a not yet frozen event will take, for the outbox's bound. */
 size_t evb_item_size(size_t prefix_length, const evbus_event *event);
+/* The channel of its command; not NUL-terminated. */
+const char *evb_item_channel(const struct evb_item *item, size_t *length);
 /* A frozen event as a command for the channel `prefix` + type. NULL: no memory. */
 struct evb_item *evb_item_encode(const char *prefix, size_t prefix_length, evbus_event *event,
                                  bool local);

@@ -1,10 +1,13 @@
 /* redis_outbox.c - the accounts of what is owed. Admission on any thread, the rest on the loop. */
 #include "redis_outbox.h"
+#include "acl.h"
 #include "alloc.h"
 #include "clock.h"
 #include "codec.h"
 #include "config.h"
+#include "err.h"
 #include "thread.h"
+#include <stdio.h>
 #include <string.h>
 
 void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
@@ -309,6 +312,32 @@ bool evb_outbox_answer(struct evb_outbox *outbox, int64_t receivers)
     return true;
 }
 
+static void note_refusal(struct evb_outbox *outbox, const struct evb_item *item, const char *error)
+{
+    char right[EVB_RIGHT_TEXT];
+    struct evb_need need = {evb_acl_right(error), "publish", EVB_CHANNEL_EXACT, NULL, 0};
+    if (!evb_acl_refuses(error)) {
+        snprintf(outbox->refusal, sizeof outbox->refusal, "PUBLISH refused: %s", error);
+        return;
+    }
+    need.channel = evb_item_channel(item, &need.length);
+    evb_acl_name(right, sizeof right, &need);
+    snprintf(outbox->refusal, sizeof outbox->refusal, "PUBLISH refused: the user needs %s (%s)",
+             right, error);
+}
+
+static void complain(struct evb_outbox *outbox)
+{
+    int64_t now_ms = evb_clock_mono_ms();
+    outbox->complaints++;
+    if (!outbox->log || (outbox->complained_ms && now_ms - outbox->complained_ms < 1000))
+        return; /* a line a second: a right that is missing must not fill a disk */
+    evb_log(outbox->log, EVBUS_LOG_WARNING, "redis: %lld x %s", (long long)outbox->complaints,
+            outbox->refusal);
+    outbox->complained_ms = now_ms;
+    outbox->complaints = 0;
+}
+
 bool evb_outbox_answer_error(struct evb_outbox *outbox, const char *error)
 {
     struct evb_item *item = answered(outbox);
@@ -317,7 +346,10 @@ bool evb_outbox_answer_error(struct evb_outbox *outbox, const char *error)
         return false;
     while (strncmp(error, publish_errors[i].prefix, strlen(publish_errors[i].prefix)) != 0)
         i++;
+    note_refusal(outbox, item, error);
+    complain(outbox);
     if (!publish_errors[i].again) {
+        evb_fail(publish_errors[i].error, "%s", outbox->refusal); /* for the report */
         finish(outbox, item, EVBUS_FAILED, publish_errors[i].error, -1);
         finish_marks(outbox);
         return true;

@@ -7,6 +7,7 @@
  */
 #ifndef EVB_REDIS_OUTBOX_H
 #define EVB_REDIS_OUTBOX_H
+#include "log.h"
 #include "metrics.h"
 #include "redis_item.h"
 #include <evbus.h>
@@ -19,6 +20,7 @@ struct evb_outbox {
     int full; /* EVB_FULL_* */
     bool may_resend;
     struct evb_metrics *metrics;
+    struct evb_log *log;                  /* NULL: silent */
     void (*water)(bool high, void *user); /* 80 % were reached; 50 % are left */
     void *user;
 
@@ -35,6 +37,9 @@ struct evb_outbox {
     int64_t with_ttl;      /* items that bring an end of their own */
     uint64_t seq;          /* the last given */
     uint64_t written_count, answered_count; /* on this connection */
+    char refusal[600];                      /* what the last error to PUBLISH says, and a remedy */
+    int64_t complained_ms;                  /* monotonic: when one was last logged */
+    int64_t complaints;                     /* since then */
     bool high;
 };
 

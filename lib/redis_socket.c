@@ -45,27 +45,22 @@ static socklen_t name_host(const struct evb_address *address, union name *name)
     return length;
 }
 
-static int fail(const char *label, const char *what, int error)
-{
-    return evb_fail(EVBUS_ESYS, "%s: %s: %s", label, what, strerrordesc_np(error));
-}
-
 int evb_socket_open(const char *label, const struct evb_address *address)
 {
     union name name = {0};
     int one = 1;
-    const char *shown = address->path ? address->path : address->host;
     socklen_t length = address->path ? name_path(address->path, &name) : name_host(address, &name);
     if (length == 0)
-        return evb_fail(EVBUS_EINVAL, "%s: %s is no address", label, shown);
+        return evb_fail(EVBUS_EINVAL, "%s: %s is no address", label,
+                        address->path ? address->path : address->host);
     int fd = socket(name.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
-        return fail(label, "socket", errno);
+        return evb_fail(EVBUS_ESYS, "%s: socket: %s", label, strerrordesc_np(errno));
     if (!address->path)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (connect(fd, &name.any, length) == 0 || errno == EINPROGRESS)
         return fd;
     int error = errno;
     close(fd);
-    return fail(label, shown, error);
+    return evb_fail(EVBUS_ESYS, "%s: %s", label, strerrordesc_np(error));
 }

@@ -24,14 +24,14 @@ static const char *const commands[][2] = {
 
 void evb_subs_init(struct evb_subs *subs,
                    void (*decided)(const struct evb_topic *topic, void *user),
-                   void (*pong)(void *user), void *user)
+                   void (*lacks)(enum evb_lack lack, void *user), void *user)
 {
     memset(subs, 0, sizeof *subs);
     evb_map_init(&subs->channels);
     evb_map_init(&subs->patterns);
     evb_list_init(&subs->asks);
     subs->decided = decided;
-    subs->pong = pong;
+    subs->lacks = lacks;
     subs->user = user;
 }
 
@@ -159,6 +159,27 @@ void evb_subs_start(struct evb_subs *subs, struct evb_link *link)
     evb_map_each(&subs->patterns, start_topic, subs);
 }
 
+static void ask_again(const char *key, size_t length, void *value, void *user)
+{
+    struct evb_subs *subs = user;
+    struct evb_topic *topic = value;
+    (void)key;
+    (void)length;
+    if (!topic->wanted || topic->state != EVB_TOPIC_REFUSED)
+        return;
+    topic->state = EVB_TOPIC_NEW;
+    subs->pending++;
+    ask(subs, ASK_SUBSCRIBE, topic);
+}
+
+void evb_subs_again(struct evb_subs *subs)
+{
+    if (!subs->link)
+        return;
+    evb_map_each(&subs->channels, ask_again, subs);
+    evb_map_each(&subs->patterns, ask_again, subs);
+}
+
 static void reset_topic(const char *key, size_t length, void *value, void *user)
 {
     struct evb_subs *subs = user;
@@ -193,14 +214,33 @@ static bool answers(const struct ask *entry, const struct evb_reply *reply)
            memcmp(reply->item[1]->text, topic->name, topic->length) == 0;
 }
 
-static void decide(struct evb_subs *subs, struct evb_topic *topic, bool refused)
+/* `refusal`: what Redis said, NULL: yes. */
+static void decide(struct evb_subs *subs, struct evb_topic *topic, const char *refusal)
 {
     if (topic->asked == 0 && topic->wanted && topic->state == EVB_TOPIC_NEW) {
-        topic->state = refused ? EVB_TOPIC_REFUSED : EVB_TOPIC_LIVE;
+        topic->state = refusal ? EVB_TOPIC_REFUSED : EVB_TOPIC_LIVE;
+        topic->lacks = refusal ? evb_acl_right(refusal) : EVB_RIGHT_BOTH;
         subs->pending--;
         subs->decided(topic, subs->user);
     }
     forget_if_done(subs, topic);
+}
+
+void evb_topic_lacks(const struct evb_topic *topic, char *out, size_t room)
+{
+    struct evb_need need = {topic->lacks, commands[ASK_SUBSCRIBE][topic->pattern],
+                            topic->pattern ? EVB_CHANNEL_PATTERN : EVB_CHANNEL_EXACT, topic->name,
+                            topic->length};
+    evb_acl_name(out, room, &need);
+}
+
+static void tell_lack(struct evb_subs *subs, const struct ask *entry)
+{
+    if (entry->kind == ASK_PING)
+        subs->lacks(EVB_LACK_PING, subs->user);
+    else if (entry->kind == ASK_UNSUBSCRIBE)
+        subs->lacks(entry->topic->pattern ? EVB_LACK_PUNSUBSCRIBE : EVB_LACK_UNSUBSCRIBE,
+                    subs->user);
 }
 
 int evb_subs_reply(struct evb_subs *subs, const struct evb_reply *reply, char *why, size_t room)
@@ -217,19 +257,19 @@ int evb_subs_reply(struct evb_subs *subs, const struct evb_reply *reply, char *w
         snprintf(why, room, "protocol error: not the answer to what was asked");
         return EVBUS_EPARSE;
     }
-    bool refused = is_error && entry->kind == ASK_SUBSCRIBE && !strncmp(reply->text, "NOPERM", 6);
+    bool refused = is_error && evb_acl_refuses(reply->text);
     if (is_error && !refused && entry->kind != ASK_UNSUBSCRIBE) {
         snprintf(why, room, "%s refused: %s", commands[entry->kind][0], reply->text);
         return strncmp(reply->text, "NOAUTH", 6) == 0 ? EVBUS_EAUTH : EVBUS_EREMOTE;
     }
+    if (refused)
+        tell_lack(subs, entry);
     struct evb_topic *topic = entry->topic;
     evb_list_remove(&entry->node);
     evb_free(entry);
     if (topic) {
         topic->asked--;
-        decide(subs, topic, refused);
-    } else {
-        subs->pong(subs->user);
+        decide(subs, topic, refused ? reply->text : NULL);
     }
     return 0;
 }

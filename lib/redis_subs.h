@@ -5,6 +5,7 @@
  */
 #ifndef EVB_REDIS_SUBS_H
 #define EVB_REDIS_SUBS_H
+#include "acl.h"
 #include "list.h"
 #include "map.h"
 #include "redis_link.h"
@@ -16,6 +17,7 @@ struct evb_topic { /* one channel or pattern */
     bool wanted;
     int asked; /* commands without an answer */
     enum evb_topic_state state;
+    enum evb_right lacks; /* REFUSED: what is missing */
     size_t length;
     char name[];
 };
@@ -26,17 +28,20 @@ struct evb_subs {
     size_t pending;                    /* wanted and neither confirmed nor refused */
     struct evb_link *link;             /* borrowed; NULL: not signed in */
     void (*decided)(const struct evb_topic *topic, void *user); /* LIVE or REFUSED */
-    void (*pong)(void *user);
+    void (*lacks)(enum evb_lack lack, void *user); /* the answer was that this is not allowed */
     void *user;
 };
 
 void evb_subs_init(struct evb_subs *subs,
                    void (*decided)(const struct evb_topic *topic, void *user),
-                   void (*pong)(void *user), void *user);
+                   void (*lacks)(enum evb_lack lack, void *user), void *user);
+/* The right that a refused one needs, in words. */
+void evb_topic_lacks(const struct evb_topic *topic, char *out, size_t room);
 void evb_subs_fini(struct evb_subs *subs);
 int evb_subs_add(struct evb_subs *subs, const char *name, size_t length, bool pattern);
 void evb_subs_remove(struct evb_subs *subs, const char *name, size_t length, bool pattern);
 void evb_subs_start(struct evb_subs *subs, struct evb_link *link); /* asks for all that is wanted */
+void evb_subs_again(struct evb_subs *subs); /* asks once more for what was refused */
 void evb_subs_reset(struct evb_subs *subs); /* the link is gone: all is open again */
 int evb_subs_ping(struct evb_subs *subs);
 /* A reply that is no message. 0, or an error with a sentence: the connection cannot be trusted. */

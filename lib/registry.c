@@ -349,12 +349,31 @@ evbus_sub **evb_registry_close(struct evb_registry *registry, size_t *count)
     return collect.subs;
 }
 
-void evb_entry_set_wire(struct evb_entry *entry, int wire)
+static void set_wire(struct evb_entry *entry, int wire, enum evb_right lacks)
 {
     pthread_mutex_lock(&entry->registry->lock);
     entry->wire = wire;
+    entry->lacks = lacks;
     pthread_cond_broadcast(&entry->registry->changed);
     pthread_mutex_unlock(&entry->registry->lock);
+}
+
+void evb_entry_set_wire(struct evb_entry *entry, int wire)
+{
+    set_wire(entry, wire, EVB_RIGHT_BOTH);
+}
+
+void evb_entry_refuse(struct evb_entry *entry, enum evb_right lacks)
+{
+    set_wire(entry, EVB_WIRE_REFUSED, lacks);
+}
+
+enum evb_right evb_entry_lacks(struct evb_entry *entry)
+{
+    pthread_mutex_lock(&entry->registry->lock);
+    enum evb_right lacks = entry->lacks;
+    pthread_mutex_unlock(&entry->registry->lock);
+    return lacks;
 }
 
 int evb_entry_wait(struct evb_entry *entry, int timeout_ms)

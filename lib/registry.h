@@ -5,6 +5,7 @@
  */
 #ifndef EVB_REGISTRY_H
 #define EVB_REGISTRY_H
+#include "acl.h"
 #include "map.h"
 #include "match.h"
 #include "snapshot.h"
@@ -27,10 +28,11 @@ struct evb_entry {   /* one distinct pattern */
     enum evb_pattern_kind kind;
     /* under the registry's lock */
     struct evb_node subs;
-    int count, remote; /* subscriptions; those that want Redis's events */
-    int wire;          /* EVB_WIRE_* */
-    bool posted;       /* `job` is in the loop's inbox */
-    bool linked;       /* still found by its pattern */
+    int count, remote;    /* subscriptions; those that want Redis's events */
+    int wire;             /* EVB_WIRE_* */
+    enum evb_right lacks; /* REFUSED: what is missing */
+    bool posted;          /* `job` is in the loop's inbox */
+    bool linked;          /* still found by its pattern */
     /* loop only */
     struct evb_job job;
     struct evb_node via_node; /* among the entries of `via` */
@@ -83,6 +85,8 @@ const struct evb_snapshot *evb_registry_snapshot(struct evb_registry *registry,
 void evb_entry_ref(struct evb_entry *entry);
 void evb_entry_unref(struct evb_entry *entry);
 void evb_entry_set_wire(struct evb_entry *entry, int wire);
+void evb_entry_refuse(struct evb_entry *entry, enum evb_right lacks); /* EVB_WIRE_REFUSED */
+enum evb_right evb_entry_lacks(struct evb_entry *entry);
 /* Until the entry is live or refused, or the time is up: EVB_WIRE_*; EVBUS_ECLOSED: the registry
  * was closed before. */
 int evb_entry_wait(struct evb_entry *entry, int timeout_ms);

@@ -3,6 +3,7 @@
 #include "alloc.h"
 #include "err.h"
 #include "fork.h"
+#include "interest.h"
 #include "option.h"
 #include "queue.h"
 #include <string.h>
@@ -157,11 +158,12 @@ int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
     int wire = remote ? evb_entry_wait(sub->entry, timeout_ms) : EVB_WIRE_NONE;
     if (wire == EVBUS_ECLOSED || atomic_load(&sub->state) != EVB_SUB_LIVE)
         return evb_fail(EVBUS_ECLOSED, "the subscription is over");
-    if (wire == EVB_WIRE_REFUSED)
-        return evb_fail(EVBUS_EDENIED,
-                        "Redis refuses the channel of %s: its user needs the right to it (ACL: "
-                        "&%s*); local events come",
-                        sub->entry->pattern, bus->prefix);
+    if (wire == EVB_WIRE_REFUSED) {
+        char right[EVB_RIGHT_TEXT];
+        evb_interest_lacks(bus, sub->entry, right, sizeof right);
+        return evb_fail(EVBUS_EDENIED, "Redis refuses %s: the user needs %s; local events come",
+                        sub->entry->pattern, right);
+    }
     if (wire == EVB_WIRE_PENDING)
         return evb_fail(EVBUS_ETIMEDOUT, "Redis has not confirmed %s within %d ms (%s)",
                         sub->entry->pattern, timeout_ms, evbus_mode_name(atomic_load(&bus->mode)));

@@ -86,12 +86,15 @@ static inline void setup(void)
 
 static inline struct evb_item *item(int id, size_t size)
 {
-    struct evb_item *made = evb_pool_take(sizeof *made + 32);
+    static const char head[] = "*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n$16\r\n";
+    struct evb_item *made = evb_pool_take(sizeof *made + sizeof head + 32);
     ck_assert_ptr_nonnull(made);
     evb_item_init(made);
-    made->bytes = made->seq_slot = (char *)(made + 1);
-    made->length = 16;
-    memset(made->bytes, ' ', 16);
+    made->bytes = (char *)(made + 1);
+    made->seq_slot = made->bytes + sizeof head - 1;
+    made->length = sizeof head - 1 + 16;
+    memcpy(made->bytes, head, sizeof head);
+    memset(made->seq_slot, ' ', 16);
     made->size = size;
     made->user = (void *)(intptr_t)id;
     made->accepted_ms = now_ms;

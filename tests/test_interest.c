@@ -1,5 +1,6 @@
 /* test_interest.c - from patterns to Redis's channels: shared, given up, refused, asked for again.
  */
+#include "interest.h"
 #include "bus_fixture.h"
 #include "list.h"
 
@@ -109,6 +110,14 @@ START_TEST(told)
     expect("evbus.started evbus.subscribed evbus.refused evbus.mode ");
     ck_assert_int_eq(evbus_stat(bus, "refused_subscriptions"), 1);
     ck_assert_int_eq(evbus_sub_wait(p, 0), EVBUS_EDENIED);
+    ck_assert_msg(strstr(evbus_last_error(), "+psubscribe and &evbus:events:p.* (word for word)"),
+                  "%s", evbus_last_error());
+    /* asked once more while the link is up */
+    evb_interest_again(bus);
+    ck_assert_int_eq(evbus_sub_wait(p, 0), EVBUS_ETIMEDOUT);
+    ck_assert_int_eq(evbus_sub_wait(a, 0), 0);
+    await("evbus.refused ");
+    expect("evbus.refused ");
     /* a drop: open again, asked again, and the access list may have changed */
     scripted_close(server, SCRIPTED_SUBSCRIBER);
     scripted_answer(server, "PSUBSCRIBE", NULL, 0);

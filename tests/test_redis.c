@@ -107,7 +107,7 @@ START_TEST(no_right_to_the_inbox)
 {
     scripted_answer(server, _i ? "PUBLISH" : "SUBSCRIBE", "-NOPERM x\r\n", 1);
     come_up();
-    ck_assert(redis.heart.fence.refused);
+    ck_assert(_i ? redis.heart.fence.refused : redis.heart.fence.no_inbox);
     publish(1, 0);
     await_story("a1 ");
 }

@@ -114,15 +114,54 @@ START_TEST(fence_is_refused_for_now)
 }
 END_TEST
 
+/* Without a right the link lives on, and finds it when it is granted. */
 START_TEST(fence_loses_its_right)
 {
     come_up_fast(20, 200);
-    scripted_answer(server, "PUBLISH", "-NOPERM x\r\n", 1);
-    await_beats(6);
-    ck_assert(redis.heart.fence.refused);
+    await_beats(1);
+    scripted_answer(server, "PUBLISH", "-NOPERM x\r\n", 0);
+    await_beats(2);
+    int64_t proven_us = redis.heart.fence.proven_us;
+    await_beats(5);
+    ck_assert_int_eq(redis.heart.fence.proven_us, proven_us);
     ck_assert_str_eq(story, "");
+    scripted_answer(server, "PUBLISH", NULL, 0);
+    await_beats(10);
+    ck_assert(!redis.heart.fence.refused);
+    ck_assert_int_gt(redis.heart.fence.proven_us, proven_us);
     publish(1, 0);
     await_story("a1 ");
+}
+END_TEST
+
+START_TEST(inbox_is_granted_later)
+{
+    scripted_answer(server, "SUBSCRIBE", "-NOPERM x\r\n", 1);
+    come_up_fast(20, 200);
+    await_beats(3);
+    ck_assert(redis.heart.fence.no_inbox);
+    ck_assert_int_eq(redis.heart.fence.proven_us, 0);
+    evb_loop_begin(&loop);
+    evb_subs_again(&redis.subs);
+    evb_loop_end(&loop);
+    await_beats(8);
+    ck_assert(!redis.heart.fence.no_inbox);
+    ck_assert_int_ne(redis.heart.fence.proven_us, 0);
+    ck_assert_str_eq(story, "");
+}
+END_TEST
+
+static const char *const beat_commands[] = {"HELLO", "PING", "PUBLISH"};
+
+START_TEST(beat_without_a_right)
+{
+    come_up_fast(20, 200);
+    await_beats(1);
+    scripted_answer(server, beat_commands[_i], "-NOPERM x\r\n", 0);
+    await_beats(6);
+    ck_assert_str_eq(story, "");
+    scripted_deafen(server, SCRIPTED_SUBSCRIBER, true); /* death is still seen */
+    await_story("backoff ");
 }
 END_TEST
 
@@ -197,6 +236,8 @@ int main(void)
     tcase_add_loop_test(tests, beat_is_answered_badly, 0, (int)EVB_COUNT(beat_answers));
     tcase_add_test(tests, fence_is_refused_for_now);
     tcase_add_test(tests, fence_loses_its_right);
+    tcase_add_test(tests, inbox_is_granted_later);
+    tcase_add_loop_test(tests, beat_without_a_right, 0, (int)EVB_COUNT(beat_commands));
     tcase_add_test(tests, foreign_fences);
     tcase_add_test(tests, between_events);
     tcase_add_test(tests, answers_late);

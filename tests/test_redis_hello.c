@@ -104,7 +104,10 @@ static const struct {
      {MASTER, "+OK\r\n", "-ERR DB index is out of range\r\n"},
      EVBUS_EREMOTE,
      "SELECT refused"},
-    {true, {MASTER, "+OK\r\n", "-NOPERM x\r\n"}, EVBUS_EDENIED, "SELECT refused"},
+    {true,
+     {MASTER, "+OK\r\n", "-NOPERM x\r\n"},
+     EVBUS_EDENIED,
+     "SELECT refused (the user needs +select)"},
     {false, {"-NOAUTH x\r\n"}, EVBUS_EAUTH, "HELLO refused"},
     {true, {"-NOAUTH x\r\n"}, EVBUS_EAUTH, "HELLO refused"},
     {false, {"-ERR no room for sesame\r\n"}, EVBUS_EREMOTE, "may repeat the password"},
@@ -134,6 +137,8 @@ START_TEST(dialogue)
     }
     ck_assert_int_eq(code, dialogues[_i].code);
     ck_assert(code != 0 || hello.left == 0);
+    const char *named = dialogues[_i].replies[1];
+    ck_assert_int_eq(hello.unnamed, named && !strncmp(named, "-NOPERM", 7));
     ck_assert(!dialogues[_i].why || strstr(why, dialogues[_i].why));
     redisReaderFree(reader);
     evb_gate_fini(&gate);
@@ -147,8 +152,14 @@ static const struct {
     const char *hello, *setname, *select; /* "" not sent */
 } logins[] = {
     {{"", "", "", "app", 0, true, NULL, false}, "HELLO 2", "CLIENT SETNAME app", ""},
-    {{"", SECRET, "", "app", 0, true, NULL, false}, "HELLO 2 AUTH default " SECRET, "CLIENT SETNAME app", ""},
-    {{"joe", SECRET, "", "app", 3, true, NULL, false}, "HELLO 2 AUTH joe " SECRET, "CLIENT SETNAME app", "SELECT 3"},
+    {{"", SECRET, "", "app", 0, true, NULL, false},
+     "HELLO 2 AUTH default " SECRET,
+     "CLIENT SETNAME app",
+     ""},
+    {{"joe", SECRET, "", "app", 3, true, NULL, false},
+     "HELLO 2 AUTH joe " SECRET,
+     "CLIENT SETNAME app",
+     "SELECT 3"},
     {{"joe", "", "", "a\r\nb", 2147483647, true, NULL, false},
      "HELLO 2 AUTH joe ",
      "CLIENT SETNAME a\r\nb",

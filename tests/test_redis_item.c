@@ -38,6 +38,9 @@ static void check_command(const struct evb_item *item, const char *channel,
     ck_assert_uint_eq(bulk(&p), strlen(channel));
     ck_assert_int_eq(memcmp(p, channel, strlen(channel)), 0);
     p += strlen(channel) + 2;
+    size_t length;
+    ck_assert_int_eq(memcmp(evb_item_channel(item, &length), channel, strlen(channel)), 0);
+    ck_assert_uint_eq(length, strlen(channel));
     size_t payload = bulk(&p);
     ck_assert_ptr_eq(p + payload + 2, end);
     ck_assert_int_eq(memcmp(end - 2, "\r\n", 2), 0);

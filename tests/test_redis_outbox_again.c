@@ -45,6 +45,58 @@ START_TEST(refusal)
 }
 END_TEST
 
+static const struct {
+    const char *error, *says;
+} refusals[] = {
+    {"NOPERM User x has no permissions to run the 'publish' command",
+     "PUBLISH refused: the user needs +publish (NOPERM"},
+    {"NOPERM No permissions to access a channel", "PUBLISH refused: the user needs &c (NOPERM"},
+    {"NOPERM x", "PUBLISH refused: the user needs +publish and &c (NOPERM x)"},
+    {"ERR x", "PUBLISH refused: ERR x"},
+};
+
+static char logged[4000], during[300];
+
+static void on_log(int level, const char *line, void *user)
+{
+    (void)user;
+    ck_assert_int_eq(level, EVBUS_LOG_WARNING);
+    snprintf(logged + strlen(logged), sizeof logged - strlen(logged), "%s\n", line);
+}
+
+static void note_error(evbus_event *event, int outcome, int error, int64_t receivers, void *user)
+{
+    (void)event;
+    (void)receivers;
+    (void)user;
+    ck_assert_int_eq(outcome, EVBUS_FAILED);
+    ck_assert_int_eq(evbus_last_code(), error);
+    snprintf(during, sizeof during, "%s", evbus_last_error());
+}
+
+/* What is missing stands in the log, a line a second, and is the error while the report runs. */
+START_TEST(refusal_names_the_right)
+{
+    struct evb_log log;
+    evb_log_init(&log, "test", EVBUS_LOG_WARNING);
+    evb_log_set(&log, EVBUS_LOG_WARNING, on_log, NULL);
+    outbox.log = &log;
+    for (int id = 1; id <= 4; id++) {
+        take(id, id);
+        struct evb_item *made = evb_outbox_next(&outbox);
+        made->report = note_error;
+        now_ms += id == 4 ? 1000 : 100;
+        ck_assert(evb_outbox_answer_error(&outbox, refusals[_i].error));
+        ck_assert_int_eq(strncmp(during, refusals[_i].says, strlen(refusals[_i].says)), 0);
+    }
+    const char *line = strstr(logged, "1 x "), *next = strchr(logged, '\n');
+    ck_assert(line && strstr(line, refusals[_i].says) && strstr(next, "3 x PUBLISH refused"));
+    ck_assert_msg(!strchr(strchr(next + 1, '\n') + 1, '\n'), "%s", logged);
+    evb_log_fini(&log);
+    end("");
+}
+END_TEST
+
 START_TEST(retry_keeps_the_order)
 {
     take(1, 4);
@@ -219,6 +271,7 @@ int main(void)
     suite_add_tcase(suite, tests);
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_add_loop_test(tests, refusal, 0, (int)EVB_COUNT(answers));
+    tcase_add_loop_test(tests, refusal_names_the_right, 0, (int)EVB_COUNT(refusals));
     tcase_add_test(tests, retry_keeps_the_order);
     tcase_add_loop_test(tests, link_lost, 0, 2);
     tcase_add_test(tests, numbers_rise_after_a_refusal_and_a_drop);

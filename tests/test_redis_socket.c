@@ -87,8 +87,7 @@ START_TEST(unix_socket)
     snprintf(name.sun_path, sizeof name.sun_path, "%s/s", folder);
     struct evb_address address = {.path = name.sun_path};
     ck_assert_int_eq(evb_socket_open("x connection", &address), EVBUS_ESYS);
-    ck_assert_ptr_nonnull(strstr(evbus_last_error(), "x connection: /tmp/evbus-socket-"));
-    ck_assert_ptr_nonnull(strstr(evbus_last_error(), "/s: No such file or directory"));
+    ck_assert_str_eq(evbus_last_error(), "x connection: No such file or directory");
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_eq(bind(listener, (struct sockaddr *)&name, sizeof name), 0);
     ck_assert_int_eq(listen(listener, 5), 0);

@@ -18,7 +18,7 @@ static struct evb_loop loop;
 static struct evb_metrics metrics;
 static struct evb_link conn;
 static struct evb_subs subs;
-static char story[2000]; /* "+a" live, "-a" refused, "p" pong */
+static char story[2000]; /* "+a" live, "-a" refused, "!1" lacks 1 */
 static char why[200];
 static int last_rc;
 static int messages;
@@ -40,10 +40,10 @@ static void on_decided(const struct evb_topic *topic, void *user)
          topic->name);
 }
 
-static void on_pong(void *user)
+static void on_lack(enum evb_lack lack, void *user)
 {
     ck_assert_ptr_eq(user, &subs);
-    tell("pong ");
+    tell("!%d ", (int)lack);
 }
 
 static void on_up(struct evb_link *link, void *user)
@@ -105,7 +105,7 @@ static void setup(void)
     server = scripted_start(base);
     ck_assert_int_eq(evb_loop_init(&loop, base), 0);
     evb_metrics_init(&metrics);
-    evb_subs_init(&subs, on_decided, on_pong, &subs);
+    evb_subs_init(&subs, on_decided, on_lack, &subs);
     evb_link_init(&conn, &loop, &metrics, "subscriber", 1 << 20, &hooks, &subs);
 }
 
@@ -143,7 +143,7 @@ START_TEST(confirmed)
     add("b", false);
     ck_assert_int_eq(evb_subs_ping(&subs), 0);
     add("c", false);
-    settle("+b pong +c ");
+    settle("+b +c ");
     ck_assert_str_eq(scripted_last(server, "SUBSCRIBE"), "subscribe c");
     ck_assert_int_eq(scripted_publish(server, "b", "x", 1), 1);
     drop("b", false);
@@ -225,7 +225,7 @@ START_TEST(changed_while_asked)
     settle("+c ");
     scripted_answer(server, "UNSUBSCRIBE", "-NOPERM x\r\n", 1);
     drop("c", false);
-    settle("");
+    settle("!3 ");
     ck_assert_uint_eq(subs.channels.count, 1);
 }
 END_TEST
@@ -308,7 +308,6 @@ static const struct {
     {"PING", "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n", EVBUS_EPARSE, "not the answer"},
     {"PING", "-MISCONF x\r\n", EVBUS_EREMOTE, "pong refused: MISCONF"},
     {"PING", "-NOAUTH x\r\n", EVBUS_EAUTH, "NOAUTH"},
-    {"PING", "-NOPERM x\r\n", EVBUS_EREMOTE, "NOPERM"},
 };
 
 START_TEST(hostile_answers)
@@ -338,7 +337,63 @@ START_TEST(pong_without_subscriptions)
     settle("+a ");
     scripted_answer(server, "PING", "+PONG\r\n", 1);
     evb_subs_ping(&subs);
-    settle("pong ");
+    settle("");
+}
+END_TEST
+
+/* A refusal is an answer: the connection lives on, and it is told what is missing. */
+START_TEST(rights_that_are_missing)
+{
+    char want[40];
+    add("a", false);
+    add("p", true);
+    come_up();
+    settle("+a +p:p ");
+    scripted_answer(server, "PING", "-NOPERM x\r\n", 0);
+    scripted_answer(server, "UNSUBSCRIBE", "-NOPERM x\r\n", 0);
+    scripted_answer(server, "PUNSUBSCRIBE", "-NOPERM x\r\n", 0);
+    evb_subs_ping(&subs);
+    evb_subs_remove(&subs, "a", 1, false);
+    evb_subs_remove(&subs, "p", 1, true);
+    snprintf(want, sizeof want, "!%d !%d !%d ", EVB_LACK_PING, EVB_LACK_UNSUBSCRIBE,
+             EVB_LACK_PUNSUBSCRIBE);
+    settle(want);
+    ck_assert_int_eq(last_rc, 0);
+}
+END_TEST
+
+static const struct {
+    const char *refusal, *channel, *pattern;
+} refusals[] = {
+    {"-NOPERM x\r\n", "+subscribe and &a", "+psubscribe and &p (word for word)"},
+    {"-NOPERM to run the 'x' command\r\n", "+subscribe", "+psubscribe"},
+    {"-NOPERM to access a channel\r\n", "&a", "&p (word for word)"},
+};
+
+START_TEST(refused_is_asked_for_again)
+{
+    char right[EVB_RIGHT_TEXT];
+    scripted_answer(server, "SUBSCRIBE", refusals[_i].refusal, 1);
+    scripted_answer(server, "PSUBSCRIBE", refusals[_i].refusal, 2);
+    evb_subs_again(&subs); /* no link: nothing to ask */
+    add("a", false);
+    add("p", true);
+    come_up();
+    settle("-a -p:p ");
+    evb_topic_lacks(evb_map_get(&subs.channels, "a", 1), right, sizeof right);
+    ck_assert_str_eq(right, refusals[_i].channel);
+    evb_topic_lacks(evb_map_get(&subs.patterns, "p", 1), right, sizeof right);
+    ck_assert_str_eq(right, refusals[_i].pattern);
+    evb_subs_again(&subs);
+    ck_assert_uint_eq(subs.pending, 2);
+    settle("+a -p:p ");
+    evb_subs_again(&subs);
+    ck_assert_uint_eq(subs.pending, 1);
+    evb_subs_remove(&subs, "p", 1, true);
+    settle("");
+    ck_assert_uint_eq(subs.pending, 0);
+    evb_subs_again(&subs);
+    ck_assert(evb_list_empty(&subs.asks));
 }
 END_TEST
 
@@ -397,6 +452,8 @@ int main(void)
     tcase_add_test(tests, drops_while_resubscribing);
     tcase_add_loop_test(tests, hostile_answers, 0, (int)EVB_COUNT(hostile));
     tcase_add_test(tests, pong_without_subscriptions);
+    tcase_add_test(tests, rights_that_are_missing);
+    tcase_add_loop_test(tests, refused_is_asked_for_again, 0, (int)EVB_COUNT(refusals));
     tcase_add_loop_test(tests, no_memory, 0, 2);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);

@@ -391,6 +391,9 @@ START_TEST(wire_is_waited_for)
     evb_entry_set_wire(sub->entry, _i);
     ck_assert_int_eq(pthread_join(thread, &wire), 0);
     ck_assert_int_eq((int)(intptr_t)wire, _i);
+    evb_entry_refuse(sub->entry, EVB_RIGHT_CHANNEL);
+    ck_assert_int_eq(evb_entry_wait(sub->entry, 0), EVB_WIRE_REFUSED);
+    ck_assert_int_eq(evb_entry_lacks(sub->entry), EVB_RIGHT_CHANNEL);
     drop(sub);
 }
 END_TEST

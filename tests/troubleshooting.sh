@@ -220,7 +220,7 @@ refusals() {
     run 0 $cli acl setuser bob resetchannels '&evbus:events:*'
     start_sub -s "$work/b" -a password --user bob -v sub -W 300ms task.created
     end_sub
-    check 'without its inbox a bus is judged by PING' grep -q 'judged by PING alone' "$work/sub"
+    check 'the right to the inbox is named' grep -qF '&evbus:inbox:*; without it delivery is not proven' "$work/sub"
 }
 
 certificate() { # certificate NAME DAYS: $work/NAME.pem for redis.internal, signed by $work/ca.pem

@@ -28,6 +28,12 @@ static void kill_all(void)
             kill(servers[i]->pid, SIGKILL);
 }
 
+/* EVB_TEST_ACL: all that the default user may do; the harness is another user. */
+static const char *rights(void)
+{
+    return getenv("EVB_TEST_ACL");
+}
+
 static int free_port(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -48,6 +54,8 @@ static void write_config(const struct server *server, const char *lines)
             "bind 127.0.0.1\nport %d\nunixsocket %s\ndir %s\nlogfile %s/log\nsave \"\"\n"
             "appendonly no\ndaemonize no\nenable-debug-command local\n%s\n",
             server->port, server->socket, server->folder, server->folder, lines ? lines : "");
+    if (rights())
+        fprintf(file, "user default on nopass %s\nuser harness on nopass ~* &* +@all\n", rights());
     ck_assert_int_eq(fclose(file), 0);
 }
 
@@ -118,6 +126,8 @@ static redisContext *dial(struct server *server)
     }
     if (context)
         redisSetTimeout(context, limit);
+    if (context && rights())
+        freeReplyObject(redisCommand(context, "AUTH harness -"));
     return context;
 }
 
@@ -195,8 +205,19 @@ void server_continue(struct server *server)
     ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
 }
 
+/* With EVB_TEST_ACL no command may have been denied. */
+static void expect_no_denial(struct server *server)
+{
+    char *denials = server_text(server, "ACL LOG");
+    if (denials[0])
+        ck_abort_msg("the access list denied: %s", denials);
+    free(denials);
+}
+
 void server_free(struct server *server)
 {
+    if (rights() && server->pid)
+        expect_no_denial(server);
     server_kill(server);
     for (int i = 0; i < SERVERS_MOST; i++)
         if (servers[i] == server)

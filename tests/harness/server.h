@@ -2,6 +2,9 @@
  * server.h - a real redis-server of the test's own: a Unix socket in the suite's folder, a TCP port
  * of 127.0.0.1 if wanted. It dies with the process that started it, whatever happens. Main thread
  * only: a server ends with the thread that started it. Failures end the test.
+ *
+ * EVB_TEST_ACL: rules of the access list that are all that the tests' user may do. A command that
+ * was denied ends the test in server_free().
  */
 #ifndef HARNESS_SERVER_H
 #define HARNESS_SERVER_H
