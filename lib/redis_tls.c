@@ -246,12 +246,6 @@ bool evb_tls_has_pending(struct redisContext *context)
     return SSL_pending(context->privctx) > 0;
 }
 
-void evb_tls_describe(struct redisContext *context, char *out, size_t room)
-{
-    SSL *ssl = context->privctx;
-    snprintf(out, room, "%s, %s", SSL_get_version(ssl), SSL_get_cipher_name(ssl));
-}
-
 /* ---- a connection ---- */
 
 static bool is_address(const char *name)
@@ -320,8 +314,9 @@ int evb_tls_handshake(struct redisContext *context, char *why, size_t room)
 
 static int file_fail(const char *key, const char *path)
 {
-    unsigned long code = ERR_peek_last_error();
-    const char *reason = ERR_reason_error_string(code);
+    unsigned long first = ERR_peek_error(), last = ERR_peek_last_error();
+    const char *reason = ERR_SYSTEM_ERROR(first) ? strerrordesc_np(ERR_GET_REASON(first))
+                                                 : ERR_reason_error_string(last);
     return evb_fail(EVBUS_ETLS, "%s: %s: %s", key, path, reason ? reason : "not usable");
 }
 
@@ -413,7 +408,8 @@ int evb_tls_load(struct evb_tls *tls, struct evb_log *log)
     pthread_once(&method_once, prepare);
     if (!method)
         return evb_fail_memory();
-    if (tls->set.verify == EVB_TLS_NONE)
+    if (tls->set.verify == EVB_TLS_NONE &&
+        tls->context) /* at each attempt, not when it is opened */
         evb_log(log, EVBUS_LOG_WARNING,
                 "redis: tls.verify=none: nobody checks who the server is; whoever stands on the "
                 "way reads the password and all events");

@@ -46,7 +46,5 @@ bool evb_tls_wants_write(struct redisContext *context); /* what it does now wait
 bool evb_tls_wants_read(struct redisContext *context); /* ... for the peer, though it is to write */
 bool evb_tls_has_pending(struct redisContext *context); /* decrypted already, and not read */
 void evb_tls_bye(struct redisContext *context); /* tells the peer of the end, if there is room */
-/* "TLSv1.3, TLS_AES_256_GCM_SHA384" */
-void evb_tls_describe(struct redisContext *context, char *out, size_t room);
 
 #endif

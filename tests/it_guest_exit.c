@@ -1,6 +1,7 @@
 /* it_guest_exit.c - a process may end at any time, from any place, with buses in full use: no
  * crash, no hang, its own exit status. What waits in the process's bus is handled first. */
 #include "harness/bus.h"
+#include "harness/certs.h"
 #include "harness/program.h"
 #include "harness/suite.h"
 #include "harness/until.h"
@@ -15,8 +16,8 @@
 enum { SOON = 10000, STATUS = 7, PUBLISHERS = 2, CHILD_SECONDS = 40 };
 
 static struct {
-    char socket[128];
-    evbus *bus, *process; /* one of the child's own, and evbus_default() */
+    char socket[128], port[16], ca[128]; /* port "": the socket */
+    evbus *bus, *process;                /* one of the child's own, and evbus_default() */
     evbus_sub *subs[4];
     evbus_event *event;
     pthread_t threads[PUBLISHERS + 1];
@@ -69,7 +70,14 @@ static void end_in_a_report(evbus_event *event, int outcome, int error, int64_t 
 /* Buses in full use; false: they do not come up. */
 static bool get_going(void)
 {
-    setenv("EVBUS_REDIS_PATH", guest.socket, 1);
+    if (guest.port[0]) {
+        setenv("EVBUS_REDIS_HOST", "127.0.0.1", 1);
+        setenv("EVBUS_REDIS_PORT", guest.port, 1);
+        setenv("EVBUS_TLS_ENABLED", "yes", 1);
+        setenv("EVBUS_TLS_CA_FILE", guest.ca, 1);
+    } else {
+        setenv("EVBUS_REDIS_PATH", guest.socket, 1);
+    }
     evbus_config *config = evbus_config_new();
     evbus_config_load_env(config, NULL);
     guest.bus = evbus_open(config);
@@ -132,10 +140,8 @@ static void expect_status(pid_t pid, int wanted, const char *what, const char *w
                   where, (unsigned)status);
 }
 
-START_TEST(in_full_use)
+static void end_guests(struct server *server, int rounds)
 {
-    struct server *server = server_start(NULL);
-    int rounds = suite_rounds(60);
     for (int i = 0; i < rounds; i++) {
         enum place place = (enum place)(i % PLACES);
         int how = i / PLACES % 3;
@@ -151,6 +157,25 @@ START_TEST(in_full_use)
     ck_assert(server_answers(server));
     printf("figure: processes ended in full use: %d\n", rounds);
     server_free(server);
+}
+
+START_TEST(in_full_use)
+{
+    end_guests(server_start(NULL), suite_rounds(60));
+}
+END_TEST
+
+/* The host has begun to use OpenSSL for itself, whose exit handler clears everything away. */
+START_TEST(in_full_use_over_tls)
+{
+    struct cert ca = cert_make("ca", (struct cert_wish){.name = "Test CA", .authority = true});
+    struct cert own =
+        cert_make("own", (struct cert_wish){.name = "s", .alt = "IP:127.0.0.1", .issuer = &ca});
+    struct server *server = server_plan_tls(&own, ca.cert, NULL);
+    server_run(server);
+    snprintf(guest.port, sizeof guest.port, "%d", server->tls_port);
+    snprintf(guest.ca, sizeof guest.ca, "%s", ca.cert);
+    end_guests(server, suite_rounds(60));
 }
 END_TEST
 
@@ -222,6 +247,7 @@ int main(int argc, char **argv)
         return return_from_main(argv[2]);
     Suite *suite = suite_create("guest exit");
     suite_add(suite, "in_full_use", in_full_use, 120);
+    suite_add(suite, "in_full_use_over_tls", in_full_use_over_tls, 120);
     suite_add(suite, "a_handler_never_returns", a_handler_never_returns, 60);
     suite_add(suite, "main_returns", main_returns, 60);
     return suite_run(suite, argc, argv);
