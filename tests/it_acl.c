@@ -343,9 +343,9 @@ static void take_away(int i)
         expect_subscribed(other, NULL);
         expect_foreign("ok.here", &ok);
     }
-    int left = atomic_load(&exact) + atomic_load(&pattern);
     bus_unsubscribe(t);
     bus_unsubscribe(all);
+    int left = atomic_load(&exact) + atomic_load(&pattern); /* from here on none comes */
     server_publish(server, "evbus:events:t", "{\"data\":1}", 10); /* nobody's any more */
     expect_heartbeats(2);
     for (int n = 0; n < 2 && rows[i].log[n]; n++)
