@@ -1,7 +1,7 @@
 # libevbus. `make help` lists the targets. The order of SRC is the layering of the house: a file includes
 # only headers of files that stand before it (make check-structure), and it is the order to read them in.
 
-SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
+SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/ending.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
        lib/match.c lib/acl.c lib/backoff.c lib/json.c \
        lib/option.c lib/url.c lib/config.c lib/config_load.c lib/config_dump.c lib/config_check.c \
        lib/event.c lib/event_set.c \

@@ -1,8 +1,8 @@
 /* default.c - the process's bus, and the door through which any bus goes. Any thread. */
 #include "close.h"
 #include "config.h"
+#include "ending.h"
 #include "fork.h"
-#include <stdlib.h>
 
 static pthread_mutex_t default_lock = PTHREAD_MUTEX_INITIALIZER;
 static evbus *default_bus; /* under default_lock */
@@ -58,7 +58,7 @@ evbus *evbus_default(void)
         default_bus = evbus_open(config);
     evbus_config_free(config);
     if (default_bus && !registered)
-        registered = atexit(close_default) == 0;
+        registered = evb_ending_register(close_default);
     evbus *bus = default_bus;
     pthread_mutex_unlock(&default_lock);
     return bus;

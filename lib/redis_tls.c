@@ -1,5 +1,6 @@
 /* redis_tls.c - OpenSSL 3 and hiredis's input and output. Loop only. */
 #include "redis_tls.h"
+#include "ending.h"
 #include "err.h"
 #include "list.h"
 #include <errno.h>
@@ -14,6 +15,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define TOO_LATE "the process ends"
 
 /* ---- the socket below: OpenSSL's own would raise SIGPIPE ---- */
 
@@ -59,9 +62,10 @@ static long socket_control(BIO *bio, int command, long number, void *pointer)
 
 static void prepare(void)
 {
-    /* Before main() has returned, no atexit handler of OpenSSL's may take away what the loop's
-     * thread still uses; a host that has started OpenSSL already has its own way. */
+    /* What OpenSSL clears away at exit is not needed by the loops any more: either it clears
+     * nothing, or, where the host has started it before, our gate is shut before. */
     OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL);
+    evb_ending_register(NULL);
     method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "evbus socket");
     if (!method)
         return;
@@ -185,14 +189,24 @@ static bool must_wait(SSL *ssl, int result)
     return kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE;
 }
 
+static ssize_t too_late(redisContext *context)
+{
+    context->err = REDIS_ERR_EOF;
+    snprintf(context->errstr, sizeof context->errstr, TOO_LATE);
+    return -1;
+}
+
 static ssize_t tls_read(redisContext *context, char *bytes, size_t room)
 {
     SSL *ssl = context->privctx;
+    if (!evb_ending_enter())
+        return too_late(context);
     ERR_clear_error();
-    int n = SSL_read(ssl, bytes, (int)room);
-    if (n > 0)
-        return n;
-    return must_wait(ssl, n) ? 0 : fail_context(context, ssl, n);
+    ssize_t n = SSL_read(ssl, bytes, (int)room);
+    if (n <= 0)
+        n = must_wait(ssl, (int)n) ? 0 : fail_context(context, ssl, (int)n);
+    evb_ending_leave();
+    return n;
 }
 
 /* Who hangs up may have answered before, and have said why: TLS 1.3 refuses a client's certificate
@@ -204,7 +218,7 @@ static bool peer_is_gone(SSL *ssl, int result)
 }
 
 /* All that the kernel takes now, a record at a time. */
-static ssize_t tls_write(redisContext *context)
+static ssize_t write_records(redisContext *context)
 {
     SSL *ssl = context->privctx;
     size_t length = sdslen(context->obuf), done = 0;
@@ -220,15 +234,30 @@ static ssize_t tls_write(redisContext *context)
     return (ssize_t)done;
 }
 
+static ssize_t tls_write(redisContext *context)
+{
+    if (!evb_ending_enter())
+        return too_late(context);
+    ssize_t n = write_records(context);
+    evb_ending_leave();
+    return n;
+}
+
 static void tls_free(void *privctx)
 {
+    if (!evb_ending_enter())
+        return;
     SSL_free(privctx);
+    evb_ending_leave();
 }
 
 void evb_tls_bye(struct redisContext *context)
 {
+    if (!evb_ending_enter())
+        return;
     SSL_shutdown(context->privctx);
     ERR_clear_error();
+    evb_ending_leave();
 }
 
 bool evb_tls_wants_write(struct redisContext *context)
@@ -276,8 +305,8 @@ static bool name_peer(SSL *ssl, const struct evb_tls_settings *set)
                     : X509_VERIFY_PARAM_set1_host(param, name, 0)) == 1;
 }
 
-int evb_tls_attach(const struct evb_tls *tls, struct redisContext *context,
-                   struct redisContextFuncs *funcs)
+static int attach(const struct evb_tls *tls, struct redisContext *context,
+                  struct redisContextFuncs *funcs)
 {
     SSL *ssl = SSL_new(tls->context);
     BIO *bio = ssl ? BIO_new(method) : NULL;
@@ -297,17 +326,32 @@ int evb_tls_attach(const struct evb_tls *tls, struct redisContext *context,
     return 0;
 }
 
+int evb_tls_attach(const struct evb_tls *tls, struct redisContext *context,
+                   struct redisContextFuncs *funcs)
+{
+    if (!evb_ending_enter())
+        return evb_fail(EVBUS_ECLOSED, TOO_LATE);
+    int rc = attach(tls, context, funcs);
+    evb_ending_leave();
+    return rc;
+}
+
 int evb_tls_handshake(struct redisContext *context, char *why, size_t room)
 {
     SSL *ssl = context->privctx;
+    snprintf(why, room, TOO_LATE);
+    if (!evb_ending_enter())
+        return EVBUS_ETLS;
     ERR_clear_error();
     int rc = SSL_do_handshake(ssl);
-    if (rc == 1)
-        return 1;
-    if (must_wait(ssl, rc))
-        return 0;
-    explain(ssl, rc, true, why, room);
-    return EVBUS_ETLS;
+    if (rc != 1 && must_wait(ssl, rc)) {
+        rc = 0;
+    } else if (rc != 1) {
+        explain(ssl, rc, true, why, room);
+        rc = EVBUS_ETLS;
+    }
+    evb_ending_leave();
+    return rc;
 }
 
 /* ---- the files ---- */
@@ -400,32 +444,40 @@ static bool look_at_files(struct evb_tls *tls)
     return changed;
 }
 
-int evb_tls_load(struct evb_tls *tls, struct evb_log *log)
+static int load(struct evb_tls *tls)
 {
     SSL_CTX *context = NULL;
-    if (!tls->set.enabled)
-        return 0;
-    pthread_once(&method_once, prepare);
     if (!method)
         return evb_fail_memory();
-    if (tls->set.verify == EVB_TLS_NONE &&
-        tls->context) /* at each attempt, not when it is opened */
-        evb_log(log, EVBUS_LOG_WARNING,
-                "redis: tls.verify=none: nobody checks who the server is; whoever stands on the "
-                "way reads the password and all events");
     if (!look_at_files(tls) && tls->context)
         return 0;
     int rc = make_context(&tls->set, &context);
     if (rc != 0) {
         memset(tls->seen, 0, sizeof tls->seen); /* perhaps half of a rotation: look again */
-        if (!tls->context)
-            return rc;
-        evb_log(log, EVBUS_LOG_WARNING, "redis: %s: the certificates from before stay in use",
-                evbus_last_error());
-        return 0;
+        return rc;
     }
     SSL_CTX_free(tls->context);
     tls->context = context;
+    return 0;
+}
+
+int evb_tls_load(struct evb_tls *tls, struct evb_log *log)
+{
+    if (!tls->set.enabled)
+        return 0;
+    pthread_once(&method_once, prepare);
+    if (tls->set.verify == EVB_TLS_NONE && tls->context) /* at each attempt, not when opened */
+        evb_log(log, EVBUS_LOG_WARNING,
+                "redis: tls.verify=none: nobody checks who the server is; whoever stands on the "
+                "way reads the password and all events");
+    if (!evb_ending_enter())
+        return evb_fail(EVBUS_ECLOSED, TOO_LATE);
+    int rc = load(tls);
+    evb_ending_leave();
+    if (rc == 0 || !tls->context)
+        return rc;
+    evb_log(log, EVBUS_LOG_WARNING, "redis: %s: the certificates from before stay in use",
+            evbus_last_error());
     return 0;
 }
 
@@ -436,6 +488,9 @@ void evb_tls_init(struct evb_tls *tls, const struct evb_tls_settings *settings)
 
 void evb_tls_fini(struct evb_tls *tls)
 {
+    if (!tls->context || !evb_ending_enter())
+        return;
     SSL_CTX_free(tls->context);
     tls->context = NULL;
+    evb_ending_leave();
 }
