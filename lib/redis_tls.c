@@ -189,18 +189,13 @@ static bool must_wait(SSL *ssl, int result)
     return kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE;
 }
 
-static ssize_t too_late(redisContext *context)
-{
-    context->err = REDIS_ERR_EOF;
-    snprintf(context->errstr, sizeof context->errstr, TOO_LATE);
-    return -1;
-}
-
+/* Once the process ends these two do as if nothing could be done now: what a failure would free is
+ * not to be touched any more. */
 static ssize_t tls_read(redisContext *context, char *bytes, size_t room)
 {
     SSL *ssl = context->privctx;
     if (!evb_ending_enter())
-        return too_late(context);
+        return 0;
     ERR_clear_error();
     ssize_t n = SSL_read(ssl, bytes, (int)room);
     if (n <= 0)
@@ -237,7 +232,7 @@ static ssize_t write_records(redisContext *context)
 static ssize_t tls_write(redisContext *context)
 {
     if (!evb_ending_enter())
-        return too_late(context);
+        return 0;
     ssize_t n = write_records(context);
     evb_ending_leave();
     return n;
@@ -339,9 +334,8 @@ int evb_tls_attach(const struct evb_tls *tls, struct redisContext *context,
 int evb_tls_handshake(struct redisContext *context, char *why, size_t room)
 {
     SSL *ssl = context->privctx;
-    snprintf(why, room, TOO_LATE);
     if (!evb_ending_enter())
-        return EVBUS_ETLS;
+        return 0;
     ERR_clear_error();
     int rc = SSL_do_handshake(ssl);
     if (rc != 1 && must_wait(ssl, rc)) {
