@@ -8,9 +8,16 @@ rules=${rules#ACL SETUSER app on >secret }
 
 # As the manual has it for patterns: word for word, as they go over the wire.
 patterns='task.* task* *.created t?sk.[ab]* a.*.c'
+channels=$rules
 set -f
 for pattern in $patterns; do
-    rules+=" &evbus:events:$pattern"
+    channels+=" &evbus:events:$pattern"
 done
 
-EVB_TEST_ACL=$rules exec "$B/it_redis"
+EVB_TEST_ACL=$channels "$B/it_redis" || exit 1
+
+# Where tests have channels of their own, the commands alone.
+commands="resetkeys allchannels -@all $(grep -oE '\+[a-z|]+' <<<"$rules" | tr '\n' ' ')"
+for name in it_outbox it_foreign it_guest_states; do
+    EVB_TEST_ACL=$commands "$B/$name" || exit 1
+done
