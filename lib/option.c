@@ -383,16 +383,6 @@ int evb_value_read(enum evb_value_kind kind, const char *choices, const char *te
     return 0;
 }
 
-int evb_value_duration(const char *text, int64_t bare_ms, int64_t *out_ms)
-{
-    int64_t n;
-
-    if (!unit_read(time_units, EVB_COUNT(time_units), text, bare_ms, &n))
-        return EVBUS_EINVAL;
-    *out_ms = n;
-    return 0;
-}
-
 enum { NEAR_LONGEST = 63, NEAR_FARTHEST = 3 };
 
 /* Levenshtein's distance by one row; both are at most NEAR_LONGEST bytes. */

@@ -11,8 +11,7 @@ enum evb_value_kind {
     EVB_VALUE_TEXT,     /* out: char *, owned by the caller, NULL if never given */
     EVB_VALUE_INT,      /* int64_t */
     EVB_VALUE_SIZE,     /* int64_t bytes: B KiB MiB GiB kB MB GB, bare number: bytes */
-    EVB_VALUE_DURATION, /* int64_t milliseconds: ms s m h d; bare number: see evb_value_duration()
-                         */
+    EVB_VALUE_DURATION, /* int64_t milliseconds: ms s m h d; of bare numbers only 0 */
     EVB_VALUE_BOOL,     /* int64_t 0 or 1: yes no on off true false 1 0 */
     EVB_VALUE_CHOICE    /* int64_t index into choices */
 };
@@ -37,8 +36,6 @@ int evb_value_read(enum evb_value_kind kind, const char *choices, const char *te
  * length. */
 int evb_value_check(const char *label, const struct evb_option *row, const char *text,
                     int64_t *out);
-/* A bare number counts `bare_ms` milliseconds each (0: a unit is needed, except for 0). */
-int evb_value_duration(const char *text, int64_t bare_ms, int64_t *out_ms);
 /* The one of `names` nearest to `text` (edit distance at most 3), or NULL. */
 const char *evb_nearest(const char *text, const char *const *names, size_t count);
 

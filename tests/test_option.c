@@ -90,22 +90,6 @@ START_TEST(value_read)
 }
 END_TEST
 
-START_TEST(value_duration)
-{
-    int64_t n = 7;
-
-    ck_assert_int_eq(evb_value_duration("30", 1000, &n), 0);
-    ck_assert_int_eq(n, 30000);
-    ck_assert_int_eq(evb_value_duration("30", 1, &n), 0);
-    ck_assert_int_eq(n, 30);
-    ck_assert_int_eq(evb_value_duration("30", 0, &n), EVBUS_EINVAL);
-    ck_assert_int_eq(evb_value_duration("9223372036854775807", 1000, &n), EVBUS_EINVAL);
-    ck_assert_int_eq(n, 30);
-    ck_assert_int_eq(evb_value_duration("0", 0, &n), 0);
-    ck_assert_int_eq(n, 0);
-}
-END_TEST
-
 START_TEST(value_bounds)
 {
     static const struct {
@@ -408,7 +392,6 @@ int main(void)
 
     suite_add_tcase(suite, tests);
     tcase_add_loop_test(tests, value_read, 0, (int)EVB_COUNT(values));
-    tcase_add_test(tests, value_duration);
     tcase_add_test(tests, value_bounds);
     tcase_add_test(tests, shown_is_short);
     tcase_add_test(tests, parse_all);
