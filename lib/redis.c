@@ -95,7 +95,7 @@ static void maybe_ready(struct evb_redis *redis)
         return;
     if (!fence->no_inbox && !fence->refused && !fence->arrived) {
         if (!fence->sent_us) {
-            evb_heart_fence(&redis->heart, &redis->publisher, redis->outbox.written_count);
+            evb_heart_fence(&redis->heart, &redis->asks);
             evb_link_flush(&redis->publisher);
         }
         return;
@@ -120,7 +120,7 @@ static void beat(struct evb_redis *redis)
     arm(redis->timer, redis->set.ping_interval_ms);
     if (event_pending(redis->deadline, EV_TIMEOUT, NULL))
         return; /* the last one is not judged yet: another would put its judgement off */
-    evb_heart_beat(&redis->heart, &redis->publisher, &redis->subs, redis->outbox.written_count);
+    evb_heart_beat(&redis->heart, &redis->asks, &redis->subs);
     arm(redis->deadline, redis->set.ping_timeout_ms);
 }
 
@@ -138,41 +138,59 @@ static void judge(struct evb_redis *redis)
     if (verdict == EVB_DEAD) {
         lose(redis, EVBUS_ETIMEDOUT, why);
     } else if (verdict == EVB_WAIT) {
-        evb_heart_probe(&redis->heart, &redis->publisher, &redis->subs,
-                        redis->outbox.written_count);
+        evb_heart_probe(&redis->heart, &redis->asks, &redis->subs);
         arm(redis->deadline, redis->set.ping_timeout_ms);
     }
 }
 
-static void on_control(struct evb_redis *redis, const struct evb_reply *reply)
+/* What a reply among the events leads to: 0, or the error that ends the connections. */
+static void go_on(struct evb_redis *redis, int rc, const char *why)
 {
-    char why[EVB_FAULT_TEXT];
-    int rc = 0;
-    bool denied = reply->kind == EVB_REPLY_ERROR && evb_acl_refuses(reply->text);
-    switch (evb_heart_take(&redis->heart)) {
-    case EVB_CONTROL_HELLO:
-        rc = evb_hello_reply(&redis->publisher_hello, reply, &redis->server, why, sizeof why);
-        if (redis->publisher_hello.unnamed)
-            evb_lacks_tell(&redis->lacks, EVB_LACK_NAME, NULL);
-        break;
-    case EVB_CONTROL_ROLE:
-        if (denied)
-            evb_lacks_tell(&redis->lacks, EVB_LACK_ROLE, NULL);
-        else
-            rc = evb_hello_read(reply, &redis->server, why, sizeof why);
-        break;
-    case EVB_CONTROL_FENCE:
-        rc = evb_heart_answered(&redis->heart, reply, why, sizeof why);
-        if (denied)
-            evb_heart_tell(&redis->heart, &redis->lacks, "publish", evb_acl_right(reply->text));
-        maybe_proven(redis);
-        break;
-    }
     atomic_store(&redis->rtt_us, redis->heart.rtt_us);
     if (rc != 0)
         lose(redis, rc, why);
     else
         maybe_ready(redis);
+}
+
+static void on_hello(const struct evb_reply *reply, void *user)
+{
+    struct evb_redis *redis = user;
+    char why[EVB_FAULT_TEXT];
+    if (!reply)
+        return;
+    int rc = evb_hello_reply(&redis->publisher_hello, reply, &redis->server, why, sizeof why);
+    if (redis->publisher_hello.unnamed)
+        evb_lacks_tell(&redis->lacks, EVB_LACK_NAME, NULL);
+    go_on(redis, rc, why);
+}
+
+static void on_role(const struct evb_reply *reply, void *user)
+{
+    struct evb_redis *redis = user;
+    char why[EVB_FAULT_TEXT];
+    int rc = 0;
+    if (!reply)
+        return;
+    evb_heart_round_trip(&redis->heart);
+    if (reply->kind == EVB_REPLY_ERROR && evb_acl_refuses(reply->text))
+        evb_lacks_tell(&redis->lacks, EVB_LACK_ROLE, NULL);
+    else
+        rc = evb_hello_read(reply, &redis->server, why, sizeof why);
+    go_on(redis, rc, why);
+}
+
+static void on_fence_reply(const struct evb_reply *reply, void *user)
+{
+    struct evb_redis *redis = user;
+    char why[EVB_FAULT_TEXT];
+    if (!reply)
+        return;
+    int rc = evb_heart_answered(&redis->heart, reply, why, sizeof why);
+    if (reply->kind == EVB_REPLY_ERROR && evb_acl_refuses(reply->text))
+        evb_heart_tell(&redis->heart, &redis->lacks, "publish", evb_acl_right(reply->text));
+    maybe_proven(redis);
+    go_on(redis, rc, why);
 }
 
 /* ---- the two connections ---- */
@@ -182,8 +200,8 @@ static void publisher_reply(struct evb_link *link, const struct evb_reply *reply
     struct evb_redis *redis = user;
     struct evb_outbox *outbox = &redis->outbox;
     (void)link;
-    if (evb_heart_expects(&redis->heart, outbox->answered_count)) {
-        on_control(redis, reply);
+    if (evb_asks_expects(&redis->asks, outbox->answered_count)) {
+        evb_asks_answer(&redis->asks, reply);
         return;
     }
     bool known = reply->kind == EVB_REPLY_INTEGER ? evb_outbox_answer(outbox, reply->integer)
@@ -240,7 +258,8 @@ static void link_up(struct evb_link *link, void *user)
         return;
     enter(redis, EVB_REDIS_HANDSHAKE, "connected");
     evb_hello_send(&redis->publisher_hello, &redis->publisher, &redis->login);
-    evb_heart_hello(&redis->heart, redis->publisher_hello.left);
+    for (int i = redis->publisher_hello.left; i > 0; i--)
+        evb_asks_expect(&redis->asks, on_hello, redis);
     if (state_of(redis) == EVB_REDIS_HANDSHAKE)
         evb_hello_send(&redis->subscriber_hello, &redis->subscriber, &redis->login);
 }
@@ -284,6 +303,7 @@ static void hang_up(struct evb_redis *redis)
     event_del(redis->timer);
     event_del(redis->deadline);
     event_del(redis->pause);
+    evb_asks_lost(&redis->asks);
     evb_heart_reset(&redis->heart);
     redis->lacks.told = 0;
     redis->publisher_hello.left = redis->subscriber_hello.left = 0;
@@ -453,7 +473,8 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
                   &publisher_hooks, redis);
     evb_link_init(&redis->subscriber, loop, metrics, "subscriber", settings->max_frame,
                   &subscriber_hooks, redis);
-    evb_heart_init(&redis->heart, settings->inbox);
+    evb_asks_init(&redis->asks, &redis->publisher, &redis->outbox.written_count);
+    evb_heart_init(&redis->heart, settings->inbox, on_role, on_fence_reply, redis);
     evb_subs_init(&redis->subs, on_decided, on_lack, redis);
     evb_target_init(&redis->target, loop, settings->host, settings->path, settings->port, on_found,
                     redis);
@@ -475,6 +496,7 @@ void evb_redis_fini(struct evb_redis *redis)
     evb_target_stop(&redis->target);
     evb_link_close(&redis->publisher);
     evb_link_close(&redis->subscriber);
+    evb_asks_lost(&redis->asks);
     evb_subs_fini(&redis->subs);
     evb_login_fini(&redis->login);
     evb_tls_fini(&redis->tls);

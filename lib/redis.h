@@ -64,6 +64,7 @@ struct evb_redis {
     struct evb_login login;
     struct evb_tls tls;
     struct evb_backoff backoff;
+    struct evb_asks asks;
     struct evb_heart heart;
     struct evb_lacks lacks;
     struct event *timer, *deadline, *pause, *expiry; /* owned */

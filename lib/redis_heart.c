@@ -1,43 +1,29 @@
 /* redis_heart.c - heartbeats and fences. Loop only. */
 #include "redis_heart.h"
 #include "clock.h"
-#include "list.h"
 #include <evbus.h>
 #include <stdio.h>
 #include <string.h>
 
-void evb_heart_init(struct evb_heart *heart, const char *inbox)
+enum { ASKS_MOST = 8 }; /* beyond, there are answers enough to come */
+
+void evb_heart_init(struct evb_heart *heart, const char *inbox, evb_ask_fn on_role,
+                    evb_ask_fn on_fence, void *user)
 {
-    *heart = (struct evb_heart){.inbox = inbox, .rtt_us = -1};
+    *heart = (struct evb_heart){
+        .inbox = inbox, .on_role = on_role, .on_fence = on_fence, .user = user, .rtt_us = -1};
 }
 
 void evb_heart_reset(struct evb_heart *heart)
 {
     int64_t proven_us = heart->fence.proven_us;
     uint64_t number = heart->fence.number;
-    evb_heart_init(heart, heart->inbox);
+    evb_heart_init(heart, heart->inbox, heart->on_role, heart->on_fence, heart->user);
     heart->fence.proven_us = proven_us;
     heart->fence.number = number;
 }
 
-static bool has_room(const struct evb_heart *heart)
-{
-    return heart->control_count < (int)EVB_COUNT(heart->control);
-}
-
-static void expect(struct evb_heart *heart, enum evb_control kind, uint64_t after)
-{
-    heart->control[heart->control_count].kind = kind;
-    heart->control[heart->control_count++].after = after;
-}
-
-void evb_heart_hello(struct evb_heart *heart, int replies)
-{
-    while (replies-- > 0)
-        expect(heart, EVB_CONTROL_HELLO, 0);
-}
-
-void evb_heart_fence(struct evb_heart *heart, struct evb_link *publisher, uint64_t written)
+void evb_heart_fence(struct evb_heart *heart, struct evb_asks *asks)
 {
     struct evb_fence *fence = &heart->fence;
     char payload[32];
@@ -47,44 +33,28 @@ void evb_heart_fence(struct evb_heart *heart, struct evb_link *publisher, uint64
     fence->sent_mono_us = evb_clock_mono_us();
     fence->answered_ms = 0;
     fence->arrived = fence->refused = fence->put_off = false;
-    expect(heart, EVB_CONTROL_FENCE, written);
-    evb_link_command(publisher, words);
+    evb_asks_send(asks, words, heart->on_fence, heart->user);
 }
 
-void evb_heart_probe(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
-                     uint64_t written)
+void evb_heart_probe(struct evb_heart *heart, struct evb_asks *asks, struct evb_subs *subs)
 {
     const char *role[] = {"HELLO", NULL};
     heart->beat_us = evb_clock_mono_us();
-    if (has_room(heart)) { /* else there are answers enough to come */
-        expect(heart, EVB_CONTROL_ROLE, written);
-        evb_link_command(publisher, role);
-    }
+    if (asks->count < ASKS_MOST)
+        evb_asks_send(asks, role, heart->on_role, heart->user);
     evb_subs_ping(subs);
 }
 
-void evb_heart_beat(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
-                    uint64_t written)
+void evb_heart_beat(struct evb_heart *heart, struct evb_asks *asks, struct evb_subs *subs)
 {
-    evb_heart_probe(heart, publisher, subs, written);
-    if (!heart->fence.no_inbox && has_room(heart))
-        evb_heart_fence(heart, publisher, written);
+    evb_heart_probe(heart, asks, subs);
+    if (!heart->fence.no_inbox && asks->count < ASKS_MOST)
+        evb_heart_fence(heart, asks);
 }
 
-bool evb_heart_expects(const struct evb_heart *heart, uint64_t answered)
+void evb_heart_round_trip(struct evb_heart *heart)
 {
-    return heart->control_count && heart->control[0].after == answered;
-}
-
-enum evb_control evb_heart_take(struct evb_heart *heart)
-{
-    enum evb_control kind = heart->control[0].kind;
-    heart->control_count--;
-    memmove(heart->control, heart->control + 1,
-            (size_t)heart->control_count * sizeof heart->control[0]);
-    if (kind == EVB_CONTROL_ROLE)
-        heart->rtt_us = evb_clock_mono_us() - heart->beat_us;
-    return kind;
+    heart->rtt_us = evb_clock_mono_us() - heart->beat_us;
 }
 
 /* The inbox's name ends with the node, which is another one after a restart. */

@@ -1,16 +1,13 @@
 /*
- * redis_heart.h - proof that the pair lives: heartbeats, their fence, and the commands between the
- * events on the publishing connection. Loop only.
+ * redis_heart.h - proof that the pair lives: heartbeats and their fence. Loop only.
  *
  * A fence is published behind everything before it and comes back on the subscribing connection:
  * then both live, delivery works, and all that was published before has arrived.
  */
 #ifndef EVB_REDIS_HEART_H
 #define EVB_REDIS_HEART_H
-#include "redis_hello.h"
+#include "redis_asks.h"
 #include "redis_subs.h"
-
-enum evb_control { EVB_CONTROL_HELLO, EVB_CONTROL_ROLE, EVB_CONTROL_FENCE };
 
 struct evb_fence {
     uint64_t number; /* of the last one published */
@@ -25,32 +22,28 @@ struct evb_fence {
 };
 
 struct evb_heart {
-    const char *inbox; /* fixed after init: this node's own channel */
+    /* fixed after init */
+    const char *inbox; /* this node's own channel */
+    evb_ask_fn on_role, on_fence;
+    void *user;
+
     struct evb_fence fence;
     int64_t beat_us; /* monotonic: when the last heartbeat went out */
     int64_t rtt_us;  /* -1: unknown */
-    struct {         /* commands that are no events, and how many events were written before each */
-        enum evb_control kind;
-        uint64_t after;
-    } control[8];
-    int control_count;
 };
 
 enum evb_verdict { EVB_ALIVE, EVB_WAIT, EVB_DEAD };
 
-void evb_heart_init(struct evb_heart *heart, const char *inbox);
+/* The replies to HELLO, asked again for the role, and to the fence's PUBLISH go to these two. */
+void evb_heart_init(struct evb_heart *heart, const char *inbox, evb_ask_fn on_role,
+                    evb_ask_fn on_fence, void *user);
 void evb_heart_reset(struct evb_heart *heart); /* the connections are gone */
-void evb_heart_hello(struct evb_heart *heart,
-                     int replies); /* so many replies belong to signing in */
-void evb_heart_fence(struct evb_heart *heart, struct evb_link *publisher, uint64_t written);
+void evb_heart_fence(struct evb_heart *heart, struct evb_asks *asks);
 /* HELLO for the role, and a PING: both links have something to answer. */
-void evb_heart_probe(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
-                     uint64_t written);
-void evb_heart_beat(struct evb_heart *heart, struct evb_link *publisher, struct evb_subs *subs,
-                    uint64_t written); /* a probe and a new fence; the last one was judged */
-/* Does the next reply belong to one of these commands? */
-bool evb_heart_expects(const struct evb_heart *heart, uint64_t answered);
-enum evb_control evb_heart_take(struct evb_heart *heart); /* which one */
+void evb_heart_probe(struct evb_heart *heart, struct evb_asks *asks, struct evb_subs *subs);
+/* A probe and a new fence; the last one was judged. */
+void evb_heart_beat(struct evb_heart *heart, struct evb_asks *asks, struct evb_subs *subs);
+void evb_heart_round_trip(struct evb_heart *heart); /* the reply to a heartbeat's HELLO came */
 /* Logs that `command` with this node's own channel is refused. */
 void evb_heart_tell(const struct evb_heart *heart, struct evb_lacks *lacks, const char *command,
                     enum evb_right right);
