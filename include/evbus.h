@@ -253,6 +253,9 @@ const char *evbus_event_data(const evbus_event *event, size_t *length); /* JSON 
                                                                            behind; NULL: no data */
 int evbus_event_is_json(const evbus_event *event);
 int evbus_event_origin(const evbus_event *event); /* EVBUS_ORIGIN_* */
+/* Its place in the history, "<ms>-<n>" (a Redis stream id): of what came from Redis, and from its
+ * EVBUS_ACKED report on of what was published with one. NULL: none, or not known. */
+const char *evbus_event_position(const evbus_event *event);
 char *evbus_event_to_json(const evbus_event *event);
 
 /* ---- observation: never blocks ---- */

@@ -235,6 +235,19 @@ static int take_data(struct evb_scan *scan)
     return 0;
 }
 
+/* Where the script that keeps the history put the event; others' words are attributes. */
+static int take_position(struct evb_scan *scan)
+{
+    struct evb_scan_value *value = &scan->slots[EVB_SLOT_POSITION];
+    evbus_event *event = scan->event;
+    if (!event->seq || !value->kind ||
+        !evb_position_read(value->ptr, value->length, &event->position))
+        return take_attr(scan, (struct evb_text){"position", 8}, value, false);
+    value->ptr[value->length] = '\0';
+    atomic_store_explicit(&event->position_text, value->ptr, memory_order_relaxed);
+    return 0;
+}
+
 static int take_envelope(struct evb_scan *scan)
 {
     struct evb_scan_value *slots = scan->slots;
@@ -249,6 +262,7 @@ static int take_envelope(struct evb_scan *scan)
     error = error ? error : take_text(scan, EVB_SLOT_SOURCE, &event->source);
     error = error ? error : take_text(scan, EVB_SLOT_CORRELATION, &event->correlation);
     error = error ? error : take_node(scan);
+    error = error ? error : take_position(scan);
     error = error ? error : take_time(scan);
     take_ttl(scan);
     error = error ? error : take_attrs(scan);
@@ -325,6 +339,11 @@ static void finish(evbus_event *event)
     atomic_store_explicit(&event->frozen, 1, memory_order_relaxed);
 }
 
+bool evb_codec_position(const char *text, size_t length, struct evb_position *position)
+{
+    return evb_scan_position(text, length, position) != 0;
+}
+
 int evb_codec_read(const char *text, size_t length, const char *type, size_t type_length,
                    size_t max_data, unsigned flags, evbus_event **out, const char **why)
 {
@@ -382,6 +401,8 @@ evbus_event *evbus_event_from_json(const char *json, size_t length)
     }
     event->origin = EVBUS_ORIGIN_LOCAL;
     event->seq = 0;
+    event->position = (struct evb_position){0, 0};
+    atomic_store_explicit(&event->position_text, NULL, memory_order_relaxed);
     atomic_store_explicit(&event->frozen, 0, memory_order_relaxed);
     return event;
 }

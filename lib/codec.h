@@ -26,6 +26,9 @@ size_t evb_codec_size(const evbus_event *event); /* upper guess of what evb_code
  * first bytes only. 1 and its seq, or 0. */
 int evb_codec_is_echo(const char *text, size_t length, const char *node, uint64_t *seq);
 
+/* The position at the very end of such an envelope, without a look at the rest. False: none. */
+bool evb_codec_position(const char *text, size_t length, struct evb_position *position);
+
 enum {
     EVB_READ_CHECK = 1, /* check data's JSON; without it data of evbus's own envelopes is all that
                            stands between its key and the last brace, unseen */

@@ -151,14 +151,32 @@ static void note(struct evb_scan *scan, size_t key, const struct evb_scan_value 
     }
 }
 
-/* Data that nobody is to look at: evbus's own writer puts it last. */
+size_t evb_scan_position(const char *text, size_t length, struct evb_position *position)
+{
+    static const char key[] = ",\"position\":\"";
+    const size_t most = sizeof key + EVB_POSITION_TEXT + 1, before = sizeof key - 1;
+    size_t at = length < 2 || text[length - 1] != '}' || text[length - 2] != '"' ? 0 : length - 2;
+    size_t end = at;
+    while (at && length - at < most && text[at - 1] != '"')
+        at--;
+    if (at < before || memcmp(text + at - before, key, before) != 0 ||
+        !evb_position_read(text + at, end - at, position))
+        return 0;
+    return at - before;
+}
+
+/* Data that nobody is to look at: evbus's own writer puts it last, but for the position. */
 static int take_rest(struct evb_scan *scan, struct evb_scan_value *value)
 {
+    struct evb_position position;
     char *last = scan->end;
     while (last > scan->p && *last != '}')
         last--;
     if (last == scan->p)
         return evb_scan_fail(scan, "an object without its end");
+    size_t at = evb_scan_position(scan->p, (size_t)(last + 1 - scan->p), &position);
+    if (at)
+        last = scan->p + at;
     *value = (struct evb_scan_value){
         .ptr = scan->p, .length = (uint32_t)(last - scan->p), .kind = EVB_KIND_OBJECT};
     scan->p = last;
@@ -223,6 +241,7 @@ bool evb_scan_own(struct evb_scan *scan)
     } else if (evb_scan_value(scan, data)) {
         return false;
     }
+    take_plain(scan, ",\"position\":\"", EVB_SLOT_POSITION);
     return skip_lead(scan, "}") && scan->p == scan->end;
 }
 

@@ -78,6 +78,8 @@ int evb_scan_object(struct evb_scan *scan);
 /* The next member's name, p on its value: 1, 0 behind the object, or EVBUS_EPARSE. */
 int evb_scan_name(struct evb_scan *scan, struct evb_scan_value *name);
 int evb_scan_value(struct evb_scan *scan, struct evb_scan_value *value);
+/* Where `,"position":"<ms>-<n>"}` begins at the end of the text; 0: it does not end so. */
+size_t evb_scan_position(const char *text, size_t length, struct evb_position *position);
 int evb_scan_fail(struct evb_scan *scan, const char *why); /* EVBUS_EPARSE */
 
 #endif

@@ -70,7 +70,8 @@ static void put_data(struct evb_buf *out, const evbus_event *event)
     put(out, "\"", 1);
 }
 
-/* From eventId on, which is always there: with type and version it makes the object an envelope. */
+/* From eventId on, which is always there: with type and version it makes the object an envelope.
+ * Without its end. */
 static void put_body(struct evb_buf *out, const evbus_event *event)
 {
     const char *id = evbus_event_id(event), *timestamp = evbus_event_timestamp(event);
@@ -100,6 +101,10 @@ static void put_body(struct evb_buf *out, const evbus_event *event)
     }
     put_attrs(out, event);
     put_data(out, event);
+}
+
+static void put_end(struct evb_buf *out)
+{
     put(out, "}", 1);
     evb_buf_add(out, "", 0);
 }
@@ -125,6 +130,7 @@ void evb_codec_write(struct evb_buf *out, evbus_event *event, bool local, size_t
     *seq_at = out->length;
     put(out, blank, sizeof blank - 1);
     put_body(out, event);
+    put_end(out);
 }
 
 void evb_codec_write_seq(char *slot, uint64_t seq)
@@ -178,6 +184,13 @@ char *evbus_event_to_json(const evbus_event *event)
         put_text(&out, "\",");
     }
     put_body(&out, event);
+    const char *position = evbus_event_position(event);
+    if (position) {
+        put_text(&out, ",\"position\":\"");
+        put_text(&out, position);
+        put(&out, "\"", 1);
+    }
+    put_end(&out);
     char *json = evb_buf_take(&out);
     if (!json)
         evb_fail_memory();

@@ -214,6 +214,22 @@ static bool is_frozen(const evbus_event *event)
     return atomic_load_explicit(&event->frozen, memory_order_relaxed) != 0;
 }
 
+void evb_event_set_position(evbus_event *event, struct evb_position position)
+{
+    char text[EVB_POSITION_TEXT];
+    size_t length = evb_position_write(position, text);
+    char *kept = piece_new(event, length + 1);
+    if (!kept)
+        return; /* it stays unknown */
+    memcpy(kept, text, length + 1);
+    atomic_store_explicit(&event->position_text, kept, memory_order_release);
+}
+
+const char *evbus_event_position(const evbus_event *event)
+{
+    return event ? atomic_load_explicit(&event->position_text, memory_order_acquire) : NULL;
+}
+
 /* UUIDv7 (RFC 9562 section 5.7) of the event's time. Drawn when somebody asks: randomness costs
  * more than all else that publishing does. */
 static void draw_uuid(const evbus_event *event, char out[EVB_ID_TEXT])

@@ -5,6 +5,7 @@
 #ifndef EVB_EVENT_H
 #define EVB_EVENT_H
 #include "clock.h"
+#include "position.h"
 #include <evbus.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -36,13 +37,15 @@ struct evbus_event {
     atomic_int refs;
     atomic_int text_state; /* id_text and time_text: 0 unwritten, 1 being written, 2 there */
     atomic_int frozen;     /* 1 once published or received; or EVB_EVENT_PRIVATE */
+    const char *_Atomic position_text; /* NULL: none known; lives as long as the event */
 
     /* fixed once frozen */
-    bool is_json;   /* of data */
-    bool has_time;  /* time_us was given or received */
-    uint8_t origin; /* EVBUS_ORIGIN_* */
-    uint32_t size;  /* bytes of memory that the event holds, pieces included */
-    uint64_t seq;   /* of a received event; 0: none */
+    bool is_json;                 /* of data */
+    bool has_time;                /* time_us was given or received */
+    uint8_t origin;               /* EVBUS_ORIGIN_* */
+    uint32_t size;                /* bytes of memory that the event holds, pieces included */
+    uint64_t seq;                 /* of a received event; 0: none */
+    struct evb_position position; /* of a received event; none without history */
     int64_t time_us;
     int64_t ttl_ms; /* 0: none */
     struct evb_text type, version, source, node, correlation, data;
@@ -80,6 +83,9 @@ struct evb_text evb_event_correlation(const evbus_event *event);
  * `node` has EVB_NODE_LENGTH bytes; `source` (NULL or "": none) is copied. Loses a race:
  * EVBUS_EINVAL as well. EVBUS_ENOMEM leaves the event as it was. */
 int evb_event_freeze(evbus_event *event, const char *node, const char *source);
+/* A published event has its place in the history now, which others may already look for. On the
+ * loop, which holds a reference. */
+void evb_event_set_position(evbus_event *event, struct evb_position position);
 void evb_uuid_write(const uint8_t uuid[16], char out[EVB_ID_TEXT]); /* RFC 9562 section 4 */
 
 #endif

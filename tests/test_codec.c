@@ -55,6 +55,67 @@ START_TEST(round_trip)
 }
 END_TEST
 
+/* What the history's script makes of an envelope: read with and without a look at the data. */
+START_TEST(with_position)
+{
+    evbus_event *event = shape(_i), *back;
+    struct evb_position position = {0, 0};
+    struct evb_buf out;
+    write_event(&out, event, true, 17);
+    ck_assert(!evb_codec_position(out.data, out.length, &position));
+    out.length--;
+    evb_buf_text(&out, ",\"position\":\"1763712345678-42\"}");
+    ck_assert(evb_codec_position(out.data, out.length, &position));
+    ck_assert_uint_eq(position.ms, 1763712345678);
+    ck_assert_uint_eq(position.n, 42);
+    for (unsigned flags = 0; flags <= EVB_READ_CHECK; flags++) {
+        ck_assert_int_eq(read_bytes(out.data, out.length, flags, &back), 0);
+        ck_assert_str_eq(evbus_event_position(back), "1763712345678-42");
+        ck_assert_int_eq(evb_position_compare(back->position, position), 0);
+        back->type = event->type;
+        event_equal(event, back);
+        char *json = evbus_event_to_json(back);
+        ck_assert_ptr_nonnull(strstr(json, ",\"position\":\"1763712345678-42\"}"));
+        evbus_event_unref(back);
+        back = evbus_event_from_json(json, strlen(json));
+        ck_assert_ptr_nonnull(back);
+        ck_assert_ptr_null(evbus_event_position(back));
+        evbus_string_free(json);
+        evbus_event_unref(back);
+    }
+    evb_buf_fini(&out);
+    evbus_event_unref(event);
+}
+END_TEST
+
+#define OWN "{\"node\":\"" NODE "\",\"local\":true,\"seq\":               7,"
+#define ID  "\"eventId\":\"x\",\"type\":\"t\",\"version\":\"1.0\","
+
+static const struct {
+    const char *text, *position, *attribute;
+} positions[] = {
+    {OWN ID "\"data\":{\"position\":\"1-2\"}}", NULL, NULL},
+    {OWN ID "\"data\":1,\"position\":\"1-2\"}", "1-2", NULL},
+    {OWN ID "\"position\":\"1-2\",\"data\":1}", "1-2", NULL},
+    {OWN ID "\"data\":1,\"position\":\"chief\"}", NULL, "chief"},
+    {OWN ID "\"data\":1,\"position\":\"1-\"}", NULL, "1-"},
+    {OWN ID "\"data\":1,\"position\":\"18446744073709551616-1\"}", NULL, "18446744073709551616-1"},
+    {"{" ID "\"data\":1,\"position\":\"1-2\"}", NULL, "1-2"},
+    {"{\"node\":\"" NODE "\"," ID "\"data\":1,\"position\":\"1-2\"}", NULL, "1-2"},
+};
+
+/* Only what is numbered by its node can have a place; anybody else's word is an attribute. */
+START_TEST(whose_position)
+{
+    evbus_event *event;
+    const char *text = positions[_i].text;
+    ck_assert_int_eq(read_bytes(text, strlen(text), EVB_READ_CHECK, &event), 0);
+    ck_assert_pstr_eq(evbus_event_position(event), positions[_i].position);
+    ck_assert_pstr_eq(evbus_event_attr(event, "position"), positions[_i].attribute);
+    evbus_event_unref(event);
+}
+END_TEST
+
 START_TEST(written_text)
 {
     evbus_event *event = shape(FULL);
@@ -362,6 +423,8 @@ int main(void)
     suite_add_tcase(suite, tests);
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_add_loop_test(tests, round_trip, 0, SHAPES);
+    tcase_add_loop_test(tests, with_position, 0, SHAPES);
+    tcase_add_loop_test(tests, whose_position, 0, (int)EVB_COUNT(positions));
     tcase_add_test(tests, written_text);
     tcase_add_loop_test(tests, both_ways_agree, 0, SHAPES);
     tcase_add_loop_test(tests, foreign_forms, 0, (int)EVB_COUNT(forms));
