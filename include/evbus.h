@@ -72,7 +72,8 @@ enum {
 /* publish flags */
 enum {
     EVBUS_LOCAL_ONLY = 1, /* this process's subscribers only */
-    EVBUS_REDIS_ONLY = 2  /* through Redis, for this process's subscribers too */
+    EVBUS_REDIS_ONLY = 2, /* through Redis, for this process's subscribers too */
+    EVBUS_NO_HISTORY = 4  /* not kept in Redis: who is away misses it */
 };
 /* modes of a bus */
 enum {
@@ -83,7 +84,11 @@ enum {
     EVBUS_MODE_DEGRADED = 4    /* wants Redis, runs local until it is back */
 };
 /* how an event reached its handler */
-enum { EVBUS_ORIGIN_LOCAL = 1, EVBUS_ORIGIN_REDIS = 2 };
+enum {
+    EVBUS_ORIGIN_LOCAL = 1,
+    EVBUS_ORIGIN_REDIS = 2, /* live */
+    EVBUS_ORIGIN_REPLAY = 3 /* read from the history */
+};
 /* the one final report of an event */
 enum {
     EVBUS_ACKED = 1,      /* Redis answered */

@@ -5,14 +5,15 @@
 
 bool evb_acl_refuses(const char *error)
 {
-    return strncmp(error, "NOPERM", 6) == 0;
+    return strncmp(error, "NOPERM", 6) == 0 || strstr(error, "user executing the script can't") ||
+           strstr(error, "ACL failure in script");
 }
 
-/* "... to run the 'publish' command", "... one of the channels used as arguments", "... to access a
+/* "... to run the 'publish' command", "... can't run this command", "... one of the channels used as arguments", "... to access a
  * channel". Commands first: those refusals may hold a user's name, which is any word. */
 enum evb_right evb_acl_right(const char *error)
 {
-    if (strstr(error, "' command"))
+    if (strstr(error, "' command") || strstr(error, "this command"))
         return EVB_RIGHT_COMMAND;
     return strstr(error, "channel") ? EVB_RIGHT_CHANNEL : EVB_RIGHT_BOTH;
 }

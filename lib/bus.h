@@ -28,8 +28,10 @@ struct evbus {
     char *prefix, *inbox; /* owned: of channels; this node's own channel */
     size_t prefix_length, max_data;
     int check; /* EVB_CHECK_* */
-    bool wants_redis, redis_only, take_foreign;
+    bool wants_redis, redis_only, take_foreign, keeps_history;
+    const char *exclude;          /* patterns of what history does not keep */
     int64_t opened_ms, opened_us; /* monotonic; Unix time */
+    struct evb_redis_hooks hooks;
 
     struct evb_log log;
     struct evb_metrics metrics;
@@ -54,6 +56,8 @@ struct evbus {
     struct evb_node closers;
     uint64_t messages;     /* received */
     int64_t gap_from_us;   /* Unix time from which events may be missed; 0: none */
+    bool was_ready;        /* with history, once at least */
+    bool heard_unkept;     /* others' events came that no history has */
     int64_t complained_ms; /* when the last bad frame was logged */
     int64_t complaints;    /* since then */
     char gap_reason[160];

@@ -178,7 +178,7 @@ char *evbus_event_to_json(const evbus_event *event)
     evb_buf_reserve(&out, evb_codec_size(event));
     put(&out, "{", 1);
     /* Without local and seq: sent into Redis again, no other node takes it for old. */
-    if (event->origin == EVBUS_ORIGIN_REDIS && event->node.ptr) {
+    if (event->origin != EVBUS_ORIGIN_LOCAL && event->node.ptr) {
         put_text(&out, "\"node\":\"");
         put(&out, event->node.ptr, event->node.length);
         put_text(&out, "\",");

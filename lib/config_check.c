@@ -1,6 +1,7 @@
 /* config_check.c - do the settings fit together? Called when a bus is opened, on its thread. */
 #include "config.h"
 #include "err.h"
+#include "match.h"
 #include <string.h>
 
 /* Nobody may believe in TLS that is not there. */
@@ -32,7 +33,16 @@ static int tls_check(const evbus_config *config)
     return 0;
 }
 
+static int exclude_check(const evbus_config *config)
+{
+    if (evb_patterns_check(evb_config_text(config, EVB_CFG_HISTORY_EXCLUDE)) == 0)
+        return 0;
+    return evb_fail(EVBUS_EINVAL, "history.exclude (%s): %s",
+                    evb_config_origin(config, EVB_CFG_HISTORY_EXCLUDE), evbus_last_error());
+}
+
 int evb_config_check(const evbus_config *config)
 {
-    return evb_config_wants_redis(config) ? tls_check(config) : 0;
+    int rc = exclude_check(config);
+    return rc == 0 && evb_config_wants_redis(config) ? tls_check(config) : rc;
 }

@@ -59,6 +59,19 @@ static const char *env_by_alias(enum evb_cfg id, const char *prefix, const char 
     return NULL;
 }
 
+/* Another system's bare number has the unit that it had there. */
+static const char *in_unit(enum evb_cfg id, const char *name, const char *value, char text[32])
+{
+    const char *alias = evb_config_aliases(id);
+    size_t length = strlen(value), end = strlen(name), part = strlen(alias);
+
+    if (id != EVB_CFG_HISTORY_TTL || length == 0 || length > 20 || end < part ||
+        strcmp(name + end - part, alias) != 0 || value[strspn(value, "0123456789")])
+        return value;
+    snprintf(text, 32, "%ss", value);
+    return text;
+}
+
 static int env_load(evbus_config *draft, const struct env_layer *layer)
 {
     for (int i = 0; i < EVB_CFG_COUNT; i++) {
@@ -71,7 +84,8 @@ static int env_load(evbus_config *draft, const struct env_layer *layer)
             value = env_by_alias(id, layer->prefix, &alias, name);
         while (value) {
             struct evb_cfg_source source = {layer->layer, name, name};
-            int error = evb_config_assign(draft, id, &source, value);
+            char text[32];
+            int error = evb_config_assign(draft, id, &source, in_unit(id, name, value, text));
             if (error)
                 return error;
             /* of two variables about TLS a "no" must not hide a "yes" */

@@ -87,6 +87,22 @@ X(OUTBOX_FULL, "outbox.full", CHOICE, "drop-oldest|drop-newest|reject|off", 0, 0
 X(PUBLISH_RESEND, "publish.resend", BOOL, NULL, 0, 0, "yes", false, "",
   "no: events in flight when a link drops are reported UNKNOWN, not sent again")
 
+X(HISTORY_ENABLED, "history.enabled", BOOL, NULL, 0, 0, "yes", false, "",
+  "events are kept in a Redis stream, and what an outage cost is read from it")
+X(HISTORY_TTL, "history.ttl", DURATION, NULL, 1000, 31536000000, "1h", false, "EVENT_HISTORY_TTL",
+  "how long they are kept; a bare number in EVENT_HISTORY_TTL is seconds")
+X(HISTORY_MAX_EVENTS, "history.max.events", INT, NULL, 1, 1000000000, "1000000", false, "",
+  "how many, about: Redis lets go of them in blocks")
+X(HISTORY_MAX_BYTES, "history.max.bytes", SIZE, NULL, 65536, 1099511627776, "256MiB", false, "",
+  "Redis's memory for them, about")
+X(HISTORY_EXCLUDE, "history.exclude", TEXT, NULL, 0, 4096, "", false, "",
+  "patterns of types that are not kept, separated by spaces")
+
+X(RECOVERY_MAX_EVENTS, "recovery.max.events", INT, NULL, 1, 1000000000, "1000000", false, "",
+  "most events that are read from the history after an outage; what is beyond is a gap")
+X(RECOVERY_MAX_TIME, "recovery.max.time", DURATION, NULL, 1, 86400000, "60s", false, "",
+  "longest time that this may take")
+
 X(QUEUE_SIZE, "queue.size", INT, NULL, 1, 100000000, "1000", false, "",
   "events that may wait for a subscription or in a queue")
 X(QUEUE_BYTES, "queue.bytes", SIZE, NULL, 1, 1099511627776, "4MiB", false, "", "their bytes")

@@ -219,6 +219,7 @@ void evb_event_set_position(evbus_event *event, struct evb_position position)
     char text[EVB_POSITION_TEXT];
     size_t length = evb_position_write(position, text);
     char *kept = piece_new(event, length + 1);
+    event->position = position;
     if (!kept)
         return; /* it stays unknown */
     memcpy(kept, text, length + 1);

@@ -45,7 +45,7 @@ struct evbus_event {
     uint8_t origin;               /* EVBUS_ORIGIN_* */
     uint32_t size;                /* bytes of memory that the event holds, pieces included */
     uint64_t seq;                 /* of a received event; 0: none */
-    struct evb_position position; /* of a received event; none without history */
+    struct evb_position position; /* loop only; none without history */
     int64_t time_us;
     int64_t ttl_ms; /* 0: none */
     struct evb_text type, version, source, node, correlation, data;
@@ -83,8 +83,8 @@ struct evb_text evb_event_correlation(const evbus_event *event);
  * `node` has EVB_NODE_LENGTH bytes; `source` (NULL or "": none) is copied. Loses a race:
  * EVBUS_EINVAL as well. EVBUS_ENOMEM leaves the event as it was. */
 int evb_event_freeze(evbus_event *event, const char *node, const char *source);
-/* A published event has its place in the history now, which others may already look for. On the
- * loop, which holds a reference. */
+/* Its place in the history is known now; others may already look for it. On the loop, which holds a
+ * reference. */
 void evb_event_set_position(evbus_event *event, struct evb_position position);
 void evb_uuid_write(const uint8_t uuid[16], char out[EVB_ID_TEXT]); /* RFC 9562 section 4 */
 

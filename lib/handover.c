@@ -97,6 +97,8 @@ int evb_handover_post(const struct evb_handover *way, struct evbus *bus, evbus_e
     if (!item)
         return evb_fail_memory();
     item->owner = bus;
+    item->history =
+        way->history && !evb_patterns_match(bus->exclude, event->type.ptr, event->type.length);
     item->size = way->size;
     item->report = way->report;
     item->user = way->user;

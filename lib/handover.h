@@ -17,6 +17,7 @@ enum evb_way {
 struct evb_handover {
     evbus_report_fn report; /* set by the caller; NULL: nobody asks */
     void *user;
+    bool history; /* it may be kept; set before posting */
     enum evb_way way;
     bool away;   /* outbox.full=off: it is dropped because Redis is away */
     size_t size; /* bytes reserved */

@@ -272,6 +272,29 @@ static void add_escaped(struct evb_buf *out, const char *text)
     }
 }
 
+int evb_patterns_check(const char *list)
+{
+    for (const char *p = list + strspn(list, " "); *p; p += strspn(p, " ")) {
+        size_t length = strcspn(p, " ");
+        int rc = evb_pattern_check(p, length);
+        if (rc < 0)
+            return rc;
+        p += length;
+    }
+    return 0;
+}
+
+bool evb_patterns_match(const char *list, const char *type, size_t length)
+{
+    for (const char *p = list + strspn(list, " "); *p; p += strspn(p, " ")) {
+        size_t word = strcspn(p, " ");
+        if (evb_pattern_matches(p, word, type, length))
+            return true;
+        p += word;
+    }
+    return false;
+}
+
 void evb_pattern_wire(struct evb_buf *out, const char *prefix, const char *pattern, size_t length)
 {
     bool glob = is_glob(pattern, length);

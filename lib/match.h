@@ -24,6 +24,9 @@ int evb_pattern_check(const char *pattern, size_t length);
 /* `pattern` is one that evb_pattern_check() took, glob: in front included. */
 bool evb_pattern_matches(const char *pattern, size_t pattern_length, const char *type,
                          size_t length);
+/* Patterns separated by spaces: 0, or EVBUS_EINVAL with a sentence; does one of them match? */
+int evb_patterns_check(const char *list);
+bool evb_patterns_match(const char *list, const char *type, size_t length);
 /* Redis's glob (redis.io/commands/psubscribe): ? * [a-z] [^a] backslash. No recursion. */
 bool evb_glob_matches(const char *glob, size_t glob_length, const char *text, size_t length);
 /* The narrowest channel (exact) or Redis glob that covers the pattern behind the channel prefix. */

@@ -16,6 +16,7 @@
     X(pulled, "events taken from queues")                                                          \
     X(dropped, "events that found a subscription or queue full")                                   \
     X(dropped_away, "events not kept for Redis: outbox.full=off while it was away")                \
+    X(replayed, "events read from the history")                                                    \
     X(echoes, "own events that came back and were dropped")                                        \
     X(duplicates, "events dropped because they had been delivered")                                \
     X(forged, "frames with this bus's mark that it never sent")                                    \

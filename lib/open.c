@@ -9,6 +9,7 @@
 #include "fork.h"
 #include "json.h"
 #include "rand.h"
+#include "recover.h"
 #include "route.h"
 #include "waiter.h"
 #include <evbus_libevent.h>
@@ -33,49 +34,22 @@ static void set_mode(struct evbus *bus, int mode, const char *why)
     evb_buf_fini(&json);
 }
 
-static void announce_gap(struct evbus *bus)
-{
-    char from[EVB_TIME_TEXT], to[EVB_TIME_TEXT];
-    struct evb_buf json;
-    evb_time_write(bus->gap_from_us, from);
-    evb_time_write(evb_clock_us(), to);
-    evb_buf_init(&json);
-    evb_buf_printf(&json, "{\"from\":\"%s\",\"to\":\"%s\",\"count\":-1,\"reason\":", from, to);
-    evb_json_quote(&json, bus->gap_reason, strlen(bus->gap_reason));
-    evb_buf_char(&json, '}');
-    bus->gap_from_us = 0;
-    evb_count(&bus->metrics, EVB_COUNT_gaps, 1);
-    evb_log(&bus->log, EVBUS_LOG_WARNING, "events of others from %s to %s may be missing: %s", from,
-            to, bus->gap_reason);
-    if (!json.failed)
-        evb_route_system(bus, "evbus.gap", json.data);
-    evb_buf_fini(&json);
-}
-
-/* From then on events of others may be missed. */
-static void open_gap(struct evbus *bus, int64_t from_us, const char *why)
-{
-    bus->gap_from_us = from_us ? from_us : evb_clock_us();
-    snprintf(bus->gap_reason, sizeof bus->gap_reason, "%s", why);
-}
-
 static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, const char *why,
                            void *user)
 {
     struct evbus *bus = user;
     if (from == EVB_REDIS_READY) {
         evb_interest_lost(bus);
-        open_gap(bus, bus->redis.heart.fence.proven_us, why);
+        evb_recover_lost(bus, why);
         if (to != EVB_REDIS_CLOSING)
             set_mode(bus, EVBUS_MODE_DEGRADED, why);
     }
-    if (to == EVB_REDIS_BACKOFF && !bus->gap_from_us) /* away since it was opened */
-        open_gap(bus, bus->opened_us, why);
+    if (to == EVB_REDIS_BACKOFF)
+        evb_recover_away(bus, why);
     if (to != EVB_REDIS_READY)
         return;
     set_mode(bus, bus->redis_only ? EVBUS_MODE_REDIS_ONLY : EVBUS_MODE_HYBRID, why);
-    if (bus->gap_from_us)
-        announce_gap(bus);
+    evb_recover_ready(bus);
     if (evb_bus_connected(bus))
         evb_waiter_end_all(&bus->waiters, 0);
 }
@@ -134,9 +108,6 @@ static void on_water(bool high, void *user)
     evb_route_system(bus, "evbus.outbox", json);
 }
 
-static const struct evb_redis_hooks redis_hooks = {on_redis_state, evb_route_message, on_decided,
-                                                   on_water};
-
 static bool on_idle(void *user)
 {
     struct evbus *bus = user;
@@ -177,6 +148,23 @@ static struct evb_tls_settings tls_settings(const struct evbus *bus)
                                      .server_name = name[0] ? name : text(bus, EVB_CFG_REDIS_HOST)};
 }
 
+static struct evb_history_settings history_settings(const struct evbus *bus)
+{
+    return (struct evb_history_settings){.enabled = bus->keeps_history,
+                                         .key_prefix = text(bus, EVB_CFG_KEY_PREFIX),
+                                         .node = bus->node,
+                                         .ttl_ms = number(bus, EVB_CFG_HISTORY_TTL),
+                                         .max_events = number(bus, EVB_CFG_HISTORY_MAX_EVENTS),
+                                         .max_bytes = number(bus, EVB_CFG_HISTORY_MAX_BYTES)};
+}
+
+static struct evb_recovery_settings recovery_settings(const struct evbus *bus)
+{
+    return (struct evb_recovery_settings){.max_events = number(bus, EVB_CFG_RECOVERY_MAX_EVENTS),
+                                          .max_ms = number(bus, EVB_CFG_RECOVERY_MAX_TIME),
+                                          .ttl_ms = number(bus, EVB_CFG_HISTORY_TTL)};
+}
+
 static int open_redis(struct evbus *bus)
 {
     size_t frame = bus->max_data * 8;
@@ -193,6 +181,8 @@ static int open_redis(struct evbus *bus)
                                      .backoff_ms = number(bus, EVB_CFG_RECONNECT_BACKOFF),
                                      .backoff_max_ms = number(bus, EVB_CFG_RECONNECT_BACKOFF_MAX),
                                      .max_retries = number(bus, EVB_CFG_RECONNECT_MAX_RETRIES),
+                                     .history = history_settings(bus),
+                                     .recovery = recovery_settings(bus),
                                      .max_frame = frame < (16u << 20) ? 16u << 20 : frame};
     struct evb_outbox *outbox = &bus->redis.outbox;
     outbox->max_events = number(bus, EVB_CFG_OUTBOX_EVENTS);
@@ -200,8 +190,10 @@ static int open_redis(struct evbus *bus)
     outbox->max_age_ms = number(bus, EVB_CFG_OUTBOX_AGE);
     outbox->full = (int)number(bus, EVB_CFG_OUTBOX_FULL);
     outbox->may_resend = number(bus, EVB_CFG_PUBLISH_RESEND);
+    bus->hooks = (struct evb_redis_hooks){on_redis_state, evb_route_message, on_decided, on_water,
+                                          evb_recover_hooks};
     int rc =
-        evb_redis_init(&bus->redis, &set, &bus->loop, &bus->log, &bus->metrics, &redis_hooks, bus);
+        evb_redis_init(&bus->redis, &set, &bus->loop, &bus->log, &bus->metrics, &bus->hooks, bus);
     return rc == 0 && bus->wants_redis ? evb_redis_load(&bus->redis) : rc;
 }
 
@@ -223,6 +215,8 @@ static int read_settings(struct evbus *bus, const evbus_config *config)
     bus->take_foreign = number(bus, EVB_CFG_WIRE_FOREIGN) == 0;
     bus->wants_redis = evb_config_wants_redis(bus->config);
     bus->redis_only = bus->wants_redis && number(bus, EVB_CFG_BUS_MODE) == EVB_MODE_REDIS;
+    bus->keeps_history = bus->wants_redis && number(bus, EVB_CFG_HISTORY_ENABLED);
+    bus->exclude = text(bus, EVB_CFG_HISTORY_EXCLUDE);
     bus->prefix = evb_config_channel_prefix(bus->config);
     struct evb_buf inbox;
     evb_buf_init(&inbox);

@@ -2,6 +2,7 @@
 #include "redis.h"
 #include "clock.h"
 #include "err.h"
+#include "redis_answer.h"
 #include "redis_pair.h"
 #include <evbus.h>
 #include <event2/event.h>
@@ -13,19 +14,32 @@ enum { RETRY_PAUSE_MS = 100, EXPIRY_PAUSE_MS = 10 };
 
 /* ---- writing ---- */
 
+static void write_command(struct evb_redis *redis, struct evb_item *const items[], size_t count)
+{
+    if (items[0]->scripted)
+        evb_history_append(&redis->history, &redis->publisher, items, count);
+    else
+        evb_link_send(&redis->publisher, items[0]->bytes, items[0]->length);
+    redis->outbox.hold = redis->history.awaited;
+}
+
 /* True: something was written. */
 static bool pump(struct evb_redis *redis)
 {
     struct evb_link *link = &redis->publisher;
     uint64_t before = redis->outbox.written_count;
-    struct evb_item *item = NULL;
+    struct evb_item *items[EVB_CALL_EVENTS];
+    size_t count = 0;
+    redis->outbox.history = evb_history_is_on(&redis->history);
+    redis->outbox.hold = redis->history.awaited;
     do {
         if (link->stage != EVB_LINK_UP || evb_pair_state(redis) != EVB_REDIS_READY)
             return false;
-        while (evb_link_backlog(link) < EVB_LINK_FULL && (item = evb_outbox_next(&redis->outbox)))
-            evb_link_send(link, item->bytes, item->length);
+        while (evb_link_backlog(link) < EVB_LINK_FULL &&
+               (count = evb_outbox_next(&redis->outbox, items, EVB_CALL_EVENTS)))
+            write_command(redis, items, count);
         evb_link_flush(link);
-    } while (item && evb_link_backlog(link) == 0);
+    } while (count && evb_link_backlog(link) == 0);
     return redis->outbox.written_count != before;
 }
 
@@ -60,8 +74,10 @@ static void maybe_ready(struct evb_redis *redis)
     if (evb_pair_state(redis) != EVB_REDIS_HANDSHAKE || redis->publisher_hello.left ||
         redis->subscriber_hello.left || !redis->subs.link || redis->subs.pending)
         return;
-    if (!fence->no_inbox && !fence->refused && !fence->arrived) {
-        if (!fence->sent_us) {
+    bool asked = atomic_load(&redis->history.state) == EVB_HISTORY_ASKED;
+    bool proven = fence->no_inbox || fence->refused || fence->arrived;
+    if (asked || !proven) {
+        if (!fence->sent_us || fence->anew) {
             evb_heart_fence(&redis->heart, &redis->asks);
             evb_link_flush(&redis->publisher);
         }
@@ -78,8 +94,12 @@ static void maybe_ready(struct evb_redis *redis)
 /* The fence came back, and so did the answer to its PUBLISH: there is nothing left to judge. */
 static void maybe_proven(struct evb_redis *redis)
 {
-    if (redis->heart.fence.arrived && redis->heart.fence.answered_ms)
-        event_del(redis->deadline);
+    const struct evb_fence *fence = &redis->heart.fence;
+    if (!fence->arrived || !fence->answered_ms)
+        return;
+    event_del(redis->deadline);
+    if (fence->with_history && evb_pair_state(redis) == EVB_REDIS_READY)
+        evb_recovery_proven(&redis->recovery);
 }
 
 static void beat(struct evb_redis *redis)
@@ -154,13 +174,42 @@ static void on_fence_reply(const struct evb_reply *reply, void *user)
     if (!reply)
         return;
     int rc = evb_heart_answered(&redis->heart, reply, why, sizeof why);
-    if (reply->kind == EVB_REPLY_ERROR && evb_acl_refuses(reply->text))
-        evb_heart_tell(&redis->heart, &redis->lacks, "publish", evb_acl_right(reply->text));
+    if (redis->heart.fence.with_history && evb_history_is_on(&redis->history))
+        evb_recovery_facts(&redis->recovery);
+    if (redis->heart.fence.refused)
+        evb_heart_tell(&redis->heart, &redis->lacks, "publish", redis->heart.fence.right);
+    if (redis->heart.fence.anew && evb_pair_state(redis) == EVB_REDIS_READY)
+        evb_heart_fence(&redis->heart, &redis->asks);
     maybe_proven(redis);
     go_on(redis, rc, why);
 }
 
 /* ---- the two connections ---- */
+
+/* To a call of the history's script. */
+static bool on_call(struct evb_redis *redis, const struct evb_reply *reply)
+{
+    const char *keep = NULL;
+    bool known = true;
+    if (reply->kind == EVB_REPLY_ERROR) {
+        redis->pause_ms = evb_history_refused(&redis->history, reply->text) ? 0 : RETRY_PAUSE_MS;
+        evb_answer_refused(&redis->outbox, reply->text);
+    } else {
+        known = evb_answer_call(&redis->outbox, reply, &keep);
+        evb_history_appended(&redis->history);
+        if (keep)
+            evb_history_lacks(&redis->history, keep);
+    }
+    return known;
+}
+
+static bool on_publish(struct evb_redis *redis, const struct evb_reply *reply)
+{
+    if (reply->kind == EVB_REPLY_INTEGER)
+        return evb_answer_ok(&redis->outbox, reply->integer);
+    redis->pause_ms = RETRY_PAUSE_MS;
+    return reply->kind == EVB_REPLY_ERROR && evb_answer_error(&redis->outbox, reply->text);
+}
 
 static void publisher_reply(struct evb_link *link, const struct evb_reply *reply, void *user)
 {
@@ -171,15 +220,13 @@ static void publisher_reply(struct evb_link *link, const struct evb_reply *reply
         evb_asks_answer(&redis->asks, reply);
         return;
     }
-    bool known = reply->kind == EVB_REPLY_INTEGER ? evb_outbox_answer(outbox, reply->integer)
-                 : reply->kind == EVB_REPLY_ERROR ? evb_outbox_answer_error(outbox, reply->text)
-                                                  : false;
+    bool known = evb_answer_is_call(outbox) ? on_call(redis, reply) : on_publish(redis, reply);
     if (!known)
         evb_pair_lose(redis, EVBUS_EPARSE,
-                      "publisher connection: protocol error: not the answer to PUBLISH");
+                      "publisher connection: protocol error: not the answer to what was asked");
     else if (!evb_list_empty(&outbox->again) && evb_outbox_settled(outbox) &&
              !event_pending(redis->pause, EV_TIMEOUT, NULL))
-        evb_pair_arm(redis->pause, RETRY_PAUSE_MS);
+        evb_pair_arm(redis->pause, redis->pause_ms);
 }
 
 static void on_fence(struct evb_redis *redis, const struct evb_reply *payload)
@@ -224,6 +271,7 @@ static void link_up(struct evb_link *link, void *user)
         redis->subscriber.stage != EVB_LINK_UP)
         return;
     evb_pair_enter(redis, EVB_REDIS_HANDSHAKE, "connected");
+    evb_history_link_up(&redis->history);
     evb_hello_send(&redis->publisher_hello, &redis->publisher, &redis->login);
     for (int i = redis->publisher_hello.left; i > 0; i--)
         evb_asks_expect(&redis->asks, on_hello, redis);
@@ -323,7 +371,7 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
     evb_link_init(&redis->subscriber, loop, metrics, "subscriber", settings->max_frame,
                   &subscriber_hooks, redis);
     evb_asks_init(&redis->asks, &redis->publisher, &redis->outbox.written_count);
-    evb_heart_init(&redis->heart, settings->inbox, on_role, on_fence_reply, redis);
+    evb_heart_init(&redis->heart, settings->inbox, &redis->history, on_role, on_fence_reply, redis);
     evb_subs_init(&redis->subs, on_decided, on_lack, redis);
     evb_target_init(&redis->target, loop, settings->host, settings->path, settings->port,
                     evb_pair_found, redis);
@@ -332,6 +380,10 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
     redis->deadline = event_new(loop->base, -1, 0, fire_judge, redis);
     redis->pause = event_new(loop->base, -1, 0, fire_retry, redis);
     redis->expiry = event_new(loop->base, -1, 0, fire_expire, redis);
+    evb_recovery_init(&redis->recovery, &redis->history, &redis->asks, &settings->recovery,
+                      &hooks->recovery, user);
+    if (evb_history_init(&redis->history, &settings->history, log) != 0)
+        return EVBUS_ENOMEM;
     if (!redis->timer || !redis->deadline || !redis->pause || !redis->expiry)
         return evb_fail_memory();
     return evb_subs_add(&redis->subs, settings->inbox, strlen(settings->inbox), false);
@@ -346,6 +398,8 @@ void evb_redis_fini(struct evb_redis *redis)
     evb_link_close(&redis->publisher);
     evb_link_close(&redis->subscriber);
     evb_asks_lost(&redis->asks);
+    evb_recovery_fini(&redis->recovery);
+    evb_history_fini(&redis->history);
     evb_subs_fini(&redis->subs);
     evb_login_fini(&redis->login);
     evb_tls_fini(&redis->tls);

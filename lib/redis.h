@@ -14,6 +14,7 @@
 #include "redis_heart.h"
 #include "redis_hello.h"
 #include "redis_outbox.h"
+#include "redis_recovery.h"
 #include "redis_state.h"
 #include "redis_subs.h"
 #include "redis_target.h"
@@ -29,6 +30,8 @@ struct evb_redis_settings { /* borrowed texts live as long as the shard */
     int64_t connect_timeout_ms, ping_interval_ms, ping_timeout_ms;
     int64_t backoff_ms, backoff_max_ms, max_retries; /* -1: for ever */
     size_t max_frame;
+    struct evb_history_settings history;
+    struct evb_recovery_settings recovery;
 };
 
 struct evb_redis_hooks { /* all on the loop */
@@ -38,6 +41,7 @@ struct evb_redis_hooks { /* all on the loop */
                     const struct evb_reply *pattern, void *user); /* pattern NULL: exact channel */
     void (*decided)(const struct evb_topic *topic, void *user);
     void (*water)(bool high, void *user);
+    struct evb_recovery_hooks recovery;
 };
 
 struct evb_redis {
@@ -66,6 +70,9 @@ struct evb_redis {
     struct evb_backoff backoff;
     struct evb_asks asks;
     struct evb_heart heart;
+    struct evb_history history;
+    struct evb_recovery recovery;
+    int64_t pause_ms; /* before what was refused goes again */
     struct evb_lacks lacks;
     struct event *timer, *deadline, *pause, *expiry; /* owned */
     int64_t expiry_ms;                               /* monotonic: when `expiry` fires */

@@ -7,18 +7,23 @@
 
 enum { ASKS_MOST = 8 }; /* beyond, there are answers enough to come */
 
-void evb_heart_init(struct evb_heart *heart, const char *inbox, evb_ask_fn on_role,
-                    evb_ask_fn on_fence, void *user)
+void evb_heart_init(struct evb_heart *heart, const char *inbox, struct evb_history *history,
+                    evb_ask_fn on_role, evb_ask_fn on_fence, void *user)
 {
-    *heart = (struct evb_heart){
-        .inbox = inbox, .on_role = on_role, .on_fence = on_fence, .user = user, .rtt_us = -1};
+    *heart = (struct evb_heart){.inbox = inbox,
+                                .history = history,
+                                .on_role = on_role,
+                                .on_fence = on_fence,
+                                .user = user,
+                                .rtt_us = -1};
 }
 
 void evb_heart_reset(struct evb_heart *heart)
 {
     int64_t proven_us = heart->fence.proven_us;
     uint64_t number = heart->fence.number;
-    evb_heart_init(heart, heart->inbox, heart->on_role, heart->on_fence, heart->user);
+    evb_heart_init(heart, heart->inbox, heart->history, heart->on_role, heart->on_fence,
+                   heart->user);
     heart->fence.proven_us = proven_us;
     heart->fence.number = number;
 }
@@ -32,8 +37,13 @@ void evb_heart_fence(struct evb_heart *heart, struct evb_asks *asks)
     fence->sent_us = evb_clock_us();
     fence->sent_mono_us = evb_clock_mono_us();
     fence->answered_ms = 0;
-    fence->arrived = fence->refused = fence->put_off = false;
-    evb_asks_send(asks, words, heart->on_fence, heart->user);
+    fence->arrived = fence->refused = fence->put_off = fence->anew = false;
+    fence->with_history = evb_history_may_be(heart->history);
+    if (fence->with_history)
+        evb_history_fence(heart->history, asks, heart->inbox, payload, heart->on_fence,
+                          heart->user);
+    else
+        evb_asks_send(asks, words, heart->on_fence, heart->user);
 }
 
 void evb_heart_probe(struct evb_heart *heart, struct evb_asks *asks, struct evb_subs *subs)
@@ -70,22 +80,36 @@ void evb_heart_tell(const struct evb_heart *heart, struct evb_lacks *lacks, cons
     evb_lacks_tell(lacks, EVB_LACK_FENCE, name);
 }
 
+/* BUSY and its like pass. */
+static int plain_answer(const struct evb_reply *reply, int64_t *receivers, const char **refusal)
+{
+    *receivers = reply->integer;
+    *refusal = reply->text;
+    return reply->kind == EVB_REPLY_INTEGER ? 0
+           : reply->kind == EVB_REPLY_ERROR ? EVBUS_EDENIED
+                                            : EVBUS_EPARSE;
+}
+
 int evb_heart_answered(struct evb_heart *heart, const struct evb_reply *reply, char *why,
                        size_t room)
 {
     heart->fence.answered_ms = evb_clock_mono_ms();
     if (heart->rtt_us < 0)
         heart->rtt_us = evb_clock_mono_us() - heart->fence.sent_mono_us;
-    if (reply->kind == EVB_REPLY_ERROR) { /* BUSY and its like pass */
-        heart->fence.refused = evb_acl_refuses(reply->text);
-        heart->fence.put_off = !heart->fence.refused;
-        return 0;
-    }
-    if (reply->kind != EVB_REPLY_INTEGER) {
-        snprintf(why, room, "protocol error: not the answer to PUBLISH");
-        return EVBUS_EPARSE;
-    }
-    if (reply->integer > 0)
+    int64_t receivers = 0;
+    const char *refusal = NULL;
+    int rc = heart->fence.with_history
+                 ? evb_history_fenced(heart->history, reply, &receivers, &refusal)
+                 : plain_answer(reply, &receivers, &refusal);
+    if (rc == EVBUS_EPARSE)
+        snprintf(why, room, "protocol error: not the answer to a fence");
+    heart->fence.refused = rc == EVBUS_EDENIED && evb_acl_refuses(refusal);
+    heart->fence.put_off = rc == EVBUS_EAWAY || (rc == EVBUS_EDENIED && !heart->fence.refused);
+    heart->fence.anew = rc == EVBUS_ENOENT || rc == EVBUS_ENOTSUP;
+    heart->fence.right = heart->fence.refused ? evb_acl_right(refusal) : EVB_RIGHT_BOTH;
+    if (rc != 0)
+        return rc == EVBUS_EPARSE ? rc : 0;
+    if (receivers > 0 || heart->fence.no_inbox)
         return 0;
     snprintf(why, room,
              "nobody hears this node's own channel: both connections do not lead to the "

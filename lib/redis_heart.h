@@ -6,7 +6,7 @@
  */
 #ifndef EVB_REDIS_HEART_H
 #define EVB_REDIS_HEART_H
-#include "redis_asks.h"
+#include "redis_history.h"
 #include "redis_subs.h"
 
 struct evb_fence {
@@ -15,15 +15,19 @@ struct evb_fence {
     int64_t sent_mono_us;
     int64_t answered_ms; /* monotonic; 0: no reply to its PUBLISH yet */
     bool arrived;
-    bool no_inbox;     /* the user may not subscribe to it: PING alone judges */
-    bool refused;      /* the user may not publish it; the next heartbeat asks again */
-    bool put_off;      /* not published, for now: the next heartbeat brings another one */
-    int64_t proven_us; /* Unix time: all that was published before has arrived */
+    bool no_inbox;        /* the user may not subscribe to it: PING alone judges */
+    bool refused;         /* the user may not publish it; the next heartbeat asks again */
+    enum evb_right right; /* REFUSED: which one is missing */
+    bool put_off;         /* not published, for now: the next heartbeat brings another one */
+    bool anew;            /* not published: another one is to go at once */
+    bool with_history;    /* sent by the history's script */
+    int64_t proven_us;    /* Unix time: all that was published before has arrived */
 };
 
 struct evb_heart {
     /* fixed after init */
-    const char *inbox; /* this node's own channel */
+    const char *inbox;           /* this node's own channel */
+    struct evb_history *history; /* borrowed: fences tell what it holds, where it is kept */
     evb_ask_fn on_role, on_fence;
     void *user;
 
@@ -34,9 +38,9 @@ struct evb_heart {
 
 enum evb_verdict { EVB_ALIVE, EVB_WAIT, EVB_DEAD };
 
-/* The replies to HELLO, asked again for the role, and to the fence's PUBLISH go to these two. */
-void evb_heart_init(struct evb_heart *heart, const char *inbox, evb_ask_fn on_role,
-                    evb_ask_fn on_fence, void *user);
+/* The replies to HELLO, asked again for the role, and to the fence go to these two. */
+void evb_heart_init(struct evb_heart *heart, const char *inbox, struct evb_history *history,
+                    evb_ask_fn on_role, evb_ask_fn on_fence, void *user);
 void evb_heart_reset(struct evb_heart *heart); /* the connections are gone */
 void evb_heart_fence(struct evb_heart *heart, struct evb_asks *asks);
 /* HELLO for the role, and a PING: both links have something to answer. */
@@ -47,7 +51,7 @@ void evb_heart_round_trip(struct evb_heart *heart); /* the reply to a heartbeat'
 /* Logs that `command` with this node's own channel is refused. */
 void evb_heart_tell(const struct evb_heart *heart, struct evb_lacks *lacks, const char *command,
                     enum evb_right right);
-/* The reply to a fence's PUBLISH. 0, or an error with a sentence. */
+/* The reply to a fence. 0, or an error with a sentence. */
 int evb_heart_answered(struct evb_heart *heart, const struct evb_reply *reply, char *why,
                        size_t room);
 bool evb_heart_arrived(struct evb_heart *heart,

@@ -93,6 +93,12 @@ const char *evb_item_channel(const struct evb_item *item, size_t *length)
     return end + 2;
 }
 
+const char *evb_item_words(const struct evb_item *item, size_t *length)
+{
+    *length = item->length - (sizeof HEAD - 1);
+    return item->bytes + sizeof HEAD - 1;
+}
+
 size_t evb_item_size(size_t prefix_length, const evbus_event *event)
 {
     return evb_pool_room(room_for(prefix_length, event, evb_codec_size(event)));

@@ -21,6 +21,9 @@ struct evb_item {
     int64_t accepted_ms; /* monotonic */
     int64_t expires_ms;  /* monotonic; INT64_MAX: its own time to live sets no end */
     uint64_t seq;        /* 0: not numbered yet */
+    bool history;        /* fixed: it is to be kept */
+    bool scripted; /* in its last command it was; that one may have been executed, if in_doubt */
+    uint32_t call; /* the first of a command: how many events that has; else 0 */
     bool written_once;
     bool in_doubt;  /* in flight when a link dropped: it may have been executed */
     size_t size;    /* bytes reserved */
@@ -36,6 +39,8 @@ void evb_item_free(struct evb_item *item);
 size_t evb_item_size(size_t prefix_length, const evbus_event *event);
 /* The channel of its command; not NUL-terminated. */
 const char *evb_item_channel(const struct evb_item *item, size_t *length);
+/* Channel and envelope, each as a word of any command (RESP bulk strings). */
+const char *evb_item_words(const struct evb_item *item, size_t *length);
 /* A frozen event as a command for the channel `prefix` + type. NULL: no memory. */
 struct evb_item *evb_item_encode(const char *prefix, size_t prefix_length, evbus_event *event,
                                  bool local);

@@ -1,13 +1,11 @@
 /* redis_outbox.c - the accounts of what is owed. Admission on any thread, the rest on the loop. */
 #include "redis_outbox.h"
-#include "acl.h"
 #include "alloc.h"
 #include "clock.h"
 #include "codec.h"
 #include "config.h"
 #include "err.h"
 #include "thread.h"
-#include <stdio.h>
 #include <string.h>
 
 void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
@@ -121,8 +119,8 @@ static void report(struct evb_item *item, int outcome, int error, int64_t receiv
         thread->callbacks--;
 }
 
-static void finish(struct evb_outbox *outbox, struct evb_item *item, int outcome, int error,
-                   int64_t receivers)
+void evb_outbox_finish(struct evb_outbox *outbox, struct evb_item *item, int outcome, int error,
+                       int64_t receivers)
 {
     evb_list_remove(&item->node);
     if (!item->mark) {
@@ -147,8 +145,7 @@ static struct evb_item *first(const struct evb_node *list)
     return evb_list_empty(list) ? NULL : evb_container(list->next, struct evb_item, node);
 }
 
-/* A flush is over when nothing stands in front of it. */
-static void finish_marks(struct evb_outbox *outbox)
+void evb_outbox_finish_marks(struct evb_outbox *outbox)
 {
     if (!evb_list_empty(&outbox->again))
         return;
@@ -156,7 +153,7 @@ static void finish_marks(struct evb_outbox *outbox)
     struct evb_item *item = NULL;
     for (size_t i = 0; !item && i < EVB_COUNT(lists); i++)
         while ((item = first(lists[i])) && item->mark)
-            finish(outbox, item, EVBUS_ACKED, 0, -1);
+            evb_outbox_finish(outbox, item, EVBUS_ACKED, 0, -1);
 }
 
 /* ---- waiting ---- */
@@ -197,7 +194,7 @@ void evb_outbox_take(struct evb_outbox *outbox, struct evb_item *item)
 {
     evb_list_push(&outbox->waiting, &item->node);
     if (item->mark) {
-        finish_marks(outbox);
+        evb_outbox_finish_marks(outbox);
         return;
     }
     outbox->with_ttl += item->expires_ms != INT64_MAX;
@@ -205,11 +202,11 @@ void evb_outbox_take(struct evb_outbox *outbox, struct evb_item *item)
     bool evicted = false;
     while (outbox->full == EVB_FULL_DROP_OLDEST && over_limit(outbox) &&
            (item = oldest_unwritten(outbox))) {
-        finish(outbox, item, EVBUS_EVICTED, EVBUS_EFULL, -1);
+        evb_outbox_finish(outbox, item, EVBUS_EVICTED, EVBUS_EFULL, -1);
         evicted = true;
     }
     if (evicted)
-        finish_marks(outbox);
+        evb_outbox_finish_marks(outbox);
     check_water(outbox);
 }
 
@@ -222,14 +219,14 @@ void evb_outbox_expire(struct evb_outbox *outbox)
         struct evb_item *item = evb_container(node, struct evb_item, node);
         int64_t end_ms = end_of(outbox, item);
         if (end_ms <= now_ms) {
-            finish(outbox, item, EVBUS_EXPIRED, EVBUS_ETIMEDOUT, -1);
+            evb_outbox_finish(outbox, item, EVBUS_EXPIRED, EVBUS_ETIMEDOUT, -1);
             continue;
         }
         note_end(outbox, end_ms);
         if (end_ms != INT64_MAX && outbox->with_ttl == 0)
             break; /* those behind are younger */
     }
-    finish_marks(outbox);
+    evb_outbox_finish_marks(outbox);
 }
 
 int64_t evb_outbox_next_expiry_ms(const struct evb_outbox *outbox)
@@ -237,133 +234,106 @@ int64_t evb_outbox_next_expiry_ms(const struct evb_outbox *outbox)
     return outbox->soonest_ms;
 }
 
-struct evb_item *evb_outbox_next(struct evb_outbox *outbox)
+/* Once written, an event goes the same way again: a script does not know what PUBLISH has done, nor
+ * the other way round. */
+static bool by_script(const struct evb_outbox *outbox, const struct evb_item *item)
 {
-    struct evb_item *item;
-    if (!evb_list_empty(&outbox->again))
-        return NULL; /* those that failed go first, when their pause is over */
-    while ((item = first(&outbox->resend)) || (item = first(&outbox->waiting))) {
-        if (outbox->max_age_ms > 0 || item->expires_ms != INT64_MAX) {
-            if (end_of(outbox, item) <= evb_clock_rough_ms()) {
-                finish(outbox, item, EVBUS_EXPIRED, EVBUS_ETIMEDOUT, -1);
-                continue;
-            }
-        }
-        evb_list_remove(&item->node);
-        evb_list_push(&outbox->written, &item->node);
-        if (item->mark) {
-            finish_marks(outbox);
-            continue;
-        }
-        if (!item->seq) {
-            item->seq = ++outbox->seq;
-            evb_codec_write_seq(item->seq_slot, item->seq);
-        }
-        if (item->written_once)
-            evb_count(outbox->metrics, EVB_COUNT_resent, 1);
-        item->written_once = true;
-        outbox->written_count++;
-        return item;
-    }
-    return NULL;
+    return item->in_doubt ? item->scripted : item->history && outbox->history;
 }
 
-/* ---- answers ---- */
-
-/* Errors of PUBLISH: none of them was executed. Those that may pass are tried again, in order. */
-static const struct {
-    const char *prefix;
-    bool again;
-    int error;
-} publish_errors[] = {
-    {"NOPERM", false, EVBUS_EDENIED},
-    {"LOADING", true, 0},
-    {"BUSY", true, 0},
-    {"OOM", true, 0},
-    {"MISCONF", true, 0},
-    {"MASTERDOWN", true, 0},
-    {"CLUSTERDOWN", true, 0},
-    {"TRYAGAIN", true, 0},
-    {"NOREPLICAS", true, 0},
-    {"READONLY", true, 0},
-    {"", false, EVBUS_EREMOTE},
-};
-
-/* The oldest written one. Marks may stand in front of it while something was refused for now. */
-static struct evb_item *answered(struct evb_outbox *outbox)
+/* True: it is not to be written, and has its outcome. */
+static bool is_over(struct evb_outbox *outbox, struct evb_item *item)
 {
-    outbox->answered_count++;
-    EVB_LIST_EACH(&outbox->written, node)
-    {
-        struct evb_item *item = evb_container(node, struct evb_item, node);
-        if (!item->mark)
-            return item;
-    }
-    return NULL;
-}
-
-bool evb_outbox_answer(struct evb_outbox *outbox, int64_t receivers)
-{
-    struct evb_item *item = answered(outbox);
-    if (!item)
-        return false;
-    finish(outbox, item, EVBUS_ACKED, 0, receivers);
-    finish_marks(outbox);
-    return true;
-}
-
-static void note_refusal(struct evb_outbox *outbox, const struct evb_item *item, const char *error)
-{
-    char right[EVB_RIGHT_TEXT];
-    struct evb_need need = {evb_acl_right(error), "publish", EVB_CHANNEL_EXACT, NULL, 0};
-    if (!evb_acl_refuses(error)) {
-        snprintf(outbox->refusal, sizeof outbox->refusal, "PUBLISH refused: %s", error);
-        return;
-    }
-    need.channel = evb_item_channel(item, &need.length);
-    evb_acl_name(right, sizeof right, &need);
-    snprintf(outbox->refusal, sizeof outbox->refusal, "PUBLISH refused: the user needs %s (%s)",
-             right, error);
-}
-
-static void complain(struct evb_outbox *outbox)
-{
-    int64_t now_ms = evb_clock_mono_ms();
-    outbox->complaints++;
-    if (!outbox->log || (outbox->complained_ms && now_ms - outbox->complained_ms < 1000))
-        return; /* a line a second: a right that is missing must not fill a disk */
-    evb_log(outbox->log, EVBUS_LOG_WARNING, "redis: %lld x %s", (long long)outbox->complaints,
-            outbox->refusal);
-    outbox->complained_ms = now_ms;
-    outbox->complaints = 0;
-}
-
-bool evb_outbox_answer_error(struct evb_outbox *outbox, const char *error)
-{
-    struct evb_item *item = answered(outbox);
-    size_t i = 0;
-    if (!item)
-        return false;
-    while (strncmp(error, publish_errors[i].prefix, strlen(publish_errors[i].prefix)) != 0)
-        i++;
-    note_refusal(outbox, item, error);
-    complain(outbox);
-    if (!publish_errors[i].again) {
-        evb_fail(publish_errors[i].error, "%s", outbox->refusal); /* for the report */
-        finish(outbox, item, EVBUS_FAILED, publish_errors[i].error, -1);
-        finish_marks(outbox);
+    if (item->in_doubt && item->scripted && !outbox->history) {
+        evb_outbox_finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EDENIED, -1);
         return true;
     }
-    evb_list_remove(&item->node);
-    evb_list_push(&outbox->again, &item->node);
-    item->seq = 0; /* not executed: as a new one, for later ones may have been */
-    item->written_once = item->in_doubt;
+    if (outbox->max_age_ms <= 0 && item->expires_ms == INT64_MAX)
+        return false;
+    if (end_of(outbox, item) > evb_clock_rough_ms())
+        return false;
+    evb_outbox_finish(outbox, item, EVBUS_EXPIRED, EVBUS_ETIMEDOUT, -1);
     return true;
 }
 
-bool evb_outbox_settled(const struct evb_outbox *outbox)
+/* The next one to write, still in its list; NULL: none. */
+static struct evb_item *peek(struct evb_outbox *outbox)
 {
-    return outbox->written_count == outbox->answered_count;
+    struct evb_item *item;
+    while ((item = first(&outbox->resend)) || (item = first(&outbox->waiting))) {
+        if (item->mark) {
+            evb_list_remove(&item->node);
+            evb_list_push(&outbox->written, &item->node);
+            evb_outbox_finish_marks(outbox);
+        } else if (!is_over(outbox, item)) {
+            return item;
+        }
+    }
+    return NULL;
+}
+
+static void write_one(struct evb_outbox *outbox, struct evb_item *item)
+{
+    bool scripted = by_script(outbox, item);
+    evb_list_remove(&item->node);
+    evb_list_push(&outbox->written, &item->node);
+    if (item->scripted != scripted)
+        item->seq = 0;
+    item->scripted = scripted;
+    item->call = 0;
+    if (!item->seq) {
+        item->seq = ++outbox->seq;
+        evb_codec_write_seq(item->seq_slot, item->seq);
+    }
+    if (item->written_once)
+        evb_count(outbox->metrics, EVB_COUNT_resent, 1);
+    item->written_once = true;
+}
+
+/* May it go in one command with those before it? */
+static bool joins(const struct evb_outbox *outbox, const struct evb_item *last,
+                  const struct evb_item *item)
+{
+    uint64_t seq = item->seq && item->scripted ? item->seq : outbox->seq + 1;
+    return last->scripted && by_script(outbox, item) && seq == last->seq + 1;
+}
+
+size_t evb_outbox_next(struct evb_outbox *outbox, struct evb_item *items[], size_t most)
+{
+    struct evb_item *item;
+    size_t count = 0, bytes = 0;
+    if (!evb_list_empty(&outbox->again))
+        return 0; /* those that failed go first, when their pause is over */
+    while (count < most && (item = peek(outbox))) {
+        if (count == 0
+                ? by_script(outbox, item) && outbox->hold
+                : !joins(outbox, items[count - 1], item) || bytes + item->length > EVB_CALL_BYTES)
+            break;
+        write_one(outbox, item);
+        items[count++] = item;
+        bytes += item->length;
+    }
+    if (count == 0)
+        return 0;
+    items[0]->call = (uint32_t)count;
+    outbox->written_count++;
+    return count;
+}
+
+/* What a script refused keeps its number, and goes before what was written after it: a script that
+ * has seen a number takes no lower one. */
+static void scripted_first(struct evb_outbox *outbox)
+{
+    struct evb_node scripted;
+    evb_list_init(&scripted);
+    EVB_LIST_EACH(&outbox->again, node)
+    {
+        if (!evb_container(node, struct evb_item, node)->scripted)
+            continue;
+        evb_list_remove(node);
+        evb_list_push(&scripted, node);
+    }
+    evb_list_prepend(&outbox->resend, &scripted);
 }
 
 /* All waits again. Receivers let go what is below a number they saw: what has one goes before what
@@ -374,6 +344,7 @@ static void put_back(struct evb_outbox *outbox)
     struct evb_node marks;
     evb_list_init(&marks);
     evb_list_prepend(&outbox->resend, &outbox->written);
+    scripted_first(outbox);
     EVB_LIST_EACH(&outbox->resend, node)
     {
         if (!refused || !evb_container(node, struct evb_item, node)->mark)
@@ -385,7 +356,12 @@ static void put_back(struct evb_outbox *outbox)
         outbox->soonest_ms = 0; /* they may expire: the next look tells when */
     evb_list_prepend(&outbox->waiting, &marks);
     evb_list_prepend(&outbox->waiting, &outbox->again);
-    finish_marks(outbox);
+    evb_outbox_finish_marks(outbox);
+}
+
+bool evb_outbox_settled(const struct evb_outbox *outbox)
+{
+    return outbox->written_count == outbox->answered_count;
 }
 
 void evb_outbox_retry(struct evb_outbox *outbox)
@@ -400,7 +376,7 @@ void evb_outbox_link_lost(struct evb_outbox *outbox)
         struct evb_item *item = evb_container(node, struct evb_item, node);
         item->in_doubt = true;
         if (!item->mark && !outbox->may_resend)
-            finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EAWAY, -1);
+            evb_outbox_finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EAWAY, -1);
     }
     outbox->written_count = outbox->answered_count = 0;
     put_back(outbox);
@@ -413,5 +389,6 @@ void evb_outbox_abandon(struct evb_outbox *outbox, int error)
     evb_list_prepend(&outbox->waiting, &outbox->written);
     evb_list_prepend(&outbox->waiting, &outbox->again);
     while ((item = first(&outbox->waiting)))
-        finish(outbox, item, item->written_once ? EVBUS_UNKNOWN : EVBUS_FAILED, error, -1);
+        evb_outbox_finish(outbox, item, item->written_once ? EVBUS_UNKNOWN : EVBUS_FAILED, error,
+                          -1);
 }

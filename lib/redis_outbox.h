@@ -14,6 +14,8 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+enum { EVB_CALL_EVENTS = 64, EVB_CALL_BYTES = 64 * 1024 }; /* most in one command, or one event */
+
 struct evb_outbox {
     /* fixed after init */
     int64_t max_events, max_bytes, max_age_ms;
@@ -33,10 +35,12 @@ struct evb_outbox {
     struct evb_node resend;  /* written on an earlier connection: goes before what waits */
     struct evb_node written;
     struct evb_node again; /* refused for now, until all that was written is answered */
+    bool history;          /* the script can be run: what is to be kept goes by it */
+    bool hold;             /* a call of the script is under way that no other may follow */
     int64_t soonest_ms;    /* monotonic: nothing expires before; INT64_MAX: nothing expires */
     int64_t with_ttl;      /* items that bring an end of their own */
     uint64_t seq;          /* the last given */
-    uint64_t written_count, answered_count; /* on this connection */
+    uint64_t written_count, answered_count; /* commands on this connection */
     char refusal[600];                      /* what the last error to PUBLISH says, and a remedy */
     int64_t complained_ms;                  /* monotonic: when one was last logged */
     int64_t complaints;                     /* since then */
@@ -62,12 +66,9 @@ void evb_outbox_take(struct evb_outbox *outbox,
                      struct evb_item *item); /* from the inbox; owned now */
 void evb_outbox_report(struct evb_outbox *outbox,
                        struct evb_item *item); /* its outcome; owned now */
-/* The next to write, numbered and now among the written; NULL: none. Expires what is too old. */
-struct evb_item *evb_outbox_next(struct evb_outbox *outbox);
-/* The reply to the oldest written one: receivers, or an error of Redis. True: try those that may
- * pass again later, after a pause. */
-bool evb_outbox_answer(struct evb_outbox *outbox, int64_t receivers);
-bool evb_outbox_answer_error(struct evb_outbox *outbox, const char *error);
+/* The events of the next command, numbered and now among the written: one for PUBLISH; or some, if
+ * `scripted`, numbered without a gap; 0: none. Expires what is too old. */
+size_t evb_outbox_next(struct evb_outbox *outbox, struct evb_item *items[], size_t most);
 bool evb_outbox_settled(const struct evb_outbox *outbox); /* nothing is written and unanswered */
 void evb_outbox_retry(
     struct evb_outbox *outbox); /* what was refused for now waits again, in front */
@@ -76,5 +77,12 @@ void evb_outbox_link_lost(
 void evb_outbox_expire(struct evb_outbox *outbox);
 int64_t evb_outbox_next_expiry_ms(const struct evb_outbox *outbox); /* monotonic; INT64_MAX: none */
 void evb_outbox_abandon(struct evb_outbox *outbox, int error); /* the bus ends: FAILED or UNKNOWN */
+
+/* ---- for redis_answer.c ---- */
+
+/* The final outcome of one in any list, which it leaves; then evb_outbox_finish_marks(). */
+void evb_outbox_finish(struct evb_outbox *outbox, struct evb_item *item, int outcome, int error,
+                       int64_t receivers);
+void evb_outbox_finish_marks(struct evb_outbox *outbox); /* flushes with nothing before them */
 
 #endif

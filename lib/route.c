@@ -35,13 +35,28 @@ static void give_back(evbus_event *event, unsigned how)
         evbus_event_unref(event);
 }
 
+/* What was missed belongs to those who listened already, with Redis's leave. */
+static bool may_have(const struct evbus *bus, const evbus_sub *sub, const evbus_event *event)
+{
+    const struct evb_via *via = sub->entry->via;
+    int64_t since_ms = evb_recovery_server_ms(&bus->redis.recovery, sub->created_ms);
+    return via && via->wire == EVB_WIRE_LIVE && (int64_t)event->position.ms >= since_ms;
+}
+
+static bool is_for(const struct evbus *bus, const evbus_sub *sub, const evbus_event *event,
+                   unsigned how, const struct evb_via *only)
+{
+    return (!only || sub->entry->via == only) &&
+           (!(how & EVB_FROM_HISTORY) || may_have(bus, sub, event));
+}
+
 /* The reference of EVB_GIVEN goes to the last subscriber, if that one keeps the event. */
 static int walk(struct evbus *bus, struct evb_thread *thread, evbus_event *event, unsigned how,
                 const struct evb_via *only)
 {
     const struct evb_snapshot *snapshot =
         evb_registry_snapshot(&bus->registry, thread, event->type.ptr, event->type.length);
-    bool kept = false;
+    bool kept = false, special = only || how & EVB_FROM_HISTORY;
     if (!snapshot) {
         give_back(event, how);
         return EVBUS_ENOMEM;
@@ -49,7 +64,7 @@ static int walk(struct evbus *bus, struct evb_thread *thread, evbus_event *event
     unsigned handled = thread->handled; /* perhaps of another bus, whose handler published here */
     thread->handled = 0;
     for (size_t i = 0; i < snapshot->count; i++)
-        if (!only || snapshot->subs[i]->entry->via == only)
+        if (!special || is_for(bus, snapshot->subs[i], event, how, only))
             kept = evb_sub_deliver(snapshot->subs[i], event,
                                    i + 1 < snapshot->count ? how & ~EVB_GIVEN : how, thread);
     if (!kept)
@@ -154,10 +169,11 @@ static int check_data(const struct evbus *bus, const evbus_event *event, bool to
 /* Where the event goes: EVB_FROM_LOCAL | EVB_FROM_REDIS, or an error. */
 static int targets(const struct evbus *bus, int flags)
 {
-    if (flags & ~(EVBUS_LOCAL_ONLY | EVBUS_REDIS_ONLY))
-        return evb_fail(EVBUS_EINVAL, "publish flags 0x%x: EVBUS_LOCAL_ONLY or EVBUS_REDIS_ONLY",
+    if (flags & ~(EVBUS_LOCAL_ONLY | EVBUS_REDIS_ONLY | EVBUS_NO_HISTORY))
+        return evb_fail(EVBUS_EINVAL,
+                        "publish flags 0x%x: EVBUS_LOCAL_ONLY, EVBUS_REDIS_ONLY, EVBUS_NO_HISTORY",
                         (unsigned)flags);
-    if (flags == (EVBUS_LOCAL_ONLY | EVBUS_REDIS_ONLY))
+    if ((flags & EVBUS_LOCAL_ONLY) && (flags & EVBUS_REDIS_ONLY))
         return evb_fail(EVBUS_EINVAL, "EVBUS_LOCAL_ONLY and EVBUS_REDIS_ONLY exclude each other");
     if (flags & EVBUS_LOCAL_ONLY)
         return EVB_FROM_LOCAL;
@@ -184,12 +200,13 @@ static int check_event(const struct evbus *bus, const struct evb_thread *thread,
 }
 
 /* Frozen, and on its way to Redis if it goes there. */
-static int freeze_and_post(struct evbus *bus, evbus_event *event, int where,
+static int freeze_and_post(struct evbus *bus, evbus_event *event, int where, int flags,
                            struct evb_handover *way)
 {
     int rc = evb_handover_reserve(way, bus, event, where);
     if (rc != 0)
         return rc;
+    way->history = bus->keeps_history && !(flags & EVBUS_NO_HISTORY);
     if ((rc = evb_event_freeze(event, bus->node, bus->source)) == 0) {
         if ((rc = evb_handover_post(way, bus, event, where & EVB_FROM_LOCAL)) == 0)
             return 0;
@@ -200,11 +217,11 @@ static int freeze_and_post(struct evbus *bus, evbus_event *event, int where,
 }
 
 static int check_and_deliver(struct evbus *bus, struct evb_thread *thread, evbus_event *event,
-                             int where, struct evb_handover *way, unsigned given)
+                             int where, int flags, struct evb_handover *way, unsigned given)
 {
     int rc = evb_bus_check(bus, false);
     if (rc == 0)
-        rc = freeze_and_post(bus, event, where, way);
+        rc = freeze_and_post(bus, event, where, flags, way);
     evb_hazard_set(thread, thread->hazards - 1, bus);
     if (rc != 0 || !(where & EVB_FROM_LOCAL)) {
         give_back(event, given);
@@ -231,7 +248,7 @@ static int accept_event(struct evbus *bus, evbus_event *event, int flags, struct
         return where;
     }
     evb_hazard_hold(thread, &bus->state);
-    int rc = check_and_deliver(bus, thread, event, where, way, given);
+    int rc = check_and_deliver(bus, thread, event, where, flags, way, given);
     evb_hazard_release(thread);
     return rc;
 }
@@ -309,23 +326,52 @@ static void complain(struct evbus *bus, enum evb_counter counter, const char *ch
 /* True: this node's own, already delivered here. */
 static bool is_echo(struct evbus *bus, const char *channel, const struct evb_reply *payload)
 {
+    struct evb_position position;
     uint64_t seq;
     if (!evb_codec_is_echo(payload->text, payload->length, bus->node, &seq))
         return false;
-    if (seq == 0 || seq > bus->redis.outbox.seq)
+    if (seq == 0 || seq > bus->redis.outbox.seq) {
         complain(bus, EVB_COUNT_forged, channel, "this bus's mark on what it never sent");
-    else
-        evb_count(&bus->metrics, EVB_COUNT_echoes, 1);
+        return true;
+    }
+    evb_count(&bus->metrics, EVB_COUNT_echoes, 1);
+    if (evb_codec_position(payload->text, payload->length, &position))
+        evb_recovery_saw(&bus->redis.recovery, position);
     return true;
+}
+
+static bool is_self(const struct evbus *bus, const evbus_event *event)
+{
+    return event->node.ptr && !strcmp(event->node.ptr, bus->node);
 }
 
 static bool is_new(struct evbus *bus, const evbus_event *event)
 {
     int64_t now_ms = evb_clock_mono_ms();
+    bool positioned = !evb_position_is_none(event->position);
     if (event->node.ptr && event->seq)
-        return evb_seen_seq(&bus->seen, event->node.ptr, event->seq, now_ms);
+        return evb_seen_seq(&bus->seen, event->node.ptr, event->seq, positioned, now_ms);
     if (event->id.ptr)
         return evb_seen_id(&bus->seen, event->id.ptr, event->id.length, now_ms);
+    return true;
+}
+
+/* To the subscribers, unless they had it. True: the event's reference went with it. */
+static bool accept_received(struct evbus *bus, evbus_event *event, unsigned how,
+                            const struct evb_via *only)
+{
+    struct evb_thread *thread = evb_thread_self();
+    if ((++bus->messages & 0xffff) == 0)
+        evb_seen_prune(&bus->seen, evb_clock_mono_ms(), NODES_IDLE_MS);
+    if (!is_new(bus, event)) {
+        evb_count(&bus->metrics, EVB_COUNT_duplicates, 1);
+        return false;
+    }
+    evb_count(&bus->metrics, EVB_COUNT_received, 1);
+    if (!thread)
+        return false;
+    how |= EVB_FROM_REDIS | EVB_GIVEN | (is_self(bus, event) ? EVB_FROM_SELF : 0);
+    deliver(bus, thread, event, how, only);
     return true;
 }
 
@@ -333,11 +379,9 @@ static bool is_new(struct evbus *bus, const evbus_event *event)
 static bool receive(struct evbus *bus, evbus_event *event, const struct evb_reply *channel,
                     const struct evb_reply *pattern)
 {
-    bool self = event->node.ptr && !strcmp(event->node.ptr, bus->node);
-    struct evb_thread *thread = evb_thread_self();
     const struct evb_reply *name = pattern ? pattern : channel;
     const struct evb_via *only = NULL;
-    if (self && (event->seq == 0 || event->seq > bus->redis.outbox.seq)) {
+    if (is_self(bus, event) && (event->seq == 0 || event->seq > bus->redis.outbox.seq)) {
         complain(bus, EVB_COUNT_forged, channel->text, "this bus's mark on what it never sent");
         return false;
     }
@@ -345,45 +389,69 @@ static bool receive(struct evbus *bus, evbus_event *event, const struct evb_repl
         evb_count(&bus->metrics, EVB_COUNT_foreign_dropped, 1);
         return false;
     }
-    if ((++bus->messages & 0xffff) == 0)
-        evb_seen_prune(&bus->seen, evb_clock_mono_ms(), NODES_IDLE_MS);
-    if (!is_new(bus, event)) {
-        evb_count(&bus->metrics, EVB_COUNT_duplicates, 1);
+    if (evb_position_is_none(event->position))
+        bus->heard_unkept = bus->heard_unkept || !is_self(bus, event);
+    else if (evb_recovery_takes(&bus->redis.recovery, event))
         return false;
-    }
     /* Without seq and id nothing tells a second copy (message and pmessage) from a second event:
      * each copy goes to those who asked for it by this name. */
     if (!event->seq && !event->id.ptr &&
         !(only = evb_interest_find(bus, name->text, name->length, pattern != NULL)))
         return false;
-    evb_count(&bus->metrics, EVB_COUNT_received, 1);
-    if (!thread)
-        return false;
-    deliver(bus, thread, event, EVB_FROM_REDIS | EVB_GIVEN | (self ? EVB_FROM_SELF : 0), only);
-    return true;
+    return accept_received(bus, event, 0, only);
+}
+
+/* The event that a channel brought; NULL: none, which is counted. */
+static evbus_event *decode(struct evbus *bus, const struct evb_reply *channel,
+                           const struct evb_reply *payload)
+{
+    const char *type = channel->text + bus->prefix_length, *why = "";
+    size_t length = channel->length - bus->prefix_length;
+    evbus_event *event = NULL;
+    if (channel->length <= bus->prefix_length ||
+        memcmp(channel->text, bus->prefix, bus->prefix_length) != 0 ||
+        evb_type_check(type, length) != 0 || evb_type_is_system(type, length)) {
+        complain(bus, EVB_COUNT_decode_errors, channel->text, "the channel names no event type");
+        return NULL;
+    }
+    unsigned flags = bus->check == EVB_CHECK_NEVER ? 0 : EVB_READ_CHECK;
+    if (evb_codec_read(payload->text, payload->length, type, length, bus->max_data, flags, &event,
+                       &why) == 0)
+        return event;
+    complain(bus, EVB_COUNT_decode_errors, channel->text, why);
+    return NULL;
 }
 
 void evb_route_message(const struct evb_reply *channel, const struct evb_reply *payload,
                        const struct evb_reply *pattern, void *user)
 {
     struct evbus *bus = user;
-    const char *type = channel->text + bus->prefix_length, *why = "";
-    size_t length = channel->length - bus->prefix_length;
-    evbus_event *event = NULL;
     if (is_echo(bus, channel->text, payload))
         return;
-    if (channel->length <= bus->prefix_length ||
-        memcmp(channel->text, bus->prefix, bus->prefix_length) != 0 ||
-        evb_type_check(type, length) != 0 || evb_type_is_system(type, length)) {
-        complain(bus, EVB_COUNT_decode_errors, channel->text, "the channel names no event type");
+    evbus_event *event = decode(bus, channel, payload);
+    if (event && !receive(bus, event, channel, pattern))
+        evbus_event_unref(event);
+}
+
+void evb_route_entry(struct evbus *bus, struct evb_position at, const struct evb_reply *channel,
+                     const struct evb_reply *envelope)
+{
+    uint64_t seq;
+    bool ours = channel->length > bus->prefix_length &&
+                memcmp(channel->text, bus->prefix, bus->prefix_length) == 0;
+    if (!ours || evb_codec_is_echo(envelope->text, envelope->length, bus->node, &seq))
         return;
-    }
-    unsigned flags = bus->check == EVB_CHECK_NEVER ? 0 : EVB_READ_CHECK;
-    if (evb_codec_read(payload->text, payload->length, type, length, bus->max_data, flags, &event,
-                       &why) != 0) {
-        complain(bus, EVB_COUNT_decode_errors, channel->text, why);
+    evbus_event *event = decode(bus, channel, envelope);
+    if (!event)
         return;
-    }
-    if (!receive(bus, event, channel, pattern))
+    event->origin = EVBUS_ORIGIN_REPLAY;
+    evb_event_set_position(event, at);
+    if (!accept_received(bus, event, EVB_FROM_HISTORY, NULL))
+        evbus_event_unref(event);
+}
+
+void evb_route_held(struct evbus *bus, evbus_event *event)
+{
+    if (!accept_received(bus, evbus_event_ref(event), 0, NULL))
         evbus_event_unref(event);
 }

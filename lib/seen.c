@@ -8,7 +8,7 @@
 
 struct evb_seen_node {
     struct evb_node idle;
-    uint64_t seq; /* the highest that came */
+    uint64_t seq[2]; /* the highest that came, by positioned */
     int64_t heard_ms;
     char name[EVB_NODE_LENGTH];
 };
@@ -62,14 +62,16 @@ static struct evb_seen_node *find_node(struct evb_seen *seen, const char *name)
     return evb_map_get(&seen->nodes, name, EVB_NODE_LENGTH);
 }
 
-static void note_node(struct evb_seen *seen, const char *name, uint64_t seq, int64_t now_ms)
+static void note_node(struct evb_seen *seen, const char *name, uint64_t seq, bool positioned,
+                      int64_t now_ms)
 {
     if (seen->nodes.count >= EVB_SEEN_NODES)
         forget_node(seen, longest_idle(seen));
     struct evb_seen_node *node = evb_alloc(sizeof *node);
     if (!node)
         return;
-    node->seq = seq;
+    node->seq[positioned] = seq;
+    node->seq[!positioned] = 0;
     node->heard_ms = now_ms;
     memcpy(node->name, name, EVB_NODE_LENGTH);
     if (evb_map_put(&seen->nodes, name, EVB_NODE_LENGTH, node) != 0) {
@@ -79,21 +81,22 @@ static void note_node(struct evb_seen *seen, const char *name, uint64_t seq, int
     evb_list_push(&seen->idle, &node->idle);
 }
 
-bool evb_seen_seq(struct evb_seen *seen, const char *name, uint64_t seq, int64_t now_ms)
+bool evb_seen_seq(struct evb_seen *seen, const char *name, uint64_t seq, bool positioned,
+                  int64_t now_ms)
 {
     if (!seq)
         return true;
     struct evb_seen_node *node = find_node(seen, name);
     if (!node) {
-        note_node(seen, name, seq, now_ms);
+        note_node(seen, name, seq, positioned, now_ms);
         return true;
     }
     node->heard_ms = now_ms;
     evb_list_remove(&node->idle);
     evb_list_push(&seen->idle, &node->idle);
-    if (seq <= node->seq)
+    if (seq <= node->seq[positioned])
         return false;
-    node->seq = seq;
+    node->seq[positioned] = seq;
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* sub.c - delivery to one subscription, and its end. Any thread. */
 #include "sub.h"
 #include "alloc.h"
+#include "clock.h"
 #include "err.h"
 #include "fork.h"
 #include "wait.h"
@@ -27,6 +28,7 @@ evbus_sub *evb_sub_new(void)
     atomic_init(&sub->refs, 1);
     atomic_init(&sub->state, EVB_SUB_LIVE);
     sub->generation = evb_fork_generation();
+    sub->created_ms = evb_clock_mono_ms();
     sub->job.run = drain;
     sub->work.run = help;
     evb_list_init(&sub->work.node);

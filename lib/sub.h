@@ -21,8 +21,9 @@
 enum {
     EVB_FROM_LOCAL = 1,
     EVB_FROM_REDIS = 2,
-    EVB_FROM_SELF = 4, /* published by this bus */
-    EVB_GIVEN = 8      /* with a reference that its receiver may keep */
+    EVB_FROM_SELF = 4,    /* published by this bus */
+    EVB_GIVEN = 8,        /* with a reference that its receiver may keep */
+    EVB_FROM_HISTORY = 16 /* read, not live */
 };
 enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_WORKERS, EVB_DELIVER_QUEUE };
 enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };
@@ -38,6 +39,7 @@ struct evbus_sub {
     int scope; /* EVB_FROM_LOCAL | EVB_FROM_REDIS */
     bool echo;
     unsigned generation; /* of forks */
+    int64_t created_ms;  /* monotonic: what is older is not recovered for it */
     evbus_event_fn fn;
     void *user;
     int64_t tag;

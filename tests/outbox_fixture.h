@@ -8,7 +8,7 @@
 #include "config.h"
 #include "harness/failing.h"
 #include "pool.h"
-#include "redis_outbox.h"
+#include "redis_answer.h"
 #include "thread.h"
 #include <check.h>
 #include <stdarg.h>
@@ -125,13 +125,20 @@ static inline void mark(int id)
     evb_outbox_take(&outbox, made);
 }
 
+/* The next to write by itself; NULL: none. */
+static inline struct evb_item *next_item(void)
+{
+    struct evb_item *item;
+    return evb_outbox_next(&outbox, &item, 1) ? item : NULL;
+}
+
 /* Writes `count` (-1: all) and answers "id:seq " of each. */
 static inline const char *wire(int count)
 {
     static char text[1024];
     struct evb_item *next;
     text[0] = '\0';
-    while (count-- && (next = evb_outbox_next(&outbox)))
+    while (count-- && (next = next_item()))
         snprintf(text + strlen(text), sizeof text - strlen(text), "%d:%lu ",
                  (int)(intptr_t)next->user, strtoul(next->seq_slot, NULL, 10));
     return text;

@@ -93,7 +93,8 @@ static inline bool idle(void *user)
     return evb_redis_idle(user);
 }
 
-static const struct evb_redis_hooks hooks = {on_state, on_message, on_decided, on_water};
+static const struct evb_redis_hooks hooks = {
+    on_state, on_message, on_decided, on_water, {NULL, NULL, NULL, NULL}};
 
 static inline int open_redis(void)
 {

@@ -9,7 +9,7 @@ START_TEST(order_and_numbers)
     ck_assert_str_eq(wire(-1), "3:3 4:4 ");
     ck_assert(!evb_outbox_settled(&outbox));
     for (int i = 1; i <= 4; i++) {
-        ck_assert(evb_outbox_answer(&outbox, i * 10));
+        ck_assert(evb_answer_ok(&outbox, i * 10));
         ck_assert_int_eq(last_receivers, i * 10);
         ck_assert_int_eq(last_error, 0);
     }
@@ -17,8 +17,8 @@ START_TEST(order_and_numbers)
     ck_assert(evb_outbox_settled(&outbox));
     ck_assert_int_eq(evb_metrics_read(&metrics, EVB_COUNT_acked), 4);
     /* answers that nobody waits for */
-    ck_assert(!evb_outbox_answer(&outbox, 1));
-    ck_assert(!evb_outbox_answer_error(&outbox, "ERR x"));
+    ck_assert(!evb_answer_ok(&outbox, 1));
+    ck_assert(!evb_answer_error(&outbox, "ERR x"));
     end("");
 }
 END_TEST
@@ -111,13 +111,13 @@ START_TEST(evicts_the_oldest)
     take(21, 21); /* written once, in front again: still never evicted */
     expect("v20 ");
     for (int i = 0; i < 15; i++)
-        ck_assert_ptr_nonnull(evb_outbox_next(&outbox));
+        ck_assert_ptr_nonnull(next_item());
     take(22, 22);
     expect("v21 ");
     ck_assert_int_eq(evb_metrics_read(&metrics, EVB_COUNT_evicted), 6);
     ck_assert_int_eq(evb_metrics_read(&metrics, EVB_COUNT_resent), 15);
     while (!evb_outbox_settled(&outbox))
-        evb_outbox_answer(&outbox, 1);
+        evb_answer_ok(&outbox, 1);
     expect("a3 a4 a5 a6 a7 a8 a9 a10 w a11 a12 a13 a14 a15 a16 a17 ");
     end("f22 ");
 }
@@ -217,8 +217,8 @@ START_TEST(written_never_expires)
     mark(4);
     ck_assert_int_eq(evb_outbox_next_expiry_ms(&outbox), INT64_MAX);
     ck_assert_str_eq(wire(-1), "1:1 2:2 ");
-    ck_assert(evb_outbox_answer(&outbox, 0));
-    ck_assert(evb_outbox_answer(&outbox, 0));
+    ck_assert(evb_answer_ok(&outbox, 0));
+    ck_assert(evb_answer_ok(&outbox, 0));
     expect("a1 a2 m4 ");
     end("");
 }

@@ -25,14 +25,14 @@ START_TEST(refusal)
 {
     take(1, 3);
     ck_assert_str_eq(wire(-1), "1:1 2:2 3:3 ");
-    ck_assert(evb_outbox_answer(&outbox, 1));
-    ck_assert(evb_outbox_answer_error(&outbox, answers[_i].error));
+    ck_assert(evb_answer_ok(&outbox, 1));
+    ck_assert(evb_answer_error(&outbox, answers[_i].error));
     expect(answers[_i].again ? "a1 " : "a1 f2 ");
     if (!answers[_i].again)
         ck_assert_int_eq(last_error, answers[_i].code);
     take(4, 4);
     ck_assert_str_eq(wire(-1), answers[_i].again ? "" : "4:4 ");
-    ck_assert(evb_outbox_answer(&outbox, 1));
+    ck_assert(evb_answer_ok(&outbox, 1));
     expect("a3 ");
     if (!answers[_i].again) {
         end("u4 ");
@@ -83,10 +83,10 @@ START_TEST(refusal_names_the_right)
     outbox.log = &log;
     for (int id = 1; id <= 4; id++) {
         take(id, id);
-        struct evb_item *made = evb_outbox_next(&outbox);
+        struct evb_item *made = next_item();
         made->report = note_error;
         now_ms += id == 4 ? 1000 : 100;
-        ck_assert(evb_outbox_answer_error(&outbox, refusals[_i].error));
+        ck_assert(evb_answer_error(&outbox, refusals[_i].error));
         ck_assert_int_eq(strncmp(during, refusals[_i].says, strlen(refusals[_i].says)), 0);
     }
     const char *line = strstr(logged, "1 x "), *next = strchr(logged, '\n');
@@ -102,10 +102,10 @@ START_TEST(retry_keeps_the_order)
     take(1, 4);
     ck_assert_str_eq(wire(-1), "1:1 2:2 3:3 4:4 ");
     take(5, 5);
-    evb_outbox_answer_error(&outbox, "BUSY");
-    evb_outbox_answer_error(&outbox, "BUSY");
-    evb_outbox_answer(&outbox, 1);
-    evb_outbox_answer_error(&outbox, "BUSY");
+    evb_answer_error(&outbox, "BUSY");
+    evb_answer_error(&outbox, "BUSY");
+    evb_answer_ok(&outbox, 1);
+    evb_answer_error(&outbox, "BUSY");
     ck_assert(evb_outbox_settled(&outbox));
     evb_outbox_retry(&outbox);
     ck_assert_str_eq(wire(-1), "1:5 2:6 4:7 5:8 ");
@@ -118,7 +118,7 @@ START_TEST(link_lost)
     take(1, 4);
     outbox.may_resend = _i;
     ck_assert_str_eq(wire(3), "1:1 2:2 3:3 ");
-    evb_outbox_answer(&outbox, 1);
+    evb_answer_ok(&outbox, 1);
     evb_outbox_link_lost(&outbox);
     ck_assert(evb_outbox_settled(&outbox));
     expect(_i ? "a1 " : "a1 u2 u3 ");
@@ -136,12 +136,12 @@ START_TEST(numbers_rise_after_a_refusal_and_a_drop)
 {
     take(1, 3);
     ck_assert_str_eq(wire(-1), "1:1 2:2 3:3 ");
-    evb_outbox_answer_error(&outbox, "BUSY");
+    evb_answer_error(&outbox, "BUSY");
     mark(4);
     evb_outbox_link_lost(&outbox);
     ck_assert_str_eq(wire(-1), "2:2 3:3 1:4 ");
     for (int i = 0; i < 3; i++)
-        evb_outbox_answer(&outbox, 1);
+        evb_answer_ok(&outbox, 1);
     expect("a2 a3 a1 m4 ");
     end("");
 }
@@ -156,11 +156,11 @@ START_TEST(numbers_rise_after_a_drop_and_a_refusal)
     take(5, 5);
     evb_outbox_link_lost(&outbox);
     ck_assert_str_eq(wire(1), "1:1 ");
-    evb_outbox_answer_error(&outbox, "BUSY");
+    evb_answer_error(&outbox, "BUSY");
     evb_outbox_retry(&outbox);
     ck_assert_str_eq(wire(-1), "2:2 3:3 1:4 5:5 ");
     for (int i = 0; i < 4; i++)
-        evb_outbox_answer(&outbox, 1);
+        evb_answer_ok(&outbox, 1);
     expect("a2 a3 a1 m4 a5 ");
     end("");
 }
@@ -175,7 +175,7 @@ START_TEST(in_doubt_stays_in_doubt)
     wire(-1);
     evb_outbox_link_lost(&outbox);
     wire(-1);
-    evb_outbox_answer_error(&outbox, "LOADING");
+    evb_answer_error(&outbox, "LOADING");
     evb_outbox_retry(&outbox);
     now_ms += 5000;
     evb_outbox_expire(&outbox);
@@ -196,13 +196,13 @@ START_TEST(marks)
     expect("");
     ck_assert_str_eq(wire(-1), "1:1 4:2 ");
     mark(6);
-    evb_outbox_answer(&outbox, 1);
+    evb_answer_ok(&outbox, 1);
     expect("a1 m2 m3 ");
     ck_assert_int_eq(last_error, 0);
     evb_outbox_link_lost(&outbox);
     expect("");
     wire(-1);
-    evb_outbox_answer_error(&outbox, "ERR x");
+    evb_answer_error(&outbox, "ERR x");
     expect("f4 m5 m6 ");
     take(7, 7);
     mark(8);
@@ -229,13 +229,13 @@ START_TEST(marks_and_refusals)
     mark(2);
     take(3, 3);
     ck_assert_str_eq(wire(-1), "1:1 3:2 ");
-    evb_outbox_answer_error(&outbox, "BUSY");
-    ck_assert(evb_outbox_answer(&outbox, 1)); /* that is the answer to 3 */
+    evb_answer_error(&outbox, "BUSY");
+    ck_assert(evb_answer_ok(&outbox, 1)); /* that is the answer to 3 */
     expect("a3 ");
     ck_assert(evb_outbox_settled(&outbox));
     evb_outbox_retry(&outbox);
     ck_assert_str_eq(wire(-1), "1:3 ");
-    ck_assert(evb_outbox_answer(&outbox, 1));
+    ck_assert(evb_answer_ok(&outbox, 1));
     expect("a1 m2 ");
     end("");
 }
@@ -246,10 +246,10 @@ START_TEST(marks_and_refusals_and_drops)
 {
     take(1, 2);
     ck_assert_str_eq(wire(-1), "1:1 2:2 ");
-    evb_outbox_answer_error(&outbox, "BUSY");
+    evb_answer_error(&outbox, "BUSY");
     mark(3);
     take(4, 4);
-    evb_outbox_answer(&outbox, 1);
+    evb_answer_ok(&outbox, 1);
     expect("a2 ");
     if (_i)
         evb_outbox_link_lost(&outbox);
@@ -257,7 +257,7 @@ START_TEST(marks_and_refusals_and_drops)
         evb_outbox_retry(&outbox);
     expect("");
     ck_assert_str_eq(wire(-1), "1:3 4:4 ");
-    evb_outbox_answer(&outbox, 1);
+    evb_answer_ok(&outbox, 1);
     expect("a1 m3 ");
     end("u4 ");
 }

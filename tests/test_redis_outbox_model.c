@@ -8,7 +8,7 @@
 #include "config.h"
 #include "harness/failing.h"
 #include "pool.h"
-#include "redis_outbox.h"
+#include "redis_answer.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,10 +146,16 @@ static void flush(void)
     evb_outbox_take(&outbox, item);
 }
 
+static struct evb_item *next_item(void)
+{
+    struct evb_item *item;
+    return evb_outbox_next(&outbox, &item, 1) ? item : NULL;
+}
+
 static void write_some(void)
 {
     struct evb_item *item;
-    for (unsigned n = dice(6); n && (item = evb_outbox_next(&outbox)); n--) {
+    for (unsigned n = dice(6); n && (item = next_item()); n--) {
         int id = (int)(intptr_t)item->user;
         uint64_t seq = strtoul(item->seq_slot, NULL, 10);
         MUST(seq > game.last_seq);
@@ -185,13 +191,13 @@ static void answer(void)
     game.wire_count--;
     if (kind < 6) {
         execute(at);
-        MUST(evb_outbox_answer(&outbox, 1));
+        MUST(evb_answer_ok(&outbox, 1));
         MUST(game.entry[id].outcome == EVBUS_ACKED);
     } else if (kind < 7) {
-        MUST(evb_outbox_answer_error(&outbox, "NOPERM x"));
+        MUST(evb_answer_error(&outbox, "NOPERM x"));
         MUST(game.entry[id].outcome == EVBUS_FAILED);
     } else {
-        MUST(evb_outbox_answer_error(&outbox, pass[kind - 7]));
+        MUST(evb_answer_error(&outbox, pass[kind - 7]));
         MUST(game.entry[id].fate == OWED);
         /* not executed: as if never written, unless an earlier connection may have done it */
         game.entry[id].written = game.entry[id].executed || game.entry[id].outcome == -1;

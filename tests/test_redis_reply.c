@@ -116,7 +116,7 @@ static const struct {
     {"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", false, DEEP},
     {"*2\r\n*2\r\n", true, LONG},
     /* counts */
-    {"*65\r\n", false, "!"},
+    {"*4097\r\n", false, "!"},
     {"*4294967295\r\n", false, "!"},
     {"*4294967296\r\n", false, "!"},
     {"*9223372036854775807\r\n", false, "!"},

@@ -29,56 +29,56 @@ static bool id(const char *text, int64_t now_ms)
 
 START_TEST(marks_rise)
 {
-    ck_assert(evb_seen_seq(&seen, A, 5, 0));
-    ck_assert(!evb_seen_seq(&seen, A, 5, 0)); /* SUBSCRIBE and PSUBSCRIBE both sent it */
-    ck_assert(!evb_seen_seq(&seen, A, 4, 0));
-    ck_assert(evb_seen_seq(&seen, B, 4, 0));
-    ck_assert(evb_seen_seq(&seen, A, 7, 0)); /* 6 went elsewhere */
-    ck_assert(!evb_seen_seq(&seen, A, 6, 0));
-    ck_assert(!evb_seen_seq(&seen, B, 4, 0));
-    ck_assert(evb_seen_seq(&seen, A, UINT64_MAX, 0));
-    ck_assert(!evb_seen_seq(&seen, A, 8, 0));
+    ck_assert(evb_seen_seq(&seen, A, 5, false, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 5, false, 0)); /* SUBSCRIBE and PSUBSCRIBE both sent it */
+    ck_assert(!evb_seen_seq(&seen, A, 4, false, 0));
+    ck_assert(evb_seen_seq(&seen, B, 4, false, 0));
+    ck_assert(evb_seen_seq(&seen, A, 7, false, 0)); /* 6 went elsewhere */
+    ck_assert(!evb_seen_seq(&seen, A, 6, false, 0));
+    ck_assert(!evb_seen_seq(&seen, B, 4, false, 0));
+    ck_assert(evb_seen_seq(&seen, A, UINT64_MAX, false, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 8, false, 0));
 }
 END_TEST
 
 START_TEST(no_seq_is_new)
 {
-    ck_assert(evb_seen_seq(&seen, A, 0, 0));
-    ck_assert(evb_seen_seq(&seen, A, 0, 0));
+    ck_assert(evb_seen_seq(&seen, A, 0, false, 0));
+    ck_assert(evb_seen_seq(&seen, A, 0, false, 0));
     ck_assert_uint_eq(seen.nodes.count, 0);
 }
 END_TEST
 
 START_TEST(prune_idle)
 {
-    ck_assert(evb_seen_seq(&seen, A, 1, 0));
-    ck_assert(evb_seen_seq(&seen, B, 1, 100));
-    ck_assert(!evb_seen_seq(&seen, A, 1, 500)); /* heard again, though it said nothing new */
+    ck_assert(evb_seen_seq(&seen, A, 1, false, 0));
+    ck_assert(evb_seen_seq(&seen, B, 1, false, 100));
+    ck_assert(!evb_seen_seq(&seen, A, 1, false, 500)); /* heard again, though it said nothing new */
     evb_seen_prune(&seen, 600, 400);
     ck_assert_uint_eq(seen.nodes.count, 1);
-    ck_assert(!evb_seen_seq(&seen, A, 1, 600));
-    ck_assert(evb_seen_seq(&seen, B, 1, 600));
+    ck_assert(!evb_seen_seq(&seen, A, 1, false, 600));
+    ck_assert(evb_seen_seq(&seen, B, 1, false, 600));
     evb_seen_prune(&seen, 10000, 400);
     ck_assert_uint_eq(seen.nodes.count, 0);
     evb_seen_prune(&seen, 20000, 400);
-    ck_assert(evb_seen_seq(&seen, A, 1, 20000));
+    ck_assert(evb_seen_seq(&seen, A, 1, false, 20000));
 }
 END_TEST
 
 START_TEST(nodes_bounded)
 {
     char node[EVB_NODE_LENGTH + 1];
-    ck_assert(evb_seen_seq(&seen, A, 9, 0));
-    ck_assert(evb_seen_seq(&seen, B, 9, 0));
-    ck_assert(!evb_seen_seq(&seen, A, 9, 0)); /* B is now the longest idle */
+    ck_assert(evb_seen_seq(&seen, A, 9, false, 0));
+    ck_assert(evb_seen_seq(&seen, B, 9, false, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 9, false, 0)); /* B is now the longest idle */
     for (uint64_t i = 0; i < EVB_SEEN_NODES - 1; i++) {
         snprintf(node, sizeof node, "%016" PRIx64, i);
-        ck_assert(evb_seen_seq(&seen, node, 1, 1));
+        ck_assert(evb_seen_seq(&seen, node, 1, false, 1));
     }
     ck_assert_uint_eq(seen.nodes.count, EVB_SEEN_NODES);
-    ck_assert(!evb_seen_seq(&seen, A, 9, 2));
-    ck_assert(!evb_seen_seq(&seen, "0000000000000000", 1, 2));
-    ck_assert(evb_seen_seq(&seen, B, 9, 2));
+    ck_assert(!evb_seen_seq(&seen, A, 9, false, 2));
+    ck_assert(!evb_seen_seq(&seen, "0000000000000000", 1, false, 2));
+    ck_assert(evb_seen_seq(&seen, B, 9, false, 2));
     ck_assert_uint_eq(seen.nodes.count, EVB_SEEN_NODES);
 }
 END_TEST
@@ -144,15 +144,15 @@ START_TEST(no_memory)
 {
     struct evb_seen none;
     ck_assert_int_eq(evbus_set_allocator(no_alloc, realloc, free), 0);
-    ck_assert(evb_seen_seq(&seen, A, 1, 0));
-    ck_assert(evb_seen_seq(&seen, A, 1, 0));
+    ck_assert(evb_seen_seq(&seen, A, 1, false, 0));
+    ck_assert(evb_seen_seq(&seen, A, 1, false, 0));
     ck_assert(id("1", 0));
     ck_assert(id("1", 0));
     ck_assert_int_eq(evb_seen_init(&none, 3, 1000), EVBUS_ENOMEM);
     evb_seen_fini(&none);
     evbus_set_allocator(NULL, NULL, NULL);
-    ck_assert(evb_seen_seq(&seen, A, 1, 0));
-    ck_assert(!evb_seen_seq(&seen, A, 1, 0));
+    ck_assert(evb_seen_seq(&seen, A, 1, false, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 1, false, 0));
     ck_assert(id("1", 0));
     ck_assert(!id("1", 0));
 }

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { CLIENTS_MOST = 16, TOPICS_MOST = 64, SCRIPTS_MOST = 16, WORDS_MOST = 8, INPUT = 1 << 20 };
+enum { CLIENTS_MOST = 16, TOPICS_MOST = 64, SCRIPTS_MOST = 16, WORDS_MOST = 16, INPUT = 1 << 20 };
 
 struct client {
     int fd;      /* -1: free */
@@ -203,6 +203,9 @@ static void obey(struct rude *rude, struct client *client, const struct word *wo
         do_subscribe(rude, client, words, name[0] == 'P' || name[0] == 'p');
     else if (!strcasecmp(name, "UNSUBSCRIBE") || !strcasecmp(name, "PUNSUBSCRIBE"))
         do_unsubscribe(rude, client, words, name[0] == 'P' || name[0] == 'p');
+    else if (!strncasecmp(name, "EVAL", 4))
+        answer_text(rude, client,
+                    "-NOPERM this user has no permissions to run the 'eval' command\r\n");
     else if (!strcasecmp(name, "PUBLISH"))
         do_publish(rude, client, words);
     else

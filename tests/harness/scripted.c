@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { CLIENTS = 32, WORDS = 8, TOPICS = 32, ANSWERS = 16, COMMANDS = 32 };
+enum { CLIENTS = 32, WORDS = 16, TOPICS = 32, ANSWERS = 16, COMMANDS = 32 };
 
 struct client {
     struct scripted *server;
@@ -139,6 +139,8 @@ static void as_redis(struct client *client, char **word, const size_t *length)
         int n = scripted_publish(client->server, word[1], word[2], length[2]);
         snprintf(text, sizeof text, ":%d\r\n", n);
         put_text(client, text);
+    } else if (!strncasecmp(word[0], "EVAL", 4)) {
+        put_text(client, "-NOPERM this user has no permissions to run the 'eval' command\r\n");
     } else if (strcasestr(word[0], "subscribe")) {
         subscribe(client, word[0], word[1]);
     } else {

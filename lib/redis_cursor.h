@@ -1,0 +1,47 @@
+/*
+ * redis_cursor.h - how far the history was heard, and whether something was lost since. A fence
+ * that arrived proves that all before it has arrived, though nothing matched; events that arrive
+ * after it carry the cursor on. Entries are counted in their positions: two of them tell how many
+ * lie between. Pure; loop only.
+ */
+#ifndef EVB_REDIS_CURSOR_H
+#define EVB_REDIS_CURSOR_H
+#include "redis_history.h"
+
+enum evb_loss {
+    EVB_LOSS_NONE,
+    EVB_LOSS_TRIMMED,    /* by age, count or bytes */
+    EVB_LOSS_EVICTED,    /* the stream was deleted: by maxmemory-policy, or by hand */
+    EVB_LOSS_FLUSHED,    /* all keys were: FLUSHALL, or a restart without persistence */
+    EVB_LOSS_ROLLED_BACK /* the server lost its newest entries: failover, restart */
+};
+
+struct evb_cursor {
+    char epoch[EVB_EPOCH_TEXT]; /* of `at`; "": not known */
+    struct evb_position at;     /* proven */
+    struct evb_position ahead;  /* of the newest that arrived since; none: none has */
+    bool exact;                 /* `at` is an entry, or the place behind one, not only a time */
+    bool known;
+};
+
+void evb_cursor_set(struct evb_cursor *cursor, const char *epoch, struct evb_position at);
+/* All since that time of the server may be missing. */
+void evb_cursor_set_time(struct evb_cursor *cursor, const char *epoch, int64_t server_ms);
+/* A positioned event arrived. Beyond the server's time, `latest_ms`, it is forged. */
+void evb_cursor_see(struct evb_cursor *cursor, struct evb_position position, int64_t latest_ms);
+/* The fence of these facts arrived: what came before it is proven, or was forged. */
+void evb_cursor_prove(struct evb_cursor *cursor, const struct evb_history_facts *facts);
+struct evb_position evb_cursor_end(const struct evb_cursor *cursor);
+
+/*
+ * What is lost behind `from` (of `epoch`, exact or a time), when the stream's facts are these.
+ * `*count` is at most so many entries of all types, -1: not known; `*start` is where to read on,
+ * and is an entry that must be there if `*expect`.
+ */
+enum evb_loss evb_cursor_judge(const struct evb_cursor *cursor,
+                               const struct evb_history_facts *facts, int64_t ttl_ms,
+                               int64_t *count, struct evb_position *start, bool *expect);
+const char *evb_loss_name(enum evb_loss loss); /* "trimmed" */
+const char *evb_loss_words(enum evb_loss loss);
+
+#endif

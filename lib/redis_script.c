@@ -1,0 +1,172 @@
+/* redis_script.c - the scripts. Loop only. */
+#include "redis_script.h"
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What may be refused (memory, disk, replicas, a replica's role) is refused at the first write,
+ * before anything has happened: Redis lets a script that has written run to its end. */
+static const char append[] =
+    "local stream, state, mark, latest = KEYS[1], KEYS[2], KEYS[3], KEYS[4]\n"
+    "local after, first = tonumber(ARGV[1]), tonumber(ARGV[2])\n"
+    "local count = (#ARGV - 5) / 2\n"
+    "local done = tonumber(redis.call('GET', mark) or '0')\n"
+    "if after > done then\n"
+    "  return redis.error_reply('ORDER an event before these is missing')\n"
+    "end\n"
+    "local last = redis.call('HGET', state, 'last')\n"
+    "if not last then\n"
+    "  local top = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]\n"
+    "  last = top and top[1] or '0-0'\n"
+    "end\n"
+    "local ms, n = string.match(last, '^(%d+)%-(%d+)$')\n"
+    "local clock = redis.call('TIME')\n"
+    "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
+    "if now > tonumber(ms) then ms = string.format('%.0f', now) end\n"
+    "n = tonumber(n)\n"
+    "redis.call('SET', mark, string.format('%.0f', math.max(done, first + count - 1)),\n"
+    "           'PX', ARGV[3])\n"
+    "local reply, newest, before = {ms, n}, {}, n\n"
+    "for i = 1, count do\n"
+    "  local result = -1\n"
+    "  if first + i - 1 > done then\n"
+    "    local channel, event = ARGV[4 + 2 * i], ARGV[5 + 2 * i]\n"
+    "    local id = ms .. '-' .. string.format('%.0f', n + 1)\n"
+    "    result = redis.pcall('PUBLISH', channel,\n"
+    "        string.sub(event, 1, -2) .. ',\"position\":\"' .. id .. '\"}')\n"
+    "    if type(result) == 'table' then\n"
+    "      result = result.err\n"
+    "    else\n"
+    "      local kept = redis.pcall('XADD', stream, id, 'c', channel, 'e', event)\n"
+    "      if type(kept) == 'table' then\n"
+    "        result = 'KEEP ' .. kept.err\n"
+    "      else\n"
+    "        n = n + 1\n"
+    "        newest[channel] = id\n"
+    "      end\n"
+    "    end\n"
+    "  end\n"
+    "  reply[i + 2] = result\n"
+    "end\n"
+    "if n > before then\n"
+    "  redis.pcall('HSET', state, 'last', ms .. '-' .. string.format('%.0f', n))\n"
+    "  for channel, id in pairs(newest) do redis.pcall('HSET', latest, channel, id) end\n"
+    "  redis.pcall('XTRIM', stream, 'MAXLEN', '~', ARGV[4])\n"
+    "  if math.floor(n / 256) > math.floor(before / 256) then\n"
+    "    local bytes = redis.pcall('MEMORY', 'USAGE', stream)\n"
+    "    if type(bytes) == 'number' and bytes > tonumber(ARGV[5]) then\n"
+    "      local length = redis.call('XLEN', stream)\n"
+    "      redis.pcall('XTRIM', stream, 'MAXLEN',\n"
+    "          math.floor(length * tonumber(ARGV[5]) / bytes))\n"
+    "    end\n"
+    "  end\n"
+    "end\n"
+    "return reply\n";
+
+/* Trims by age, keeps the keys alive, forgets the latest of channels whose event is gone. */
+static const char fence[] =
+    "local stream, state, latest = KEYS[1], KEYS[2], KEYS[3]\n"
+    "local clock = redis.call('TIME')\n"
+    "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
+    "if redis.acl_check_cmd and not (redis.acl_check_cmd('XADD', stream, '1-1', 'c', 'e')\n"
+    "    and redis.acl_check_cmd('SET', state, '1') and redis.acl_check_cmd('GET', state)) then\n"
+    "  return redis.error_reply('NOPERM this user may not write the history')\n"
+    "end\n"
+    "redis.pcall('HSETNX', state, 'epoch', clock[1] .. '.' .. clock[2])\n"
+    "local known = redis.call('HMGET', state, 'epoch', 'last')\n"
+    "redis.pcall('XTRIM', stream, 'MINID', string.format('%.0f', now - ARGV[3]))\n"
+    "local about, info = redis.pcall('XINFO', 'STREAM', stream), {}\n"
+    "for i = 1, #about, 2 do info[about[i]] = about[i + 1] end\n"
+    "local first = info['first-entry']\n"
+    "local total = tonumber(string.match(known[2] or '0-0', '%d+$'))\n"
+    "local added = info['entries-added'] or info['length'] and total or 0\n"
+    "local some = redis.pcall('HSCAN', latest, redis.call('HGET', state, 'scan') or '0')\n"
+    "if some[2] then\n"
+    "  redis.pcall('HSET', state, 'scan', some[1])\n"
+    "  local oldest = first and tonumber(string.match(first[1], '^%d+')) or now\n"
+    "  for i = 1, #some[2], 2 do\n"
+    "    if tonumber(string.match(some[2][i + 1], '^%d+')) < oldest then\n"
+    "      redis.pcall('HDEL', latest, some[2][i])\n"
+    "    end\n"
+    "  end\n"
+    "end\n"
+    "for _, key in ipairs(KEYS) do redis.pcall('PEXPIRE', key, ARGV[4]) end\n"
+    "local heard = redis.pcall('PUBLISH', ARGV[1], ARGV[2])\n"
+    "if type(heard) == 'table' then heard = heard.err end\n"
+    "return {heard, known[1] or '', known[2] or '0-0', first and first[1] or '',\n"
+    "        info['length'] or -1, now, math.max(0, total - added)}\n";
+
+/* Stops at the bytes, too, for events may be large; one at least. */
+static const char read[] =
+    "local stream, from, back, till = KEYS[1], ARGV[1], tonumber(ARGV[2]) < 0, ARGV[3]\n"
+    "local most, room = tonumber(ARGV[4]), tonumber(ARGV[5])\n"
+    "local reply = {'end'}\n"
+    "local at = 1\n"
+    "while most > 0 do\n"
+    "  local page = math.min(most, 32)\n"
+    "  local entries = redis.call(back and 'XREVRANGE' or 'XRANGE', stream, from, till,\n"
+    "      'COUNT', page)\n"
+    "  for _, entry in ipairs(entries) do\n"
+    "    local id, channel, event = entry[1], entry[2][2], entry[2][4]\n"
+    "    if room <= 0 then reply[1] = 'more' return reply end\n"
+    "    reply[at + 1], reply[at + 2], reply[at + 3] = id, channel or '', event or ''\n"
+    "    at = at + 3\n"
+    "    room = room - #(channel or '') - #(event or '') - 64\n"
+    "    from = '(' .. id\n"
+    "  end\n"
+    "  if #entries < page then return reply end\n"
+    "  most = most - page\n"
+    "end\n"
+    "reply[1] = 'more'\n"
+    "return reply\n";
+
+static const struct {
+    const char *text;
+    size_t length;
+} scripts[EVB_SCRIPTS] = {
+    [EVB_SCRIPT_APPEND] = {append, sizeof append - 1},
+    [EVB_SCRIPT_FENCE] = {fence, sizeof fence - 1},
+    [EVB_SCRIPT_READ] = {read, sizeof read - 1},
+};
+
+/* SHA1 is how Redis names scripts (redis.io/commands/evalsha). */
+void evb_scripts_init(struct evb_scripts *all)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned length;
+    memset(all, 0, sizeof *all);
+    for (size_t n = 0; n < EVB_SCRIPTS; n++)
+        if (EVP_Digest(scripts[n].text, scripts[n].length, digest, &length, EVP_sha1(), NULL) == 1)
+            for (unsigned i = 0; i < 20; i++)
+                snprintf(all->digest[n] + 2 * i, 3, "%02x", digest[i]);
+}
+
+void evb_script_word(struct evb_buf *out, const char *text, size_t length)
+{
+    evb_buf_printf(out, "$%zu\r\n", length);
+    evb_buf_add(out, text, length);
+    evb_buf_add(out, "\r\n", 2);
+}
+
+void evb_script_number(struct evb_buf *out, int64_t number)
+{
+    char text[24];
+    evb_script_word(out, text, (size_t)snprintf(text, sizeof text, "%" PRId64, number));
+}
+
+void evb_script_begin(const struct evb_scripts *all, struct evb_buf *out, enum evb_script script,
+                      bool whole, size_t args)
+{
+    const char *digest = all->digest[script];
+    whole = whole || !digest[0];
+    evb_buf_printf(out, "*%zu\r\n", args + 2);
+    if (whole)
+        evb_script_word(out, "EVAL", 4);
+    else
+        evb_script_word(out, "EVALSHA", 7);
+    if (whole)
+        evb_script_word(out, scripts[script].text, scripts[script].length);
+    else
+        evb_script_word(out, digest, 40);
+}
