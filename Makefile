@@ -3,7 +3,7 @@
 
 SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/ending.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
        lib/match.c lib/acl.c lib/backoff.c lib/json.c \
-       lib/option.c lib/url.c lib/config.c lib/config_load.c lib/config_dump.c lib/config_check.c \
+       lib/option.c lib/moment.c lib/url.c lib/config.c lib/config_load.c lib/config_dump.c lib/config_check.c \
        lib/event.c lib/event_set.c \
        lib/codec_write.c lib/codec_scan.c lib/codec.c lib/seen.c lib/metrics.c \
        lib/thread.c lib/fifo.c lib/loop.c lib/wait.c lib/workers.c lib/lanes.c lib/sub.c lib/queue.c \
