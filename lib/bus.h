@@ -5,6 +5,7 @@
 #ifndef EVB_BUS_H
 #define EVB_BUS_H
 #include "config.h"
+#include "recent.h"
 #include "redis.h"
 #include "registry.h"
 #include "seen.h"
@@ -36,7 +37,8 @@ struct evbus {
     struct evb_loop loop;
     struct evb_workers workers;
     struct evb_registry registry;
-    struct evb_redis redis; /* its outbox keeps the accounts of reports without Redis too */
+    struct evb_recent recent; /* what history.local.events keeps */
+    struct evb_redis redis;   /* its outbox keeps the accounts of reports without Redis too */
 
     /* under queues_lock (a leaf) */
     pthread_mutex_t queues_lock;

@@ -327,6 +327,7 @@ void evb_bus_teardown(struct evbus *bus)
     evb_redis_fini(&bus->redis);
     evb_loop_fini(&bus->loop);
     evb_seen_fini(&bus->seen);
+    evb_recent_fini(&bus->recent);
     evb_registry_purge(&bus->registry);
     evb_bus_unref(bus);
 }

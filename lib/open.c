@@ -280,6 +280,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     bus->loop.user = bus;
     if (evb_seen_init(&bus->seen, (size_t)number(bus, EVB_CFG_DEDUP_WINDOW),
                       number(bus, EVB_CFG_DEDUP_AGE)) != 0 ||
+        evb_recent_init(&bus->recent, (uint32_t)number(bus, EVB_CFG_HISTORY_LOCAL_EVENTS)) != 0 ||
         open_redis(bus) != 0 || !(bus->free_waiter = evb_waiter_new(bus, NULL, NULL, NULL)) ||
         !(starter = evb_waiter_new(bus, start_job, NULL, NULL)))
         goto fail;
