@@ -54,10 +54,11 @@ struct evbus {
     struct evb_map channels, patterns; /* Redis name -> struct evb_via, owned */
     struct evb_node waiters;           /* for the connection */
     struct evb_node closers;
-    uint64_t messages;     /* received */
-    int64_t gap_from_us;   /* Unix time from which events may be missed; 0: none */
-    int64_t complained_ms; /* when the last bad frame was logged */
-    int64_t complaints;    /* since then */
+    struct evb_node histories; /* queries that wait for an answer */
+    uint64_t messages;         /* received */
+    int64_t gap_from_us;       /* Unix time from which events may be missed; 0: none */
+    int64_t complained_ms;     /* when the last bad frame was logged */
+    int64_t complaints;        /* since then */
     char gap_reason[160];
 };
 
