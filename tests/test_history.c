@@ -2,6 +2,7 @@
  * process's ring. */
 #include "bus_fixture.h"
 #include "bus.h"
+#include "harness/until.h"
 #include "list.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -324,33 +325,48 @@ static void *query_on(void *own)
     return NULL;
 }
 
-static void count_answer(evbus_list *list, int error, void *answers)
+static atomic_int answers, late, over; /* late: answers when closing was over */
+
+static void count_answer(evbus_list *list, int error, void *user)
 {
+    (void)user;
     ck_assert(error == 0 || error == EVBUS_ECLOSED);
     evbus_list_free(list);
-    atomic_fetch_add((atomic_int *)answers, 1);
+    atomic_fetch_add(&late, atomic_load(&over));
+    atomic_fetch_add(&answers, 1);
+}
+
+static void *ask_on(void *own)
+{
+    intptr_t asked = 0;
+    while (evbus_history_async(own, "type=a.* limit=1", count_answer, NULL) == 0)
+        asked++;
+    return (void *)asked;
 }
 
 /* Every query has its answer by the time that the bus is closed. */
 START_TEST(closes_under_queries)
 {
-    for (int round = suite_rounds(100); round > 0; round--) {
-        pthread_t publisher, asker;
-        atomic_int answers;
-        int asked = 0;
-        evbus *own = own_bus("1000");
-        atomic_init(&answers, 0);
+    for (int round = suite_rounds(200); round > 0; round--) {
+        pthread_t publisher, waiter, asker;
+        void *asked;
+        evbus *own = own_bus("10");
+        atomic_store(&answers, 0);
+        atomic_store(&over, 0);
         atomic_store(&going, 1);
         pthread_create(&publisher, NULL, publish_on, own);
-        pthread_create(&asker, NULL, query_on, own);
-        for (int i = 0; i < 20; i++)
-            asked += evbus_history_async(own, "type=a.*", count_answer, &answers) == 0;
+        pthread_create(&waiter, NULL, query_on, own);
+        pthread_create(&asker, NULL, ask_on, own);
+        ck_assert(until_count(&answers, 1 + round % 7, 10000));
         ck_assert_int_eq(evbus_close(own, 60000), 0);
-        ck_assert_int_eq(atomic_load(&answers), asked);
+        atomic_store(&over, 1);
         atomic_store(&going, 0);
         pthread_join(publisher, NULL);
-        pthread_join(asker, NULL);
+        pthread_join(waiter, NULL);
+        pthread_join(asker, &asked);
         evbus_free(own);
+        ck_assert_int_eq(atomic_load(&answers), (intptr_t)asked);
+        ck_assert_int_eq(atomic_load(&late), 0);
     }
 }
 END_TEST
