@@ -16,9 +16,9 @@
  *    form that calls back (`_async`); the waiting form takes `timeout_ms` (-1 for ever, 0 looks
  *    once) and says EVBUS_EDEADLK on the bus's own loop. Inside a handler, close and unsubscribe
  *    start and return; evbus_sub_on_free() tells the end.
- *  - Options of subscriptions and queues are one string of "key=value" pairs, quoted in SQL's way
- *    ('it''s'); evbus_quote() for text from outside. NULL for the defaults. Unknown keys and bad
- *    values: EVBUS_EINVAL with a sentence that names them.
+ *  - Options of subscriptions, queues and queries are one string of "key=value" pairs, quoted in
+ *    SQL's way ('it''s'); evbus_quote() for text from outside. NULL for the defaults. Unknown keys
+ *    and bad values: EVBUS_EINVAL with a sentence that names them.
  *  - After fork() the child's calls say EVBUS_EFORK; only what gives handles back works there, and
  *    evbus_default() opens a fresh bus.
  */
@@ -40,6 +40,7 @@ typedef struct evbus_config evbus_config; /* key = value settings */
 typedef struct evbus_event evbus_event;   /* immutable once published, reference-counted */
 typedef struct evbus_sub evbus_sub;       /* one subscription */
 typedef struct evbus_queue evbus_queue;   /* bounded pull queue, one pollable descriptor */
+typedef struct evbus_list evbus_list;     /* events that a query of history found */
 
 /* errors */
 enum {
@@ -113,6 +114,8 @@ typedef int (*evbus_event_fn)(evbus_sub *sub, evbus_event *event, void *user);
 typedef void (*evbus_report_fn)(evbus_event *event, int outcome, int error, int64_t receivers,
                                 void *user);
 typedef void (*evbus_done_fn)(int result, void *user); /* on the loop: 0 or EVBUS_E* */
+/* On the loop, once: the list is the callee's (evbus_list_free()), or NULL and an EVBUS_E*. */
+typedef void (*evbus_list_fn)(evbus_list *list, int error, void *user);
 typedef void (*evbus_log_fn)(int level, const char *line, void *user); /* any thread; no newline */
 typedef void (*evbus_free_fn)(void *user);
 
@@ -262,6 +265,19 @@ int evbus_event_origin(const evbus_event *event); /* EVBUS_ORIGIN_* */
  * EVBUS_ACKED report on of what was published with one. NULL: none, or not known. */
 const char *evbus_event_position(const evbus_event *event);
 char *evbus_event_to_json(const evbus_event *event);
+
+/*
+ * ---- history ----
+ * query: type=PATTERN limit=50 since=10m until=2026-01-02T03:04:05Z correlation=ID
+ *        source=both|redis|local. since, until: an age, a time, a position, now, all. local is what
+ * the setting history.local.events keeps in this process. EVBUS_ENOTSUP: the bus has no such
+ * source. EVBUS_ECLOSED may come as the answer: the bus was closed meanwhile.
+ */
+int evbus_history_async(evbus *bus, const char *query, evbus_list_fn fn, void *user);
+evbus_list *evbus_history(evbus *bus, const char *query, int timeout_ms); /* newest first */
+int evbus_list_count(const evbus_list *list);
+evbus_event *evbus_list_at(const evbus_list *list, int index); /* borrowed */
+void evbus_list_free(evbus_list *list);                        /* NULL is fine */
 
 /* ---- observation: never blocks ---- */
 int64_t evbus_stat(const evbus *bus,

@@ -5,6 +5,7 @@
 #ifndef EVB_BUS_H
 #define EVB_BUS_H
 #include "config.h"
+#include "recent.h"
 #include "redis.h"
 #include "registry.h"
 #include "seen.h"
@@ -38,7 +39,8 @@ struct evbus {
     struct evb_loop loop;
     struct evb_workers workers;
     struct evb_registry registry;
-    struct evb_redis redis; /* its outbox keeps the accounts of reports without Redis too */
+    struct evb_recent recent; /* what history.local.events keeps */
+    struct evb_redis redis;   /* its outbox keeps the accounts of reports without Redis too */
 
     /* under queues_lock (a leaf) */
     pthread_mutex_t queues_lock;
@@ -54,12 +56,13 @@ struct evbus {
     struct evb_map channels, patterns; /* Redis name -> struct evb_via, owned */
     struct evb_node waiters;           /* for the connection */
     struct evb_node closers;
-    uint64_t messages;     /* received */
-    int64_t gap_from_us;   /* Unix time from which events may be missed; 0: none */
-    bool was_ready;        /* with history, once at least */
-    bool heard_unkept;     /* others' events came that no history has */
-    int64_t complained_ms; /* when the last bad frame was logged */
-    int64_t complaints;    /* since then */
+    struct evb_node histories; /* queries that wait for an answer */
+    uint64_t messages;         /* received */
+    int64_t gap_from_us;       /* Unix time from which events may be missed; 0: none */
+    bool was_ready;            /* with history, once at least */
+    bool heard_unkept;         /* others' events came that no history has */
+    int64_t complained_ms;     /* when the last bad frame was logged */
+    int64_t complaints;        /* since then */
     char gap_reason[160];
 };
 

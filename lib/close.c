@@ -10,6 +10,7 @@
 #include "alloc.h"
 #include "err.h"
 #include "fork.h"
+#include "history.h"
 #include "interest.h"
 #include "pool.h"
 #include "route.h"
@@ -173,6 +174,7 @@ static void finish(struct evbus *bus)
     atomic_store(&bus->state, EVB_BUS_CLOSED);
     evb_log(&bus->log, EVBUS_LOG_INFO, "closed");
     evb_waiter_end_all(&bus->waiters, EVBUS_ECLOSED);
+    evb_history_end_all(bus);
     evb_waiter_end_all(&bus->closers, 0);
 }
 
@@ -327,6 +329,7 @@ void evb_bus_teardown(struct evbus *bus)
     evb_redis_fini(&bus->redis);
     evb_loop_fini(&bus->loop);
     evb_seen_fini(&bus->seen);
+    evb_recent_fini(&bus->recent);
     evb_registry_purge(&bus->registry);
     evb_bus_unref(bus);
 }

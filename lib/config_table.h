@@ -108,6 +108,9 @@ X(QUEUE_SIZE, "queue.size", INT, NULL, 1, 100000000, "1000", false, "",
 X(QUEUE_BYTES, "queue.bytes", SIZE, NULL, 1, 1099511627776, "4MiB", false, "", "their bytes")
 X(QUEUE_FULL, "queue.full", CHOICE, "drop-oldest|drop-newest", 0, 0, "drop-oldest", false, "",
   "what gives way")
+X(HISTORY_LOCAL_EVENTS, "history.local.events", INT, NULL, 0, 1000000, "0", false, "",
+  "last events kept in this process for evbus_history(), for each of up to 8 threads, 8 MiB each; "
+  "0: none")
 X(WORKERS, "workers", INT, NULL, 0, 1024, "0", false, "",
   "threads for handlers of deliver=workers, started by the first such subscription; 0: none")
 X(DEDUP_WINDOW, "dedup.window", INT, NULL, 0, 16777216, "8192", false, "",

@@ -148,14 +148,14 @@ static struct evb_tls_settings tls_settings(const struct evbus *bus)
                                      .server_name = name[0] ? name : text(bus, EVB_CFG_REDIS_HOST)};
 }
 
-static struct evb_history_settings history_settings(const struct evbus *bus)
+static struct evb_stream_settings stream_settings(const struct evbus *bus)
 {
-    return (struct evb_history_settings){.enabled = bus->keeps_history,
-                                         .key_prefix = text(bus, EVB_CFG_KEY_PREFIX),
-                                         .node = bus->node,
-                                         .ttl_ms = number(bus, EVB_CFG_HISTORY_TTL),
-                                         .max_events = number(bus, EVB_CFG_HISTORY_MAX_EVENTS),
-                                         .max_bytes = number(bus, EVB_CFG_HISTORY_MAX_BYTES)};
+    return (struct evb_stream_settings){.enabled = bus->keeps_history,
+                                        .key_prefix = text(bus, EVB_CFG_KEY_PREFIX),
+                                        .node = bus->node,
+                                        .ttl_ms = number(bus, EVB_CFG_HISTORY_TTL),
+                                        .max_events = number(bus, EVB_CFG_HISTORY_MAX_EVENTS),
+                                        .max_bytes = number(bus, EVB_CFG_HISTORY_MAX_BYTES)};
 }
 
 static struct evb_recovery_settings recovery_settings(const struct evbus *bus)
@@ -181,7 +181,7 @@ static int open_redis(struct evbus *bus)
                                      .backoff_ms = number(bus, EVB_CFG_RECONNECT_BACKOFF),
                                      .backoff_max_ms = number(bus, EVB_CFG_RECONNECT_BACKOFF_MAX),
                                      .max_retries = number(bus, EVB_CFG_RECONNECT_MAX_RETRIES),
-                                     .history = history_settings(bus),
+                                     .stream = stream_settings(bus),
                                      .recovery = recovery_settings(bus),
                                      .max_frame = frame < (16u << 20) ? 16u << 20 : frame};
     struct evb_outbox *outbox = &bus->redis.outbox;
@@ -262,6 +262,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     evb_list_init(&bus->queues);
     evb_list_init(&bus->waiters);
     evb_list_init(&bus->closers);
+    evb_list_init(&bus->histories);
     evb_metrics_init(&bus->metrics);
     if (read_settings(bus, config) != 0 ||
         evb_registry_init(&bus->registry, bus->wants_redis, evb_interest_changed, bus) != 0)
@@ -274,6 +275,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     bus->loop.user = bus;
     if (evb_seen_init(&bus->seen, (size_t)number(bus, EVB_CFG_DEDUP_WINDOW),
                       number(bus, EVB_CFG_DEDUP_AGE)) != 0 ||
+        evb_recent_init(&bus->recent, (uint32_t)number(bus, EVB_CFG_HISTORY_LOCAL_EVENTS)) != 0 ||
         open_redis(bus) != 0 || !(bus->free_waiter = evb_waiter_new(bus, NULL, NULL, NULL)) ||
         !(starter = evb_waiter_new(bus, start_job, NULL, NULL)))
         goto fail;

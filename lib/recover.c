@@ -60,7 +60,7 @@ void evb_recover_ready(struct evbus *bus)
     struct evb_redis *redis = &bus->redis;
     int64_t from_us = bus->gap_from_us;
     bus->gap_from_us = 0;
-    if (!evb_history_is_on(&redis->history)) {
+    if (!evb_stream_is_on(&redis->stream)) {
         redis->recovery.cursor.known = redis->recovery.waiting = false;
         if (from_us)
             announce_window(bus, from_us, "outage", bus->gap_reason);

@@ -17,10 +17,10 @@ enum { RETRY_PAUSE_MS = 100, EXPIRY_PAUSE_MS = 10 };
 static void write_command(struct evb_redis *redis, struct evb_item *const items[], size_t count)
 {
     if (items[0]->scripted)
-        evb_history_append(&redis->history, &redis->publisher, items, count);
+        evb_stream_append(&redis->stream, &redis->publisher, items, count);
     else
         evb_link_send(&redis->publisher, items[0]->bytes, items[0]->length);
-    redis->outbox.hold = redis->history.awaited;
+    redis->outbox.hold = redis->stream.awaited;
 }
 
 /* True: something was written. */
@@ -30,8 +30,8 @@ static bool pump(struct evb_redis *redis)
     uint64_t before = redis->outbox.written_count;
     struct evb_item *items[EVB_CALL_EVENTS];
     size_t count = 0;
-    redis->outbox.history = evb_history_is_on(&redis->history);
-    redis->outbox.hold = redis->history.awaited;
+    redis->outbox.history = evb_stream_is_on(&redis->stream);
+    redis->outbox.hold = redis->stream.awaited;
     do {
         if (link->stage != EVB_LINK_UP || evb_pair_state(redis) != EVB_REDIS_READY)
             return false;
@@ -74,7 +74,7 @@ static void maybe_ready(struct evb_redis *redis)
     if (evb_pair_state(redis) != EVB_REDIS_HANDSHAKE || redis->publisher_hello.left ||
         redis->subscriber_hello.left || !redis->subs.link || redis->subs.pending)
         return;
-    bool asked = atomic_load(&redis->history.state) == EVB_HISTORY_ASKED;
+    bool asked = atomic_load(&redis->stream.state) == EVB_STREAM_ASKED;
     bool proven = fence->no_inbox || fence->refused || fence->arrived;
     if (asked || !proven) {
         if (!fence->sent_us || fence->anew) {
@@ -174,7 +174,7 @@ static void on_fence_reply(const struct evb_reply *reply, void *user)
     if (!reply)
         return;
     int rc = evb_heart_answered(&redis->heart, reply, why, sizeof why);
-    if (redis->heart.fence.with_history && evb_history_is_on(&redis->history))
+    if (redis->heart.fence.with_history && evb_stream_is_on(&redis->stream))
         evb_recovery_facts(&redis->recovery);
     if (redis->heart.fence.refused)
         evb_heart_tell(&redis->heart, &redis->lacks, "publish", redis->heart.fence.right);
@@ -192,13 +192,13 @@ static bool on_call(struct evb_redis *redis, const struct evb_reply *reply)
     const char *keep = NULL;
     bool known = true;
     if (reply->kind == EVB_REPLY_ERROR) {
-        redis->pause_ms = evb_history_refused(&redis->history, reply->text) ? 0 : RETRY_PAUSE_MS;
+        redis->pause_ms = evb_stream_refused(&redis->stream, reply->text) ? 0 : RETRY_PAUSE_MS;
         evb_answer_refused(&redis->outbox, reply->text);
     } else {
         known = evb_answer_call(&redis->outbox, reply, &keep);
-        evb_history_appended(&redis->history);
+        evb_stream_appended(&redis->stream);
         if (keep)
-            evb_history_lacks(&redis->history, keep);
+            evb_stream_lacks(&redis->stream, keep);
     }
     return known;
 }
@@ -271,7 +271,7 @@ static void link_up(struct evb_link *link, void *user)
         redis->subscriber.stage != EVB_LINK_UP)
         return;
     evb_pair_enter(redis, EVB_REDIS_HANDSHAKE, "connected");
-    evb_history_link_up(&redis->history);
+    evb_stream_link_up(&redis->stream);
     evb_hello_send(&redis->publisher_hello, &redis->publisher, &redis->login);
     for (int i = redis->publisher_hello.left; i > 0; i--)
         evb_asks_expect(&redis->asks, on_hello, redis);
@@ -371,7 +371,7 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
     evb_link_init(&redis->subscriber, loop, metrics, "subscriber", settings->max_frame,
                   &subscriber_hooks, redis);
     evb_asks_init(&redis->asks, &redis->publisher, &redis->outbox.written_count);
-    evb_heart_init(&redis->heart, settings->inbox, &redis->history, on_role, on_fence_reply, redis);
+    evb_heart_init(&redis->heart, settings->inbox, &redis->stream, on_role, on_fence_reply, redis);
     evb_subs_init(&redis->subs, on_decided, on_lack, redis);
     evb_target_init(&redis->target, loop, settings->host, settings->path, settings->port,
                     evb_pair_found, redis);
@@ -380,9 +380,9 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
     redis->deadline = event_new(loop->base, -1, 0, fire_judge, redis);
     redis->pause = event_new(loop->base, -1, 0, fire_retry, redis);
     redis->expiry = event_new(loop->base, -1, 0, fire_expire, redis);
-    evb_recovery_init(&redis->recovery, &redis->history, &redis->asks, &settings->recovery,
+    evb_recovery_init(&redis->recovery, &redis->stream, &redis->asks, &settings->recovery,
                       &hooks->recovery, user);
-    if (evb_history_init(&redis->history, &settings->history, log) != 0)
+    if (evb_stream_init(&redis->stream, &settings->stream, log) != 0)
         return EVBUS_ENOMEM;
     if (!redis->timer || !redis->deadline || !redis->pause || !redis->expiry)
         return evb_fail_memory();
@@ -399,7 +399,7 @@ void evb_redis_fini(struct evb_redis *redis)
     evb_link_close(&redis->subscriber);
     evb_asks_lost(&redis->asks);
     evb_recovery_fini(&redis->recovery);
-    evb_history_fini(&redis->history);
+    evb_stream_fini(&redis->stream);
     evb_subs_fini(&redis->subs);
     evb_login_fini(&redis->login);
     evb_tls_fini(&redis->tls);

@@ -30,7 +30,7 @@ struct evb_redis_settings { /* borrowed texts live as long as the shard */
     int64_t connect_timeout_ms, ping_interval_ms, ping_timeout_ms;
     int64_t backoff_ms, backoff_max_ms, max_retries; /* -1: for ever */
     size_t max_frame;
-    struct evb_history_settings history;
+    struct evb_stream_settings stream;
     struct evb_recovery_settings recovery;
 };
 
@@ -70,7 +70,7 @@ struct evb_redis {
     struct evb_backoff backoff;
     struct evb_asks asks;
     struct evb_heart heart;
-    struct evb_history history;
+    struct evb_stream stream;
     struct evb_recovery recovery;
     int64_t pause_ms; /* before what was refused goes again */
     struct evb_lacks lacks;

@@ -53,7 +53,7 @@ struct evb_position evb_cursor_end(const struct evb_cursor *cursor)
     return evb_position_compare(cursor->ahead, cursor->at) > 0 ? cursor->ahead : cursor->at;
 }
 
-void evb_cursor_prove(struct evb_cursor *cursor, const struct evb_history_facts *facts)
+void evb_cursor_prove(struct evb_cursor *cursor, const struct evb_stream_facts *facts)
 {
     evb_cursor_set(cursor, facts->epoch, facts->last);
 }
@@ -66,7 +66,7 @@ static enum evb_loss lost(enum evb_loss loss, int64_t *count, int64_t n)
 
 /* A time is covered where an older entry is still there, or nothing was ever let go; or where all
  * is gone, and by its age, for only age lets go of the last one. */
-static enum evb_loss judge_time(struct evb_position from, const struct evb_history_facts *facts,
+static enum evb_loss judge_time(struct evb_position from, const struct evb_stream_facts *facts,
                                 int64_t ttl_ms, int64_t *count)
 {
     bool young = facts->server_ms - (int64_t)from.ms < ttl_ms;
@@ -78,8 +78,8 @@ static enum evb_loss judge_time(struct evb_position from, const struct evb_histo
 }
 
 enum evb_loss evb_cursor_judge(const struct evb_cursor *cursor,
-                               const struct evb_history_facts *facts, int64_t ttl_ms,
-                               int64_t *count, struct evb_position *start, bool *expect)
+                               const struct evb_stream_facts *facts, int64_t ttl_ms, int64_t *count,
+                               struct evb_position *start, bool *expect)
 {
     struct evb_position from = evb_cursor_end(cursor);
     const struct evb_position none = {0, 0};

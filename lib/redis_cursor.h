@@ -6,7 +6,7 @@
  */
 #ifndef EVB_REDIS_CURSOR_H
 #define EVB_REDIS_CURSOR_H
-#include "redis_history.h"
+#include "redis_stream.h"
 
 enum evb_loss {
     EVB_LOSS_NONE,
@@ -30,7 +30,7 @@ void evb_cursor_set_time(struct evb_cursor *cursor, const char *epoch, int64_t s
 /* A positioned event arrived. Beyond the server's time, `latest_ms`, it is forged. */
 void evb_cursor_see(struct evb_cursor *cursor, struct evb_position position, int64_t latest_ms);
 /* The fence of these facts arrived: what came before it is proven, or was forged. */
-void evb_cursor_prove(struct evb_cursor *cursor, const struct evb_history_facts *facts);
+void evb_cursor_prove(struct evb_cursor *cursor, const struct evb_stream_facts *facts);
 struct evb_position evb_cursor_end(const struct evb_cursor *cursor);
 
 /*
@@ -39,8 +39,8 @@ struct evb_position evb_cursor_end(const struct evb_cursor *cursor);
  * and is an entry that must be there if `*expect`.
  */
 enum evb_loss evb_cursor_judge(const struct evb_cursor *cursor,
-                               const struct evb_history_facts *facts, int64_t ttl_ms,
-                               int64_t *count, struct evb_position *start, bool *expect);
+                               const struct evb_stream_facts *facts, int64_t ttl_ms, int64_t *count,
+                               struct evb_position *start, bool *expect);
 const char *evb_loss_name(enum evb_loss loss); /* "trimmed" */
 const char *evb_loss_words(enum evb_loss loss);
 

@@ -7,11 +7,11 @@
 
 enum { ASKS_MOST = 8 }; /* beyond, there are answers enough to come */
 
-void evb_heart_init(struct evb_heart *heart, const char *inbox, struct evb_history *history,
+void evb_heart_init(struct evb_heart *heart, const char *inbox, struct evb_stream *stream,
                     evb_ask_fn on_role, evb_ask_fn on_fence, void *user)
 {
     *heart = (struct evb_heart){.inbox = inbox,
-                                .history = history,
+                                .stream = stream,
                                 .on_role = on_role,
                                 .on_fence = on_fence,
                                 .user = user,
@@ -22,7 +22,7 @@ void evb_heart_reset(struct evb_heart *heart)
 {
     int64_t proven_us = heart->fence.proven_us;
     uint64_t number = heart->fence.number;
-    evb_heart_init(heart, heart->inbox, heart->history, heart->on_role, heart->on_fence,
+    evb_heart_init(heart, heart->inbox, heart->stream, heart->on_role, heart->on_fence,
                    heart->user);
     heart->fence.proven_us = proven_us;
     heart->fence.number = number;
@@ -38,10 +38,9 @@ void evb_heart_fence(struct evb_heart *heart, struct evb_asks *asks)
     fence->sent_mono_us = evb_clock_mono_us();
     fence->answered_ms = 0;
     fence->arrived = fence->refused = fence->put_off = fence->anew = false;
-    fence->with_history = evb_history_may_be(heart->history);
+    fence->with_history = evb_stream_may_be(heart->stream);
     if (fence->with_history)
-        evb_history_fence(heart->history, asks, heart->inbox, payload, heart->on_fence,
-                          heart->user);
+        evb_stream_fence(heart->stream, asks, heart->inbox, payload, heart->on_fence, heart->user);
     else
         evb_asks_send(asks, words, heart->on_fence, heart->user);
 }
@@ -99,7 +98,7 @@ int evb_heart_answered(struct evb_heart *heart, const struct evb_reply *reply, c
     int64_t receivers = 0;
     const char *refusal = NULL;
     int rc = heart->fence.with_history
-                 ? evb_history_fenced(heart->history, reply, &receivers, &refusal)
+                 ? evb_stream_fenced(heart->stream, reply, &receivers, &refusal)
                  : plain_answer(reply, &receivers, &refusal);
     if (rc == EVBUS_EPARSE)
         snprintf(why, room, "protocol error: not the answer to a fence");

@@ -6,7 +6,7 @@
  */
 #ifndef EVB_REDIS_HEART_H
 #define EVB_REDIS_HEART_H
-#include "redis_history.h"
+#include "redis_stream.h"
 #include "redis_subs.h"
 
 struct evb_fence {
@@ -26,8 +26,8 @@ struct evb_fence {
 
 struct evb_heart {
     /* fixed after init */
-    const char *inbox;           /* this node's own channel */
-    struct evb_history *history; /* borrowed: fences tell what it holds, where it is kept */
+    const char *inbox;         /* this node's own channel */
+    struct evb_stream *stream; /* borrowed: fences tell what it holds, where it is kept */
     evb_ask_fn on_role, on_fence;
     void *user;
 
@@ -39,7 +39,7 @@ struct evb_heart {
 enum evb_verdict { EVB_ALIVE, EVB_WAIT, EVB_DEAD };
 
 /* The replies to HELLO, asked again for the role, and to the fence go to these two. */
-void evb_heart_init(struct evb_heart *heart, const char *inbox, struct evb_history *history,
+void evb_heart_init(struct evb_heart *heart, const char *inbox, struct evb_stream *stream,
                     evb_ask_fn on_role, evb_ask_fn on_fence, void *user);
 void evb_heart_reset(struct evb_heart *heart); /* the connections are gone */
 void evb_heart_fence(struct evb_heart *heart, struct evb_asks *asks);

@@ -8,10 +8,10 @@ enum { HELD_BYTES = 4 << 20, HELD_EVENTS = 65536 };
 
 static void on_page(const struct evb_reply *reply, void *user);
 
-void evb_reader_init(struct evb_reader *reader, struct evb_history *history, struct evb_asks *asks,
+void evb_reader_init(struct evb_reader *reader, struct evb_stream *stream, struct evb_asks *asks,
                      const struct evb_reader_hooks *hooks, void *user)
 {
-    *reader = (struct evb_reader){.history = history, .asks = asks, .hooks = hooks, .user = user};
+    *reader = (struct evb_reader){.stream = stream, .asks = asks, .hooks = hooks, .user = user};
 }
 
 static void drop_held(struct evb_reader *reader)
@@ -51,8 +51,8 @@ void evb_reader_go(struct evb_reader *reader)
         return;
     drop_held(reader);
     evb_position_write(reader->at, from + 1);
-    reader->asked = evb_history_read(reader->history, reader->asks, from + reader->expect, "+",
-                                     false, room + reader->expect, on_page, reader);
+    reader->asked = evb_stream_read(reader->stream, reader->asks, from + reader->expect, "+", false,
+                                    room + reader->expect, on_page, reader);
 }
 
 void evb_reader_hold(struct evb_reader *reader, evbus_event *event)
@@ -139,7 +139,7 @@ static void on_page(const struct evb_reply *reply, void *user)
         return;
     }
     if (reply->kind == EVB_REPLY_ERROR && strncmp(reply->text, "NOSCRIPT", 8) == 0) {
-        reader->history->known[EVB_SCRIPT_READ] = false;
+        reader->stream->known[EVB_SCRIPT_READ] = false;
         evb_reader_go(reader);
         return;
     }
@@ -150,7 +150,7 @@ static void on_page(const struct evb_reply *reply, void *user)
                               reader->user);
         return;
     }
-    reader->history->known[EVB_SCRIPT_READ] = true;
+    reader->stream->known[EVB_SCRIPT_READ] = true;
     bool last = strcmp(reply->item[0]->text, "end") == 0;
     if (!hand_out(reader, reply))
         return;

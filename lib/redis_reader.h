@@ -5,7 +5,7 @@
  */
 #ifndef EVB_REDIS_READER_H
 #define EVB_REDIS_READER_H
-#include "redis_history.h"
+#include "redis_stream.h"
 
 struct evb_reader_hooks { /* each may stop the reader */
     /* An entry, in the order of positions. */
@@ -21,7 +21,7 @@ struct evb_reader_hooks { /* each may stop the reader */
 
 struct evb_reader {
     /* fixed after init */
-    struct evb_history *history;
+    struct evb_stream *stream;
     struct evb_asks *asks;
     const struct evb_reader_hooks *hooks;
     void *user;
@@ -37,7 +37,7 @@ struct evb_reader {
     bool overflow; /* more came than may be held: another page will bring it */
 };
 
-void evb_reader_init(struct evb_reader *reader, struct evb_history *history, struct evb_asks *asks,
+void evb_reader_init(struct evb_reader *reader, struct evb_stream *stream, struct evb_asks *asks,
                      const struct evb_reader_hooks *hooks, void *user);
 void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool expect);
 void evb_reader_go(struct evb_reader *reader);   /* there is room again, or a link again */

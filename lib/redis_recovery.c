@@ -31,7 +31,7 @@ static void give_up(struct evb_recovery *recovery, const char *cause, const char
 {
     struct evb_position at = recovery->reader.at;
     evb_reader_stop(&recovery->reader);
-    evb_cursor_prove(&recovery->cursor, &recovery->history->facts);
+    evb_cursor_prove(&recovery->cursor, &recovery->stream->facts);
     tell_gap(recovery, cause, reason, at, now_ms(recovery), -1);
     recovery->hooks->live(recovery->user);
 }
@@ -59,7 +59,7 @@ static void on_entry(struct evb_position at, const struct evb_reply *channel,
     struct evb_recovery *recovery = user;
     char epoch[EVB_EPOCH_TEXT];
     recovery->entries++;
-    snprintf(epoch, sizeof epoch, "%s", recovery->history->facts.epoch);
+    snprintf(epoch, sizeof epoch, "%s", recovery->stream->facts.epoch);
     evb_cursor_set(&recovery->cursor, epoch, at);
     recovery->hooks->entry(at, channel, envelope, recovery->user);
     if (evb_recovery_running(recovery))
@@ -69,7 +69,7 @@ static void on_entry(struct evb_position at, const struct evb_reply *channel,
 static void on_held(evbus_event *event, void *user)
 {
     struct evb_recovery *recovery = user;
-    evb_cursor_set(&recovery->cursor, recovery->history->facts.epoch, event->position);
+    evb_cursor_set(&recovery->cursor, recovery->stream->facts.epoch, event->position);
     recovery->hooks->held(event, recovery->user);
 }
 
@@ -99,13 +99,13 @@ static void on_failed(const char *error, void *user)
 static const struct evb_reader_hooks reader_hooks = {on_entry,   on_held, page_room,
                                                      on_missing, on_live, on_failed};
 
-void evb_recovery_init(struct evb_recovery *recovery, struct evb_history *history,
+void evb_recovery_init(struct evb_recovery *recovery, struct evb_stream *stream,
                        struct evb_asks *asks, const struct evb_recovery_settings *settings,
                        const struct evb_recovery_hooks *hooks, void *user)
 {
     *recovery = (struct evb_recovery){
-        .set = *settings, .hooks = hooks, .user = user, .history = history, .offset_ms = INT64_MIN};
-    evb_reader_init(&recovery->reader, history, asks, &reader_hooks, recovery);
+        .set = *settings, .hooks = hooks, .user = user, .stream = stream, .offset_ms = INT64_MIN};
+    evb_reader_init(&recovery->reader, stream, asks, &reader_hooks, recovery);
 }
 
 void evb_recovery_fini(struct evb_recovery *recovery)
@@ -131,18 +131,18 @@ int64_t evb_recovery_server_ms(const struct evb_recovery *recovery, int64_t mono
 /* The reply came after the server looked at its clock: the estimate may be early, never late. */
 void evb_recovery_facts(struct evb_recovery *recovery)
 {
-    recovery->offset_ms = recovery->history->facts.server_ms - evb_clock_mono_ms();
+    recovery->offset_ms = recovery->stream->facts.server_ms - evb_clock_mono_ms();
 }
 
 void evb_recovery_proven(struct evb_recovery *recovery)
 {
     if (!evb_recovery_running(recovery))
-        evb_cursor_prove(&recovery->cursor, &recovery->history->facts);
+        evb_cursor_prove(&recovery->cursor, &recovery->stream->facts);
 }
 
 /* What was told once is not told again after another drop. */
 static void go_behind(struct evb_cursor *cursor, enum evb_loss loss,
-                      const struct evb_history_facts *facts, struct evb_position start)
+                      const struct evb_stream_facts *facts, struct evb_position start)
 {
     if (loss == EVB_LOSS_ROLLED_BACK)
         evb_cursor_set_time(cursor, facts->epoch, (int64_t)start.ms);
@@ -157,7 +157,7 @@ static void go_behind(struct evb_cursor *cursor, enum evb_loss loss,
 
 void evb_recovery_ready(struct evb_recovery *recovery, int64_t since_ms)
 {
-    const struct evb_history_facts *facts = &recovery->history->facts;
+    const struct evb_stream_facts *facts = &recovery->stream->facts;
     struct evb_cursor *cursor = &recovery->cursor;
     struct evb_position start;
     int64_t count;
@@ -192,7 +192,7 @@ void evb_recovery_lost(struct evb_recovery *recovery)
 
 void evb_recovery_away(struct evb_recovery *recovery)
 {
-    recovery->waiting = recovery->history->set.enabled;
+    recovery->waiting = recovery->stream->set.enabled;
 }
 
 bool evb_recovery_takes(struct evb_recovery *recovery, evbus_event *event)

@@ -32,7 +32,7 @@ struct evb_recovery {
     const struct evb_recovery_hooks *hooks;
     void *user;
 
-    struct evb_history *history; /* borrowed */
+    struct evb_stream *stream; /* borrowed */
     struct evb_cursor cursor;
     bool waiting; /* what arrives now is read later: what is before it comes first */
     struct evb_reader reader;
@@ -41,7 +41,7 @@ struct evb_recovery {
     int64_t entries;    /* read since */
 };
 
-void evb_recovery_init(struct evb_recovery *recovery, struct evb_history *history,
+void evb_recovery_init(struct evb_recovery *recovery, struct evb_stream *stream,
                        struct evb_asks *asks, const struct evb_recovery_settings *settings,
                        const struct evb_recovery_hooks *hooks, void *user);
 void evb_recovery_fini(struct evb_recovery *recovery);

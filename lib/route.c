@@ -2,7 +2,7 @@
  * route.c - an event's whole way on one page.
  *
  *   publish (caller's thread): check, reserve room in the outbox, freeze, hand over to the loop,
- *                              deliver to the subscribers of a snapshot
+ *                              keep for history, deliver to the subscribers of a snapshot
  *   receive (loop):            own echo? scan the envelope, seen before? deliver
  *
  * To Redis before the local handlers, so that what a handler publishes follows its cause there too.
@@ -228,6 +228,8 @@ static int check_and_deliver(struct evbus *bus, struct evb_thread *thread, evbus
         return rc != 0 ? rc : way->bits;
     }
     evb_count(&bus->metrics, EVB_COUNT_published_local, 1);
+    if (bus->recent.limit)
+        evb_recent_push(&bus->recent, event);
     if (deliver(bus, thread, event, EVB_FROM_LOCAL | EVB_FROM_SELF | given, NULL) != 0) {
         evb_count(&bus->metrics, EVB_COUNT_dropped, 1); /* no memory; it is on its way to Redis */
         return way->bits;
@@ -368,6 +370,8 @@ static bool accept_received(struct evbus *bus, evbus_event *event, unsigned how,
         return false;
     }
     evb_count(&bus->metrics, EVB_COUNT_received, 1);
+    if (bus->recent.limit)
+        evb_recent_push(&bus->recent, event);
     if (!thread)
         return false;
     how |= EVB_FROM_REDIS | EVB_GIVEN | (is_self(bus, event) ? EVB_FROM_SELF : 0);

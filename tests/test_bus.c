@@ -8,8 +8,8 @@
 
 START_TEST(library)
 {
-    static const char *const yes[] = {"redis",  "unix",     "resp2", "queue",
-                                      "report", "libevent", "tls",   "workers"};
+    static const char *const yes[] = {"redis",    "unix", "resp2",   "queue",        "report",
+                                      "libevent", "tls",  "workers", "history-local"};
     static const char *const no[] = {"", "TLS", "Redis", "redis ", "history"};
     char version[32];
     int number = evbus_version_number();

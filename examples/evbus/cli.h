@@ -83,6 +83,7 @@ int cli_connect(evbus *bus, int64_t wait_ms);
 /* Why Redis is away, in words. Answers CLI_REFUSED if waiting will not help, else CLI_DEGRADED. */
 int cli_why_away(const evbus *bus, char *out, size_t room);
 
-extern const struct cli_command cli_pub, cli_sub, cli_health, cli_config, cli_demo, cli_demo_peer;
+extern const struct cli_command cli_pub, cli_sub, cli_tail, cli_history, cli_health, cli_config,
+    cli_demo, cli_demo_peer;
 
 #endif

@@ -4,8 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct cli_command *const commands[] = {&cli_pub,    &cli_sub,  &cli_health,
-                                                     &cli_config, &cli_demo, &cli_demo_peer};
+static const struct cli_command *const commands[] = {&cli_pub,     &cli_sub,      &cli_tail,
+                                                     &cli_history, &cli_health,   &cli_config,
+                                                     &cli_demo,    &cli_demo_peer};
 
 static const struct cli_command *find(const char *name)
 {

@@ -1,5 +1,5 @@
-/* sub.c - evbus sub: prints events, or runs a command for each. Main thread, pulling from a queue.
- */
+/* sub.c - evbus sub: prints events, or runs a command for each; evbus tail: prints some, from an
+ * earlier one on. Main thread, pulling from a queue. */
 #include "cli.h"
 #include "exec.h"
 #include "print.h"
@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum { TAG_EVENT, TAG_SYSTEM };
-enum { FLAG_EXEC = CLI_OWN, FLAG_FORMAT };
+enum { FLAG_EXEC = CLI_OWN, FLAG_FORMAT, FLAG_SINCE, FLAG_GREP, FLAG_CORRELATION };
 enum { TICK_MS = 50, PATIENCE_MS = 1000 };
 
 struct sub {
@@ -23,7 +23,8 @@ struct sub {
     evbus_queue *queue;  /* owned */
     evbus_sub **handles; /* owned array, NULL behind */
     const char *command, *format;
-    int64_t limit, wait_ms; /* -1: none */
+    const char *since, *grep, *correlation; /* NULL: not asked for */
+    int64_t limit, wait_ms;                 /* -1: none */
 
     int64_t start_ms, seen, dropped;
     bool listening;  /* Redis has confirmed every subscription */
@@ -43,6 +44,16 @@ static const struct cli_flag flags[] = {
     {0, NULL, NULL, NULL, NULL},
 };
 
+static const struct cli_flag tail_flags[] = {
+    {FLAG_SINCE, "since", "WHEN", "first what history has: 10m (ago), a time, a position, all",
+     NULL},
+    {FLAG_GREP, "grep", "TEXT", "only events with TEXT in type or data", NULL},
+    {FLAG_CORRELATION, "correlation", "ID", "only events with this correlation id", NULL},
+    {'C', "count", "N", "end after N events", NULL},
+    {'W', "timeout", "TIME", "end after so long, with exit code 27", NULL},
+    {0, NULL, NULL, NULL, NULL},
+};
+
 static int take(void *state, int letter, char *value)
 {
     struct sub *sub = state;
@@ -58,6 +69,15 @@ static int take(void *state, int letter, char *value)
         break;
     case FLAG_EXEC:
         sub->command = value;
+        break;
+    case FLAG_SINCE:
+        sub->since = value;
+        break;
+    case FLAG_GREP:
+        sub->grep = value;
+        break;
+    case FLAG_CORRELATION:
+        sub->correlation = value;
         break;
     default:
         sub->format = value;
@@ -158,6 +178,17 @@ static void show(struct sub *sub, evbus_event *event)
     }
 }
 
+static bool is_wanted(const struct sub *sub, const evbus_event *event)
+{
+    size_t length;
+    if (sub->correlation && strcmp(evbus_event_correlation(event), sub->correlation) != 0)
+        return false;
+    if (!sub->grep || strstr(evbus_event_type(event), sub->grep))
+        return true;
+    const char *data = evbus_event_data(event, &length);
+    return data && memmem(data, length, sub->grep, strlen(sub->grep));
+}
+
 static void drain(struct sub *sub)
 {
     evbus_event *event;
@@ -165,7 +196,7 @@ static void drain(struct sub *sub)
     while (!sub->over && evbus_queue_next(sub->queue, 0, &event, &tag) == 1) {
         if (tag == TAG_SYSTEM) {
             on_system(sub, event);
-        } else {
+        } else if (is_wanted(sub, event)) {
             show(sub, event);
             if (++sub->seen == sub->limit)
                 stop(sub, CLI_OK);
@@ -232,9 +263,21 @@ static int widen(evbus_config *config, const char *key, const char *value)
     return 0;
 }
 
+/* How events from then on are asked for; NULL: those that come. The caller frees it. */
+static char *from_option(const char *since)
+{
+    char *quoted = since ? evbus_quote(since) : NULL, *option = NULL;
+    if (quoted && asprintf(&option, "from=%s", quoted) < 0)
+        option = NULL;
+    evbus_string_free(quoted);
+    return option;
+}
+
 static int subscribe(struct sub *sub)
 {
-    int count = sub->cli->count;
+    char *all = ">";
+    char **patterns = sub->cli->count ? sub->cli->words : &all;
+    int count = sub->cli->count ? sub->cli->count : 1;
     sub->handles = calloc((size_t)count + 2, sizeof *sub->handles);
     sub->queue = evbus_queue_open(sub->bus, NULL);
     if (!sub->queue || !sub->handles)
@@ -242,13 +285,15 @@ static int subscribe(struct sub *sub)
     sub->handles[0] = evbus_queue_subscribe(sub->queue, "evbus.>", "scope=local", TAG_SYSTEM);
     if (!sub->handles[0])
         return fail(CLI_ERROR);
-    for (int i = 0; i < count; i++) {
-        sub->handles[i + 1] =
-            evbus_queue_subscribe(sub->queue, sub->cli->words[i], NULL, TAG_EVENT);
+    char *option = from_option(sub->since);
+    int status = sub->since && !option ? CLI_ERROR : CLI_OK; /* no memory */
+    for (int i = 0; i < count && status == CLI_OK; i++) {
+        sub->handles[i + 1] = evbus_queue_subscribe(sub->queue, patterns[i], option, TAG_EVENT);
         if (!sub->handles[i + 1])
-            return fail(evbus_last_code() == EVBUS_EINVAL ? CLI_USAGE : CLI_ERROR);
+            status = fail(evbus_last_code() == EVBUS_EINVAL ? CLI_USAGE : CLI_ERROR);
     }
-    return CLI_OK;
+    free(option);
+    return status;
 }
 
 static void tear_down(struct sub *sub)
@@ -260,12 +305,12 @@ static void tear_down(struct sub *sub)
     evbus_free(sub->bus);
 }
 
-static int run(struct cli *cli, int argc, char **argv)
+static int follow(struct cli *cli, const struct cli_command *command, int argc, char **argv)
 {
     struct sub sub = {.cli = cli, .limit = -1, .wait_ms = -1};
-    if (cli_parse(cli, &cli_sub, argc, argv, take, &sub) != 0)
+    if (cli_parse(cli, command, argc, argv, take, &sub) != 0)
         return cli->status;
-    if (cli->count < 1)
+    if (cli->count < 1 && command == &cli_sub)
         return cli_usage("sub", "sub wants a PATTERN, such as 'task.*' or '>'");
     if (signals_init() != 0) {
         cli_error("signals: %s", strerror(errno));
@@ -286,6 +331,28 @@ static int run(struct cli *cli, int argc, char **argv)
     tear_down(&sub);
     return sub.status;
 }
+
+static int run(struct cli *cli, int argc, char **argv)
+{
+    return follow(cli, &cli_sub, argc, argv);
+}
+
+static int run_tail(struct cli *cli, int argc, char **argv)
+{
+    return follow(cli, &cli_tail, argc, argv);
+}
+
+const struct cli_command cli_tail = {
+    .name = "tail",
+    .words = "[FLAG]... [PATTERN]...",
+    .summary = "Prints the events that come, of all types or of some",
+    .notes = "  evbus tail\n"
+             "  evbus tail --grep order-7 'order.>' 'payment.>'\n"
+             "  evbus tail --since 10m --correlation order-7\n",
+    .flags = tail_flags,
+    .run = run_tail,
+    .connects = true,
+};
 
 const struct cli_command cli_sub = {
     .name = "sub",

@@ -1,5 +1,5 @@
-/* redis_history.c - the history's keys, calls and fences. Loop only, but for the state. */
-#include "redis_history.h"
+/* redis_stream.c - the history's keys, calls and fences. Loop only, but for the state. */
+#include "redis_stream.h"
 #include "acl.h"
 #include "alloc.h"
 #include "err.h"
@@ -12,73 +12,73 @@
 
 enum { DAY_MS = 86400000, READ_BYTES = 1 << 20 };
 
-static const char *const key_tails[EVB_HISTORY_KEYS] = {
+static const char *const key_tails[EVB_STREAM_KEYS] = {
     [EVB_KEY_STREAM] = "history:{0}",
     [EVB_KEY_STATE] = "history:{0}:state",
     [EVB_KEY_MARK] = "history:{0}:mark:",
     [EVB_KEY_LATEST] = "history:{0}:latest",
 };
 
-int evb_history_init(struct evb_history *history, const struct evb_history_settings *settings,
-                     struct evb_log *log)
+int evb_stream_init(struct evb_stream *stream, const struct evb_stream_settings *settings,
+                    struct evb_log *log)
 {
-    memset(history, 0, sizeof *history);
-    history->set = *settings;
-    history->log = log;
+    memset(stream, 0, sizeof *stream);
+    stream->set = *settings;
+    stream->log = log;
     if (!settings->enabled)
         return 0;
-    evb_scripts_init(&history->scripts);
+    evb_scripts_init(&stream->scripts);
     int64_t twice = settings->ttl_ms < INT64_MAX / 2 ? settings->ttl_ms * 2 : settings->ttl_ms;
-    history->idle_ms = twice > DAY_MS ? twice : DAY_MS;
-    for (size_t i = 0; i < EVB_HISTORY_KEYS; i++) {
+    stream->idle_ms = twice > DAY_MS ? twice : DAY_MS;
+    for (size_t i = 0; i < EVB_STREAM_KEYS; i++) {
         struct evb_buf key;
         evb_buf_init(&key);
         evb_buf_text(&key, settings->key_prefix);
         evb_buf_text(&key, key_tails[i]);
         if (i == EVB_KEY_MARK)
             evb_buf_text(&key, settings->node);
-        if (!(history->keys[i] = evb_buf_take(&key)))
+        if (!(stream->keys[i] = evb_buf_take(&key)))
             return evb_fail_memory();
     }
-    atomic_store(&history->state, EVB_HISTORY_ASKED);
+    atomic_store(&stream->state, EVB_STREAM_ASKED);
     return 0;
 }
 
-void evb_history_fini(struct evb_history *history)
+void evb_stream_fini(struct evb_stream *stream)
 {
-    for (size_t i = 0; i < EVB_HISTORY_KEYS; i++) {
-        evb_free(history->keys[i]);
-        history->keys[i] = NULL;
+    for (size_t i = 0; i < EVB_STREAM_KEYS; i++) {
+        evb_free(stream->keys[i]);
+        stream->keys[i] = NULL;
     }
 }
 
-bool evb_history_may_be(const struct evb_history *history)
+bool evb_stream_may_be(const struct evb_stream *stream)
 {
-    int state = atomic_load_explicit(&history->state, memory_order_relaxed);
-    return state == EVB_HISTORY_ON || state == EVB_HISTORY_ASKED;
+    int state = atomic_load_explicit(&stream->state, memory_order_relaxed);
+    return state == EVB_STREAM_ON || state == EVB_STREAM_ASKED;
 }
 
-bool evb_history_is_on(const struct evb_history *history)
+bool evb_stream_is_on(const struct evb_stream *stream)
 {
-    return atomic_load_explicit(&history->state, memory_order_relaxed) == EVB_HISTORY_ON;
+    return atomic_load_explicit(&stream->state, memory_order_relaxed) == EVB_STREAM_ON;
 }
 
-void evb_history_link_up(struct evb_history *history)
+void evb_stream_link_up(struct evb_stream *stream)
 {
-    memset(history->known, 0, sizeof history->known);
-    history->alone = true;
-    history->awaited = history->told = false;
-    if (history->set.enabled)
-        atomic_store(&history->state, EVB_HISTORY_ASKED);
+    memset(stream->known, 0, sizeof stream->known);
+    stream->alone = true;
+    stream->awaited = stream->told = false;
+    if (stream->set.enabled)
+        atomic_store(&stream->state, EVB_STREAM_ASKED);
 }
 
-void evb_history_lacks(struct evb_history *history, const char *error)
+void evb_stream_lacks(struct evb_stream *stream, const char *error)
 {
-    atomic_store(&history->state, EVB_HISTORY_LACKING);
-    if (history->told)
+    atomic_store(&stream->state, EVB_STREAM_LACKING);
+    if (stream->told)
         return;
-    history->told = true;
-    evb_log(history->log, EVBUS_LOG_WARNING,
+    stream->told = true;
+    evb_log(stream->log, EVBUS_LOG_WARNING,
             "redis: no history: %s%s: what other processes miss during an outage cannot be "
             "recovered (history.enabled=no says that this is meant)",
             error,
@@ -88,10 +88,9 @@ void evb_history_lacks(struct evb_history *history, const char *error)
 
 /* ---- words ---- */
 
-static void put_key(const struct evb_history *history, struct evb_buf *out,
-                    enum evb_history_key key)
+static void put_key(const struct evb_stream *stream, struct evb_buf *out, enum evb_stream_key key)
 {
-    evb_script_word(out, history->keys[key], strlen(history->keys[key]));
+    evb_script_word(out, stream->keys[key], strlen(stream->keys[key]));
 }
 
 static void send_words(struct evb_link *link, struct evb_buf *words)
@@ -107,22 +106,22 @@ static void send_words(struct evb_link *link, struct evb_buf *words)
 
 enum { APPEND_WORDS = 10 }; /* number of keys, keys, arguments before the events */
 
-void evb_history_append(struct evb_history *history, struct evb_link *link,
-                        struct evb_item *const items[], size_t count)
+void evb_stream_append(struct evb_stream *stream, struct evb_link *link,
+                       struct evb_item *const items[], size_t count)
 {
-    const struct evb_history_settings *set = &history->set;
+    const struct evb_stream_settings *set = &stream->set;
     struct evb_buf words;
     evb_buf_init(&words);
-    evb_script_begin(&history->scripts, &words, EVB_SCRIPT_APPEND, history->alone,
+    evb_script_begin(&stream->scripts, &words, EVB_SCRIPT_APPEND, stream->alone,
                      APPEND_WORDS + 2 * count);
     evb_script_number(&words, 4);
-    put_key(history, &words, EVB_KEY_STREAM);
-    put_key(history, &words, EVB_KEY_STATE);
-    put_key(history, &words, EVB_KEY_MARK);
-    put_key(history, &words, EVB_KEY_LATEST);
-    evb_script_number(&words, history->alone ? 0 : (int64_t)history->sent_seq);
+    put_key(stream, &words, EVB_KEY_STREAM);
+    put_key(stream, &words, EVB_KEY_STATE);
+    put_key(stream, &words, EVB_KEY_MARK);
+    put_key(stream, &words, EVB_KEY_LATEST);
+    evb_script_number(&words, stream->alone ? 0 : (int64_t)stream->sent_seq);
     evb_script_number(&words, (int64_t)items[0]->seq);
-    evb_script_number(&words, history->idle_ms);
+    evb_script_number(&words, stream->idle_ms);
     evb_script_number(&words, set->max_events);
     evb_script_number(&words, set->max_bytes);
     send_words(link, &words);
@@ -131,14 +130,14 @@ void evb_history_append(struct evb_history *history, struct evb_link *link,
         const char *tail = evb_item_words(items[i], &length);
         evb_link_send(link, tail, length);
     }
-    history->sent_seq = items[count - 1]->seq;
-    history->awaited = history->awaited || history->alone;
-    history->alone = false;
+    stream->sent_seq = items[count - 1]->seq;
+    stream->awaited = stream->awaited || stream->alone;
+    stream->alone = false;
 }
 
-void evb_history_appended(struct evb_history *history)
+void evb_stream_appended(struct evb_stream *stream)
 {
-    history->awaited = false;
+    stream->awaited = false;
 }
 
 static const char *const passing[] = {"BUSY",       "LOADING", "MASTERDOWN", "CLUSTERDOWN",
@@ -158,37 +157,37 @@ static bool passes(const char *error)
     return false;
 }
 
-bool evb_history_refused(struct evb_history *history, const char *error)
+bool evb_stream_refused(struct evb_stream *stream, const char *error)
 {
-    history->awaited = false;
-    history->alone = true; /* and with the text: NOSCRIPT asks for it */
+    stream->awaited = false;
+    stream->alone = true; /* and with the text: NOSCRIPT asks for it */
     if (begins(error, "NOSCRIPT") || begins(error, "ORDER"))
         return true;
     if (passes(error))
         return false;
-    evb_history_lacks(history, error);
+    evb_stream_lacks(stream, error);
     return true;
 }
 
 /* ---- fences ---- */
 
-bool evb_history_fence(struct evb_history *history, struct evb_asks *asks, const char *channel,
-                       const char *text, evb_ask_fn fn, void *user)
+bool evb_stream_fence(struct evb_stream *stream, struct evb_asks *asks, const char *channel,
+                      const char *text, evb_ask_fn fn, void *user)
 {
     struct evb_buf words;
     if (!evb_asks_expect(asks, fn, user))
         return false;
     evb_buf_init(&words);
-    evb_script_begin(&history->scripts, &words, EVB_SCRIPT_FENCE, !history->known[EVB_SCRIPT_FENCE],
+    evb_script_begin(&stream->scripts, &words, EVB_SCRIPT_FENCE, !stream->known[EVB_SCRIPT_FENCE],
                      8);
     evb_script_number(&words, 3);
-    put_key(history, &words, EVB_KEY_STREAM);
-    put_key(history, &words, EVB_KEY_STATE);
-    put_key(history, &words, EVB_KEY_LATEST);
+    put_key(stream, &words, EVB_KEY_STREAM);
+    put_key(stream, &words, EVB_KEY_STATE);
+    put_key(stream, &words, EVB_KEY_LATEST);
     evb_script_word(&words, channel, strlen(channel));
     evb_script_word(&words, text, strlen(text));
-    evb_script_number(&words, history->set.ttl_ms);
-    evb_script_number(&words, history->idle_ms);
+    evb_script_number(&words, stream->set.ttl_ms);
+    evb_script_number(&words, stream->idle_ms);
     send_words(asks->link, &words);
     return true;
 }
@@ -199,7 +198,7 @@ static bool is_text(const struct evb_reply *reply)
 }
 
 /* {receivers or text, epoch, last, first or "", length, server's time, begun} */
-static bool read_facts(struct evb_history_facts *facts, const struct evb_reply *reply)
+static bool read_facts(struct evb_stream_facts *facts, const struct evb_reply *reply)
 {
     struct evb_reply **item = reply->item;
     if (reply->kind != EVB_REPLY_ARRAY || reply->count != 7)
@@ -219,28 +218,28 @@ static bool read_facts(struct evb_history_facts *facts, const struct evb_reply *
             evb_position_read(item[3]->text, item[3]->length, &facts->first));
 }
 
-static int fence_error(struct evb_history *history, const char *error)
+static int fence_error(struct evb_stream *stream, const char *error)
 {
     if (begins(error, "NOSCRIPT")) {
-        history->known[EVB_SCRIPT_FENCE] = false;
+        stream->known[EVB_SCRIPT_FENCE] = false;
         return EVBUS_ENOENT;
     }
     if (passes(error))
         return EVBUS_EAWAY;
-    evb_history_lacks(history, error);
+    evb_stream_lacks(stream, error);
     return EVBUS_ENOTSUP;
 }
 
-int evb_history_fenced(struct evb_history *history, const struct evb_reply *reply,
-                       int64_t *receivers, const char **refusal)
+int evb_stream_fenced(struct evb_stream *stream, const struct evb_reply *reply, int64_t *receivers,
+                      const char **refusal)
 {
     *receivers = -1;
     if (reply->kind == EVB_REPLY_ERROR)
-        return fence_error(history, reply->text);
-    if (!read_facts(&history->facts, reply))
+        return fence_error(stream, reply->text);
+    if (!read_facts(&stream->facts, reply))
         return EVBUS_EPARSE;
-    history->known[EVB_SCRIPT_FENCE] = true;
-    atomic_store(&history->state, EVB_HISTORY_ON);
+    stream->known[EVB_SCRIPT_FENCE] = true;
+    atomic_store(&stream->state, EVB_STREAM_ON);
     if (reply->item[0]->kind == EVB_REPLY_INTEGER) {
         *receivers = reply->item[0]->integer;
         return 0;
@@ -251,17 +250,16 @@ int evb_history_fenced(struct evb_history *history, const struct evb_reply *repl
 
 /* ---- reading ---- */
 
-bool evb_history_read(struct evb_history *history, struct evb_asks *asks, const char *from,
-                      const char *till, bool back, int64_t most, evb_ask_fn fn, void *user)
+bool evb_stream_read(struct evb_stream *stream, struct evb_asks *asks, const char *from,
+                     const char *till, bool back, int64_t most, evb_ask_fn fn, void *user)
 {
     struct evb_buf words;
     if (!evb_asks_expect(asks, fn, user))
         return false;
     evb_buf_init(&words);
-    evb_script_begin(&history->scripts, &words, EVB_SCRIPT_READ, !history->known[EVB_SCRIPT_READ],
-                     7);
+    evb_script_begin(&stream->scripts, &words, EVB_SCRIPT_READ, !stream->known[EVB_SCRIPT_READ], 7);
     evb_script_number(&words, 1);
-    put_key(history, &words, EVB_KEY_STREAM);
+    put_key(stream, &words, EVB_KEY_STREAM);
     evb_script_word(&words, from, strlen(from));
     evb_script_number(&words, back ? -1 : 1);
     evb_script_word(&words, till, strlen(till));
