@@ -195,7 +195,8 @@ int evbus_sub_on_free(evbus_sub *sub, evbus_free_fn fn);
 /* 0: live (confirmed by Redis, or local only); EVBUS_EDENIED: Redis refused, local events come. */
 int evbus_sub_wait(evbus_sub *sub, int timeout_ms);
 const char *evbus_sub_pattern(const evbus_sub *sub);
-/* "delivered", "failed", "dropped", "queued", "peak"; -1 for another name. */
+/* "delivered", "failed", "dropped", "queued", "peak", "slow" (1: it dropped an event for want of
+ * room, and more than half of its bounds is still taken); -1 for another name. */
 int64_t evbus_sub_stat(const evbus_sub *sub, const char *name);
 int evbus_unsubscribe(
     evbus_sub *sub); /* gives the handle back; outside handlers none runs after it */
@@ -211,7 +212,7 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
                           int max);     /* how many, 0 or an error */
 int evbus_queue_fd(evbus_queue *queue); /* a socket: readable while not empty; never read it */
 int64_t evbus_queue_stat(const evbus_queue *queue,
-                         const char *name); /* "queued" "peak" "dropped" */
+                         const char *name); /* "queued" "peak" "dropped" "slow" (1 or 0) */
 void evbus_queue_free(
     evbus_queue *queue); /* ends its subscriptions; their handles stay to be given back */
 

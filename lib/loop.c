@@ -239,3 +239,8 @@ bool evb_loop_is_here(const struct evb_loop *loop)
 {
     return pthread_equal(atomic_load_explicit(&loop->thread, memory_order_relaxed), pthread_self());
 }
+
+bool evb_loop_turns_here(const struct evb_loop *loop)
+{
+    return evb_loop_is_here(loop) && loop->depth > 0;
+}

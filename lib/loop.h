@@ -52,8 +52,9 @@ bool evb_loop_has_rest(const struct evb_loop *loop);
 void evb_loop_fini(struct evb_loop *loop);
 void evb_loop_drop(struct evb_loop *loop); /* in a forked child: descriptors only */
 void evb_loop_post(struct evb_loop *loop,
-                   struct evb_job *job);            /* any thread; jobs of a thread in order */
-bool evb_loop_is_here(const struct evb_loop *loop); /* is this thread the loop's? */
+                   struct evb_job *job);               /* any thread; jobs of a thread in order */
+bool evb_loop_is_here(const struct evb_loop *loop);    /* is this thread the loop's? */
+bool evb_loop_turns_here(const struct evb_loop *loop); /* and inside a round? */
 
 /* Around what libevent calls: work posted in between needs no wake-up and is done before it sleeps.
  */

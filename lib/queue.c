@@ -30,6 +30,7 @@ evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full)
     evb_lock_init(&queue->lock);
     evb_cond_init(&queue->filled);
     evb_fifo_init(&queue->fifo, max_events, max_bytes, full, item_drop);
+    evb_slow_init(&queue->slow, &queue->lock);
     return queue;
 }
 
@@ -76,7 +77,28 @@ static void signal_clear(evbus_queue *queue)
         (void)!recv(queue->fds[0], &byte, 1, 0);
 }
 
-void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item)
+static struct evb_fill fill_of(const evbus_queue *queue)
+{
+    const struct evb_fifo *fifo = &queue->fifo;
+    return (struct evb_fill){fifo->count, fifo->bytes, fifo->max_events, fifo->max_bytes,
+                             fifo->full};
+}
+
+/* Lock held. True: an edge is to be told. */
+static bool became_slow(evbus_queue *queue, int dropped, unsigned how)
+{
+    if (how & EVB_OF_SLOW && !evb_slow_is(&queue->slow))
+        return false;
+    return evb_slow_dropped(&queue->slow, dropped, fill_of(queue), queue->metrics);
+}
+
+static void tell_edge(evbus_queue *queue)
+{
+    if (queue->slow.edge)
+        queue->slow.edge(&queue->slow);
+}
+
+void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item, unsigned how)
 {
     pthread_mutex_lock(&queue->lock);
     if (queue->freed) { /* what it holds keeps its subscription, and that the queue: for ever */
@@ -86,6 +108,7 @@ void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item)
     }
     bool was_empty = queue->fifo.count == 0;
     int dropped = evb_fifo_push(&queue->fifo, item);
+    bool edge = dropped && became_slow(queue, dropped, how);
     bool filled = was_empty && queue->fifo.count > 0;
     if (filled)
         signal_set(queue);
@@ -94,6 +117,8 @@ void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item)
         pthread_cond_broadcast(&queue->filled);
     if (dropped)
         evb_count(queue->metrics, EVB_COUNT_dropped, dropped);
+    if (edge)
+        tell_edge(queue);
 }
 
 void evb_queue_close(evbus_queue *queue)
@@ -161,6 +186,23 @@ evbus_sub **evb_queue_take_subs(evbus_queue *queue, int *count)
     return subs;
 }
 
+int evb_queue_list_subs(evbus_queue *queue, evbus_sub **subs, int room, int *listed)
+{
+    int live = 0;
+    *listed = 0;
+    pthread_mutex_lock(&queue->lock);
+    for (int i = 0; i < queue->sub_count; i++) {
+        if (atomic_load(&queue->subs[i]->state) != EVB_SUB_LIVE)
+            continue;
+        if (live++ < room) {
+            evb_sub_ref(queue->subs[i]);
+            subs[(*listed)++] = queue->subs[i];
+        }
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return live;
+}
+
 /* Those whose subscription ended while they waited are nobody's any more. */
 static int keep_live(struct evb_fifo_item *items, int count)
 {
@@ -216,9 +258,12 @@ static int pull(evbus_queue *queue, int timeout_ms, struct evb_fifo_item *items,
         evb_queue_ref(queue);
         n = wait_live(queue, timeout_ms, items, max);
     }
+    bool edge = queue->slow.state != EVB_SLOW_NOT && evb_slow_taken(&queue->slow, fill_of(queue));
     if (n == 0 && queue->closed)
         n = EVBUS_ECLOSED;
     pthread_mutex_unlock(&queue->lock);
+    if (edge)
+        tell_edge(queue);
     if (waits)
         evb_queue_unref(queue);
     return n;
@@ -289,6 +334,7 @@ int64_t evbus_queue_stat(const evbus_queue *queue, const char *name)
     int64_t value = !strcmp(name, "queued")    ? queue->fifo.count
                     : !strcmp(name, "peak")    ? queue->fifo.peak
                     : !strcmp(name, "dropped") ? queue->fifo.dropped
+                    : !strcmp(name, "slow")    ? evb_slow_is(&queue->slow)
                                                : -1;
     pthread_mutex_unlock(lock);
     return value;

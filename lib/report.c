@@ -107,6 +107,8 @@ static json_t *sub_row(const evbus_sub *sub)
         json_pack("{s:o, s:s}", "pattern", json_text(sub->entry->pattern), "redis", wires[wire]);
     for (size_t i = 0; row && i < EVB_COUNT(stats); i++)
         json_object_set_new(row, stats[i], json_integer(evbus_sub_stat(sub, stats[i])));
+    if (row)
+        json_object_set_new(row, "slow", json_boolean(evbus_sub_stat(sub, "slow") == 1));
     return row;
 }
 

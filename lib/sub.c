@@ -34,6 +34,7 @@ evbus_sub *evb_sub_new(void)
     evb_lock_init(&sub->lock);
     evb_cond_init(&sub->ended);
     evb_fifo_init(&sub->fifo, 0, 0, 0, item_drop);
+    evb_slow_init(&sub->slow, &sub->lock);
     return sub;
 }
 
@@ -155,12 +156,38 @@ static void count_dropped(evbus_sub *sub, int n)
     evb_count(sub->metrics, EVB_COUNT_dropped, n);
 }
 
+static struct evb_fill fill_of(const evbus_sub *sub)
+{
+    const struct evb_fifo *fifo = &sub->fifo;
+    const struct evb_lanes *lanes = sub->lanes;
+    if (!lanes)
+        return (struct evb_fill){fifo->count, fifo->bytes, fifo->max_events, fifo->max_bytes,
+                                 fifo->full};
+    return (struct evb_fill){lanes->count, lanes->bytes, lanes->max_events, lanes->max_bytes,
+                             lanes->full};
+}
+
+/* Lock held. True: an edge is to be told. */
+static bool became_slow(evbus_sub *sub, int dropped, unsigned how)
+{
+    if (how & EVB_OF_SLOW && !evb_slow_is(&sub->slow))
+        return false;
+    return evb_slow_dropped(&sub->slow, dropped, fill_of(sub), sub->metrics);
+}
+
+static void tell_edge(evbus_sub *sub)
+{
+    if (sub->slow.edge)
+        sub->slow.edge(&sub->slow);
+}
+
 /* Takes a reference to the event. */
-static void push(evbus_sub *sub, evbus_event *event)
+static void push(evbus_sub *sub, evbus_event *event, unsigned how)
 {
     struct evb_fifo_item item = {.event = event};
     pthread_mutex_lock(&sub->lock);
     int dropped = evb_fifo_push(&sub->fifo, item);
+    bool edge = dropped && became_slow(sub, dropped, how);
     bool schedule = !sub->scheduled;
     sub->scheduled = true;
     pthread_mutex_unlock(&sub->lock);
@@ -170,6 +197,8 @@ static void push(evbus_sub *sub, evbus_event *event)
         evb_sub_ref(sub); /* the job's */
         evb_loop_post(sub->loop, &sub->job);
     }
+    if (edge)
+        tell_edge(sub);
 }
 
 static void give_chunk(evbus_sub *sub, struct evb_chunk *used)
@@ -186,9 +215,16 @@ static struct evb_chunk *next_chunk(evbus_sub *sub, struct evb_chunk *used)
     if (used)
         evb_fifo_give(&sub->fifo, used);
     struct evb_chunk *chunk = evb_fifo_take(&sub->fifo);
+    bool edge = sub->slow.state != EVB_SLOW_NOT;
+    if (edge) { /* told here: who waits for the job waits for a whole turn */
+        evb_slow_taken(&sub->slow, fill_of(sub));
+        edge = evb_slow_untold(&sub->slow);
+    }
     if (!chunk)
         sub->scheduled = false;
     pthread_mutex_unlock(&sub->lock);
+    if (edge)
+        tell_edge(sub);
     return chunk;
 }
 
@@ -227,17 +263,20 @@ static void drain(struct evb_job *job)
 
 /* As many workers as have something to do are asked for, at most all: each takes one event after
  * the other until none is left whose key is free. Takes a reference to the event. */
-static void push_lane(evbus_sub *sub, evbus_event *event)
+static void push_lane(evbus_sub *sub, evbus_event *event, unsigned how)
 {
     uint64_t key = evb_lanes_key(sub->lanes, event);
     bool ready;
     pthread_mutex_lock(&sub->lock);
     int dropped = evb_lanes_push(sub->lanes, event, key, &ready);
+    bool edge = dropped && !sub->lanes->closed && became_slow(sub, dropped, how);
     bool ask = ready && sub->helpers < sub->workers->count;
     sub->helpers += ask;
     pthread_mutex_unlock(&sub->lock);
     if (dropped)
         count_dropped(sub, dropped);
+    if (edge)
+        tell_edge(sub);
     if (!ask)
         return;
     evb_sub_ref(sub); /* the worker's */
@@ -259,7 +298,10 @@ static struct evb_lane_item *next_item(evbus_sub *sub, struct evb_lane_item *use
         when_idle = sub->when_idle;
         sub->when_idle = NULL;
     }
+    bool edge = sub->slow.state != EVB_SLOW_NOT && evb_slow_taken(&sub->slow, fill_of(sub));
     pthread_mutex_unlock(&sub->lock);
+    if (edge)
+        tell_edge(sub);
     if (when_idle)
         evb_loop_post(sub->loop, when_idle);
     return item;
@@ -322,11 +364,11 @@ bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
         evbus_event_ref(event);
     if (sub->deliver == EVB_DELIVER_QUEUE) {
         evb_sub_ref(sub);
-        sub->enqueue(sub->queue, (struct evb_fifo_item){.event = event, .sub = sub});
+        sub->enqueue(sub->queue, (struct evb_fifo_item){.event = event, .sub = sub}, how);
     } else if (sub->deliver == EVB_DELIVER_LOOP) {
-        push(sub, event);
+        push(sub, event, how);
     } else {
-        push_lane(sub, event);
+        push_lane(sub, event, how);
     }
     return given;
 }
@@ -379,7 +421,10 @@ int64_t evbus_sub_stat(const evbus_sub *sub, const char *name)
     pthread_mutex_lock(lock);
     int64_t queued = sub->lanes ? sub->lanes->count : sub->fifo.count,
             peak = sub->lanes ? sub->lanes->peak : sub->fifo.peak;
-    int64_t value = !strcmp(name, "queued") ? queued : !strcmp(name, "peak") ? peak : -1;
+    int64_t value = !strcmp(name, "queued") ? queued
+                    : !strcmp(name, "peak") ? peak
+                    : !strcmp(name, "slow") ? evb_slow_is(&sub->slow)
+                                            : -1;
     pthread_mutex_unlock(lock);
     return value;
 }

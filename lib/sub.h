@@ -13,6 +13,7 @@
 #include "list.h"
 #include "loop.h"
 #include "metrics.h"
+#include "slow.h"
 #include "thread.h"
 #include "workers.h"
 #include <evbus.h>
@@ -22,7 +23,8 @@ enum {
     EVB_FROM_LOCAL = 1,
     EVB_FROM_REDIS = 2,
     EVB_FROM_SELF = 4, /* published by this bus */
-    EVB_GIVEN = 8      /* with a reference that its receiver may keep */
+    EVB_GIVEN = 8,     /* with a reference that its receiver may keep */
+    EVB_OF_SLOW = 16   /* tells of a slow one, and makes nobody slow: or it would go on for ever */
 };
 enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_WORKERS, EVB_DELIVER_QUEUE };
 enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };
@@ -42,7 +44,7 @@ struct evbus_sub {
     void *user;
     int64_t tag;
     evbus_queue *queue; /* ref; EVB_DELIVER_QUEUE */
-    void (*enqueue)(evbus_queue *queue, struct evb_fifo_item item);
+    void (*enqueue)(evbus_queue *queue, struct evb_fifo_item item, unsigned how);
     struct evb_lanes *lanes;         /* owned, what is in it under lock; EVB_DELIVER_WORKERS */
     struct evb_workers *workers;     /* borrowed from `keeper`; EVB_DELIVER_WORKERS */
     struct evb_loop *loop;           /* borrowed from `keeper` */
@@ -70,6 +72,8 @@ struct evbus_sub {
     int helpers;               /* under lock: workers that have `work`, or were asked to */
     struct evb_job *when_idle; /* under lock, borrowed: posted when the last of them goes */
     struct evb_work work;
+
+    struct evb_slow slow;
 };
 
 evbus_sub *evb_sub_new(void);

@@ -6,6 +6,7 @@
 #include "interest.h"
 #include "option.h"
 #include "queue.h"
+#include "tell.h"
 #include <string.h>
 
 #define SCOPES     "both|local|redis"
@@ -49,6 +50,7 @@ static evbus_sub *sub_make(struct evbus *bus, const struct sub_options *options)
     sub->keeper = bus;
     evb_bus_ref(bus);
     sub->release = sub_release;
+    sub->slow.edge = evb_tell_sub_edge;
     sub->fifo.max_events = options->size;
     sub->fifo.max_bytes = options->bytes;
     sub->fifo.full = (int)options->full;
@@ -215,6 +217,7 @@ evbus_queue *evbus_queue_open(evbus *bus, const char *text)
     evbus_queue *queue = evb_queue_new(options.size, options.bytes, (int)options.full);
     if (!queue)
         return NULL;
+    queue->slow.edge = evb_tell_queue_edge;
     queue->metrics = &bus->metrics;
     queue->loop = &bus->loop;
     queue->keeper = bus;

@@ -1,0 +1,81 @@
+/* slow.c - the edges of slowness. Any thread, under the owner's lock; telling: loop. */
+#include "slow.h"
+#include "clock.h"
+#include <string.h>
+
+void evb_slow_init(struct evb_slow *slow, pthread_mutex_t *lock)
+{
+    memset(slow, 0, sizeof *slow);
+    slow->lock = lock;
+}
+
+static bool is_well(const struct evb_fill *fill)
+{
+    return fill->events <= fill->max_events / 2 && fill->bytes <= fill->max_bytes / 2;
+}
+
+bool evb_slow_dropped(struct evb_slow *slow, int n, struct evb_fill fill,
+                      struct evb_metrics *metrics)
+{
+    bool begins = slow->state == EVB_SLOW_NOT;
+    if (!evb_slow_is(slow) && is_well(&fill))
+        return false; /* an event that is above the bound alone, or for which memory ran out */
+    if (begins) {
+        slow->began = (struct evb_slow_edge){fill, evb_clock_rough_ms()};
+        slow->dropped = 0;
+        slow->state = EVB_SLOW_BEGUN;
+        evb_count(metrics, EVB_COUNT_slow, 1);
+    } else if (slow->state == EVB_SLOW_OVER) {
+        slow->state = EVB_SLOW_TOLD;
+    } else if (slow->state == EVB_SLOW_MISSED) {
+        slow->state = EVB_SLOW_BEGUN;
+    }
+    slow->dropped += n;
+    return begins;
+}
+
+bool evb_slow_taken(struct evb_slow *slow, struct evb_fill fill)
+{
+    if (!evb_slow_is(slow) || !is_well(&fill))
+        return false;
+    slow->ended = (struct evb_slow_edge){fill, evb_clock_rough_ms()};
+    slow->state = slow->state == EVB_SLOW_TOLD ? EVB_SLOW_OVER : EVB_SLOW_MISSED;
+    return true;
+}
+
+bool evb_slow_next(struct evb_slow *slow, struct evb_slow_news *news)
+{
+    pthread_mutex_lock(slow->lock);
+    bool untold = evb_slow_untold(slow);
+    if (untold)
+        *news = (struct evb_slow_news){.fill = slow->began.fill};
+    if (slow->state == EVB_SLOW_BEGUN) {
+        slow->state = EVB_SLOW_TOLD;
+    } else if (slow->state == EVB_SLOW_MISSED) {
+        slow->state = EVB_SLOW_OVER;
+    } else if (slow->state == EVB_SLOW_OVER) {
+        *news = (struct evb_slow_news){.over = true,
+                                       .fill = slow->ended.fill,
+                                       .dropped = slow->dropped,
+                                       .lasted_ms = slow->ended.at_ms - slow->began.at_ms};
+        slow->state = EVB_SLOW_NOT;
+    }
+    pthread_mutex_unlock(slow->lock);
+    return untold;
+}
+
+bool evb_slow_post(struct evb_slow *slow)
+{
+    pthread_mutex_lock(slow->lock);
+    bool mine = !slow->posted;
+    slow->posted = true;
+    pthread_mutex_unlock(slow->lock);
+    return mine;
+}
+
+void evb_slow_unpost(struct evb_slow *slow)
+{
+    pthread_mutex_lock(slow->lock);
+    slow->posted = false;
+    pthread_mutex_unlock(slow->lock);
+}
