@@ -16,6 +16,14 @@ static void item_drop(struct evb_fifo_item *item)
     evb_sub_unref(item->sub);
 }
 
+/* The queue is full: the event is none of those that its subscription was to get. Lock held. */
+static void item_evict(struct evb_fifo_item *item)
+{
+    if (!item->sub->all_put)
+        item->sub->put--;
+    item_drop(item);
+}
+
 evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full)
 {
     evbus_queue *queue = evb_calloc(1, sizeof *queue);
@@ -29,7 +37,7 @@ evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full)
     queue->fds[0] = queue->fds[1] = -1;
     evb_lock_init(&queue->lock);
     evb_cond_init(&queue->filled);
-    evb_fifo_init(&queue->fifo, max_events, max_bytes, full, item_drop);
+    evb_fifo_init(&queue->fifo, max_events, max_bytes, full, item_evict);
     evb_slow_init(&queue->slow, &queue->lock);
     return queue;
 }
@@ -84,6 +92,13 @@ static struct evb_fill fill_of(const evbus_queue *queue)
                              fifo->full};
 }
 
+/* True: that was the last event of the subscription's limit. Lock held. */
+static bool fill_up(evbus_sub *sub)
+{
+    sub->all_put = sub->limit && sub->put >= sub->limit;
+    return sub->all_put;
+}
+
 /* Lock held. True: an edge is to be told. */
 static bool became_slow(evbus_queue *queue, int dropped, unsigned how)
 {
@@ -106,8 +121,16 @@ void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item, unsigned how)
         item_drop(&item);
         return;
     }
+    if (item.sub->all_put) {
+        pthread_mutex_unlock(&queue->lock);
+        evbus_event_unref(item.event);
+        evb_sub_unref(item.sub);
+        return;
+    }
     bool was_empty = queue->fifo.count == 0;
+    item.sub->put++; /* unless it is evicted right now */
     int dropped = evb_fifo_push(&queue->fifo, item);
+    bool last = fill_up(item.sub);
     bool edge = dropped && became_slow(queue, dropped, how);
     bool filled = was_empty && queue->fifo.count > 0;
     if (filled)
@@ -119,6 +142,8 @@ void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item, unsigned how)
         evb_count(queue->metrics, EVB_COUNT_dropped, dropped);
     if (edge)
         tell_edge(queue);
+    if (last)
+        item.sub->spent(item.sub);
 }
 
 void evb_queue_close(evbus_queue *queue)
@@ -203,12 +228,18 @@ int evb_queue_list_subs(evbus_queue *queue, evbus_sub **subs, int room, int *lis
     return live;
 }
 
+static bool is_wanted(const evbus_sub *sub)
+{
+    return atomic_load(&sub->state) == EVB_SUB_LIVE || sub->queue->closed ||
+           (sub->all_put && !atomic_load(&sub->let_go));
+}
+
 /* Those whose subscription ended while they waited are nobody's any more. */
 static int keep_live(struct evb_fifo_item *items, int count)
 {
     int kept = 0;
     for (int i = 0; i < count; i++)
-        if (atomic_load(&items[i].sub->state) == EVB_SUB_LIVE || items[i].sub->queue->closed)
+        if (is_wanted(items[i].sub))
             items[kept++] = items[i];
         else
             item_drop(&items[i]);

@@ -36,7 +36,7 @@ evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full);
 void evb_queue_ref(evbus_queue *queue);
 void evb_queue_drop(evbus_queue *queue); /* closes its descriptors; in a forked child that is all */
 void evb_queue_unref(evbus_queue *queue);
-/* Takes item's references. */
+/* Takes item's references; the caller holds the subscription by another one. */
 void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item, unsigned how);
 void evb_queue_close(evbus_queue *queue); /* what waits stays; then pulling says ECLOSED */
 void evb_queue_clear(evbus_queue *queue); /* drops what waits, and what still comes */

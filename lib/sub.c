@@ -121,10 +121,17 @@ void evb_sub_count(evbus_sub *sub, struct evb_thread *thread)
         atomic_fetch_add_explicit(&sub->delivered_elsewhere, 1, memory_order_relaxed);
 }
 
+static bool may_begin(evbus_sub *sub)
+{
+    return atomic_load(&sub->state) == EVB_SUB_LIVE &&
+           (!sub->limit || atomic_fetch_add(&sub->begun, 1) < sub->limit);
+}
+
 static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
 {
+    bool last = false;
     evb_hazard_hold(thread, sub);
-    if (atomic_load(&sub->state) == EVB_SUB_LIVE) {
+    if (may_begin(sub)) {
         thread->callbacks++;
         int rc = sub->fn(sub, event, sub->user);
         thread->callbacks--;
@@ -135,8 +142,11 @@ static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
             atomic_fetch_add_explicit(&sub->failed, 1, memory_order_relaxed);
             evb_count(sub->metrics, EVB_COUNT_failed, 1);
         }
+        last = sub->limit && atomic_fetch_add(&sub->done, 1) + 1 == sub->limit;
     }
     evb_hazard_release(thread);
+    if (last) /* and none of the others runs any more */
+        sub->spent(sub);
     if (atomic_load(&sub->state) == EVB_SUB_ENDING)
         try_end(sub);
 }
@@ -353,7 +363,8 @@ static bool may_call_now(evbus_sub *sub, unsigned how, const struct evb_thread *
 bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
 {
     bool given = how & EVB_GIVEN;
-    if (!(sub->scope & (int)how) || (!sub->echo && how & EVB_FROM_SELF))
+    if (!(sub->scope & (int)how) || (!sub->echo && how & EVB_FROM_SELF) ||
+        (sub->limit && atomic_load(&sub->begun) >= sub->limit))
         return false;
     if (sub->deliver == EVB_DELIVER_INLINE ||
         (sub->deliver == EVB_DELIVER_LOOP && may_call_now(sub, how, thread))) {

@@ -40,6 +40,8 @@ struct evbus_sub {
     int scope; /* EVB_FROM_LOCAL | EVB_FROM_REDIS */
     bool echo;
     unsigned generation; /* of forks */
+    int64_t limit;       /* handler calls, or events put in the queue, until it ends; 0: none */
+    void (*spent)(evbus_sub *sub); /* that was the last one; no lock is held */
     evbus_event_fn fn;
     void *user;
     int64_t tag;
@@ -60,6 +62,12 @@ struct evbus_sub {
     struct evb_thread *_Atomic counting;
     _Atomic int64_t delivered_there, delivered_elsewhere;
     _Atomic int64_t failed, dropped;
+    _Atomic int64_t begun, done; /* handler calls, if it has a limit */
+    atomic_bool let_go;          /* by evbus_unsubscribe(): what its queue holds is nobody's */
+
+    /* under its queue's lock */
+    int64_t put;  /* events, but for evicted ones */
+    bool all_put; /* as many as its limit: it is ending, and no more come */
 
     pthread_mutex_t lock;
     pthread_cond_t ended;  /* under lock */

@@ -14,7 +14,7 @@
 #define FULLS      "drop-oldest|drop-newest"
 
 struct sub_options {
-    int64_t scope, echo, deliver, size, bytes, full;
+    int64_t scope, echo, deliver, size, bytes, full, limit;
     char *key; /* owned; NULL: not given */
 };
 
@@ -37,6 +37,14 @@ static void sub_release(evbus_sub *sub)
     evb_bus_unref(sub->keeper);
 }
 
+/* Ended before it leaves the registry: closing the bus waits for those that it finds there. */
+static void sub_spent(evbus_sub *sub)
+{
+    struct evbus *bus = sub->keeper;
+    evb_sub_end(sub);
+    evb_registry_remove(&bus->registry, sub);
+}
+
 static evbus_sub *sub_make(struct evbus *bus, const struct sub_options *options)
 {
     evbus_sub *sub = evb_sub_new();
@@ -51,6 +59,8 @@ static evbus_sub *sub_make(struct evbus *bus, const struct sub_options *options)
     evb_bus_ref(bus);
     sub->release = sub_release;
     sub->slow.edge = evb_tell_sub_edge;
+    sub->limit = options->limit;
+    sub->spent = sub_spent;
     sub->fifo.max_events = options->size;
     sub->fifo.max_bytes = options->bytes;
     sub->fifo.full = (int)options->full;
@@ -137,6 +147,7 @@ evbus_sub *evbus_subscribe(evbus *bus, const char *pattern, const char *text, ev
         {"size", EVB_VALUE_INT, NULL, 1, INT32_MAX / 2, &options.size},
         {"bytes", EVB_VALUE_SIZE, NULL, 1, INT64_MAX, &options.bytes},
         {"full", EVB_VALUE_CHOICE, FULLS, 0, 0, &options.full},
+        {"limit", EVB_VALUE_INT, NULL, 1, INT64_MAX, &options.limit},
         {"key", EVB_VALUE_TEXT, NULL, 1, 5 + EVB_TEXT_MAX, &options.key},
         {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
     if (evb_option_parse("subscription option", text, table) != 0)
@@ -156,6 +167,8 @@ int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
         rc = evb_bus_may_wait(bus, "evbus_sub_wait", timeout_ms);
     if (rc != 0)
         return rc;
+    if (atomic_load(&sub->state) != EVB_SUB_LIVE)
+        return evb_fail(EVBUS_ECLOSED, "the subscription is over");
     bool remote = sub->scope & EVB_FROM_REDIS; /* others of its pattern may wait for Redis */
     int wire = remote ? evb_entry_wait(sub->entry, timeout_ms) : EVB_WIRE_NONE;
     if (wire == EVBUS_ECLOSED || atomic_load(&sub->state) != EVB_SUB_LIVE)
@@ -187,6 +200,7 @@ int evbus_unsubscribe(evbus_sub *sub)
     if (sub->generation != evb_fork_generation())
         return 0; /* the parent's: what it held is dropped with the child's memory */
     struct evbus *bus = sub->keeper;
+    atomic_store(&sub->let_go, true);
     evb_registry_remove(&bus->registry, sub);
     evb_sub_end(sub);
     evb_sub_wait_ended(sub, -1);
@@ -246,6 +260,7 @@ evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const 
     queue_defaults(bus, &options);
     const struct evb_option table[] = {{"scope", EVB_VALUE_CHOICE, SCOPES, 0, 0, &options.scope},
                                        {"echo", EVB_VALUE_BOOL, NULL, 0, 0, &options.echo},
+                                       {"limit", EVB_VALUE_INT, NULL, 1, INT64_MAX, &options.limit},
                                        {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
     if (evb_option_parse("queue subscription option", text, table) != 0)
         return NULL;
