@@ -88,8 +88,7 @@ static void signal_clear(evbus_queue *queue)
 static struct evb_fill fill_of(const evbus_queue *queue)
 {
     const struct evb_fifo *fifo = &queue->fifo;
-    return (struct evb_fill){fifo->count, fifo->bytes, fifo->max_events, fifo->max_bytes,
-                             fifo->full};
+    return (struct evb_fill){fifo->count, fifo->bytes, fifo->max_events, fifo->max_bytes};
 }
 
 /* True: that was the last event of the subscription's limit. Lock held. */
@@ -143,7 +142,7 @@ void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item, unsigned how)
     if (edge)
         tell_edge(queue);
     if (last)
-        item.sub->spent(item.sub);
+        evb_sub_end(item.sub);
 }
 
 void evb_queue_close(evbus_queue *queue)

@@ -21,7 +21,7 @@ bool evb_slow_dropped(struct evb_slow *slow, int n, struct evb_fill fill,
     if (!evb_slow_is(slow) && is_well(&fill))
         return false; /* an event that is above the bound alone, or for which memory ran out */
     if (begins) {
-        slow->began = (struct evb_slow_edge){fill, evb_clock_rough_ms()};
+        slow->began = (struct evb_slow_edge){fill.events, fill.bytes, evb_clock_rough_ms()};
         slow->dropped = 0;
         slow->state = EVB_SLOW_BEGUN;
         evb_count(metrics, EVB_COUNT_slow, 1);
@@ -38,7 +38,7 @@ bool evb_slow_taken(struct evb_slow *slow, struct evb_fill fill)
 {
     if (!evb_slow_is(slow) || !is_well(&fill))
         return false;
-    slow->ended = (struct evb_slow_edge){fill, evb_clock_rough_ms()};
+    slow->ended = (struct evb_slow_edge){fill.events, fill.bytes, evb_clock_rough_ms()};
     slow->state = slow->state == EVB_SLOW_TOLD ? EVB_SLOW_OVER : EVB_SLOW_MISSED;
     return true;
 }
@@ -48,14 +48,15 @@ bool evb_slow_next(struct evb_slow *slow, struct evb_slow_news *news)
     pthread_mutex_lock(slow->lock);
     bool untold = evb_slow_untold(slow);
     if (untold)
-        *news = (struct evb_slow_news){.fill = slow->began.fill};
+        *news = (struct evb_slow_news){.events = slow->began.events, .bytes = slow->began.bytes};
     if (slow->state == EVB_SLOW_BEGUN) {
         slow->state = EVB_SLOW_TOLD;
     } else if (slow->state == EVB_SLOW_MISSED) {
         slow->state = EVB_SLOW_OVER;
     } else if (slow->state == EVB_SLOW_OVER) {
         *news = (struct evb_slow_news){.over = true,
-                                       .fill = slow->ended.fill,
+                                       .events = slow->ended.events,
+                                       .bytes = slow->ended.bytes,
                                        .dropped = slow->dropped,
                                        .lasted_ms = slow->ended.at_ms - slow->began.at_ms};
         slow->state = EVB_SLOW_NOT;

@@ -18,17 +18,16 @@ enum evb_slow_state {
 
 struct evb_fill { /* what waits, and what may */
     int64_t events, bytes, max_events, max_bytes;
-    int full; /* EVB_FULL_* */
 };
 
 struct evb_slow_edge {
-    struct evb_fill fill;
+    int64_t events, bytes; /* that waited */
     int64_t at_ms;
 };
 
 struct evb_slow_news {
-    bool over; /* false: it became slow */
-    struct evb_fill fill;
+    bool over;                  /* false: it became slow */
+    int64_t events, bytes;      /* that waited then */
     int64_t dropped, lasted_ms; /* over: since it became slow */
 };
 

@@ -7,7 +7,11 @@
 #include <errno.h>
 #include <string.h>
 
-enum { DRAIN_A_TURN = 1024 }; /* then the next subscription has its turn */
+enum { DRAIN_A_TURN = 1024 };        /* then the next subscription has its turn */
+enum { FAILED = 1, NOT_CALLED = 2 }; /* what call_limited() answers, but for 0 */
+
+/* Not part of the short way: a frame of its own, so that the short way needs none. */
+#define AWAY __attribute__((noinline))
 
 static void drain(struct evb_job *job);
 static void help(struct evb_work *work);
@@ -82,6 +86,8 @@ static void try_end(evbus_sub *sub)
     atomic_store(&sub->state, EVB_SUB_ENDED);
     pthread_cond_broadcast(&sub->ended);
     pthread_mutex_unlock(&sub->lock);
+    if (sub->limit)
+        sub->leave(sub);
 }
 
 void evb_sub_end(evbus_sub *sub)
@@ -121,17 +127,18 @@ void evb_sub_count(evbus_sub *sub, struct evb_thread *thread)
         atomic_fetch_add_explicit(&sub->delivered_elsewhere, 1, memory_order_relaxed);
 }
 
-static bool may_begin(evbus_sub *sub)
+static AWAY void count_failed(evbus_sub *sub, int rc)
 {
-    return atomic_load(&sub->state) == EVB_SUB_LIVE &&
-           (!sub->limit || atomic_fetch_add(&sub->begun, 1) < sub->limit);
+    if (sub->limit && rc == NOT_CALLED)
+        return;
+    atomic_fetch_add_explicit(&sub->failed, 1, memory_order_relaxed);
+    evb_count(sub->metrics, EVB_COUNT_failed, 1);
 }
 
 static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
 {
-    bool last = false;
     evb_hazard_hold(thread, sub);
-    if (may_begin(sub)) {
+    if (atomic_load(&sub->state) == EVB_SUB_LIVE) {
         thread->callbacks++;
         int rc = sub->fn(sub, event, sub->user);
         thread->callbacks--;
@@ -139,16 +146,37 @@ static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
             thread->handled++;
             evb_sub_count(sub, thread);
         } else {
-            atomic_fetch_add_explicit(&sub->failed, 1, memory_order_relaxed);
-            evb_count(sub->metrics, EVB_COUNT_failed, 1);
+            count_failed(sub, rc);
         }
-        last = sub->limit && atomic_fetch_add(&sub->done, 1) + 1 == sub->limit;
     }
     evb_hazard_release(thread);
-    if (last) /* and none of the others runs any more */
-        sub->spent(sub);
     if (atomic_load(&sub->state) == EVB_SUB_ENDING)
         try_end(sub);
+}
+
+/* The fn of those that have a limit. It ends with the last call, when those that began before have
+ * returned, too; this thread goes all the way when it holds the subscription no longer. */
+static int call_limited(evbus_sub *sub, evbus_event *event, void *user)
+{
+    if (atomic_fetch_add(&sub->begun, 1) >= sub->limit)
+        return NOT_CALLED;
+    int rc = sub->limited(sub, event, user) == 0 ? 0 : FAILED;
+    if (atomic_fetch_add(&sub->done, 1) + 1 == sub->limit)
+        evb_sub_end(sub);
+    return rc;
+}
+
+void evb_sub_set_limit(evbus_sub *sub, int64_t limit, void (*leave)(evbus_sub *sub))
+{
+    sub->limit = limit;
+    sub->leave = leave;
+    sub->limited = sub->fn;
+    sub->fn = call_limited;
+}
+
+static bool is_spent(evbus_sub *sub)
+{
+    return sub->limit && atomic_load(&sub->begun) >= sub->limit;
 }
 
 /* Handler calls are counted in the thread and handed over now and then. */
@@ -171,21 +199,19 @@ static struct evb_fill fill_of(const evbus_sub *sub)
     const struct evb_fifo *fifo = &sub->fifo;
     const struct evb_lanes *lanes = sub->lanes;
     if (!lanes)
-        return (struct evb_fill){fifo->count, fifo->bytes, fifo->max_events, fifo->max_bytes,
-                                 fifo->full};
-    return (struct evb_fill){lanes->count, lanes->bytes, lanes->max_events, lanes->max_bytes,
-                             lanes->full};
+        return (struct evb_fill){fifo->count, fifo->bytes, fifo->max_events, fifo->max_bytes};
+    return (struct evb_fill){lanes->count, lanes->bytes, lanes->max_events, lanes->max_bytes};
 }
 
 /* Lock held. True: an edge is to be told. */
-static bool became_slow(evbus_sub *sub, int dropped, unsigned how)
+static AWAY bool became_slow(evbus_sub *sub, int dropped, unsigned how)
 {
     if (how & EVB_OF_SLOW && !evb_slow_is(&sub->slow))
         return false;
     return evb_slow_dropped(&sub->slow, dropped, fill_of(sub), sub->metrics);
 }
 
-static void tell_edge(evbus_sub *sub)
+static AWAY void tell_edge(evbus_sub *sub)
 {
     if (sub->slow.edge)
         sub->slow.edge(&sub->slow);
@@ -360,17 +386,12 @@ static bool may_call_now(evbus_sub *sub, unsigned how, const struct evb_thread *
     return empty;
 }
 
-bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
+/* True: the event's reference was given, and is kept. */
+static AWAY bool queue_up(evbus_sub *sub, evbus_event *event, unsigned how)
 {
     bool given = how & EVB_GIVEN;
-    if (!(sub->scope & (int)how) || (!sub->echo && how & EVB_FROM_SELF) ||
-        (sub->limit && atomic_load(&sub->begun) >= sub->limit))
+    if (is_spent(sub))
         return false;
-    if (sub->deliver == EVB_DELIVER_INLINE ||
-        (sub->deliver == EVB_DELIVER_LOOP && may_call_now(sub, how, thread))) {
-        call(sub, event, thread);
-        return false;
-    }
     if (!given)
         evbus_event_ref(event);
     if (sub->deliver == EVB_DELIVER_QUEUE) {
@@ -382,6 +403,18 @@ bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
         push_lane(sub, event, how);
     }
     return given;
+}
+
+bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
+{
+    if (!(sub->scope & (int)how) || (!sub->echo && how & EVB_FROM_SELF))
+        return false;
+    if (sub->deliver == EVB_DELIVER_INLINE ||
+        (sub->deliver == EVB_DELIVER_LOOP && may_call_now(sub, how, thread))) {
+        call(sub, event, thread);
+        return false;
+    }
+    return queue_up(sub, event, how);
 }
 
 bool evb_sub_idle(evbus_sub *sub)

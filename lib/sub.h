@@ -40,8 +40,6 @@ struct evbus_sub {
     int scope; /* EVB_FROM_LOCAL | EVB_FROM_REDIS */
     bool echo;
     unsigned generation; /* of forks */
-    int64_t limit;       /* handler calls, or events put in the queue, until it ends; 0: none */
-    void (*spent)(evbus_sub *sub); /* that was the last one; no lock is held */
     evbus_event_fn fn;
     void *user;
     int64_t tag;
@@ -62,9 +60,13 @@ struct evbus_sub {
     struct evb_thread *_Atomic counting;
     _Atomic int64_t delivered_there, delivered_elsewhere;
     _Atomic int64_t failed, dropped;
-    _Atomic int64_t begun, done; /* handler calls, if it has a limit */
-    atomic_bool let_go;          /* by evbus_unsubscribe(): what its queue holds is nobody's */
 
+    /* fixed after init */
+    int64_t limit;          /* handler calls, or events put in the queue, until it ends; 0: none */
+    evbus_event_fn limited; /* the handler: `fn` keeps count for it */
+    void (*leave)(evbus_sub *sub); /* it has ended by its limit, or would have; no lock is held */
+    _Atomic int64_t begun, done;   /* its handler calls */
+    atomic_bool let_go;            /* by evbus_unsubscribe(): what its queue holds is nobody's */
     /* under its queue's lock */
     int64_t put;  /* events, but for evicted ones */
     bool all_put; /* as many as its limit: it is ending, and no more come */
@@ -85,6 +87,8 @@ struct evbus_sub {
 };
 
 evbus_sub *evb_sub_new(void);
+/* Before its first event, when its handler is set: it ends by itself. */
+void evb_sub_set_limit(evbus_sub *sub, int64_t limit, void (*leave)(evbus_sub *sub));
 void evb_sub_ref(evbus_sub *sub);
 void evb_sub_unref(evbus_sub *sub);
 /* True: it kept the reference that was given. */

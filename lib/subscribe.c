@@ -37,11 +37,10 @@ static void sub_release(evbus_sub *sub)
     evb_bus_unref(sub->keeper);
 }
 
-/* Ended before it leaves the registry: closing the bus waits for those that it finds there. */
-static void sub_spent(evbus_sub *sub)
+/* Only once it has ended: closing the bus waits for those that it finds there. */
+static void leave_registry(evbus_sub *sub)
 {
     struct evbus *bus = sub->keeper;
-    evb_sub_end(sub);
     evb_registry_remove(&bus->registry, sub);
 }
 
@@ -59,8 +58,6 @@ static evbus_sub *sub_make(struct evbus *bus, const struct sub_options *options)
     evb_bus_ref(bus);
     sub->release = sub_release;
     sub->slow.edge = evb_tell_sub_edge;
-    sub->limit = options->limit;
-    sub->spent = sub_spent;
     sub->fifo.max_events = options->size;
     sub->fifo.max_bytes = options->bytes;
     sub->fifo.full = (int)options->full;
@@ -95,6 +92,8 @@ static evbus_sub *handler_sub(struct evbus *bus, const struct sub_options *optio
         return NULL;
     sub->fn = fn;
     sub->user = user;
+    if (options->limit)
+        evb_sub_set_limit(sub, options->limit, leave_registry);
     if (!workers || use_workers(bus, sub, options))
         return sub;
     evb_sub_unref(sub);
@@ -271,6 +270,8 @@ evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const 
     sub->tag = tag;
     sub->queue = queue;
     sub->enqueue = evb_queue_push;
+    if (options.limit)
+        evb_sub_set_limit(sub, options.limit, leave_registry);
     evb_queue_ref(queue);
     if (evb_queue_add_sub(queue, sub) != 0) {
         evb_sub_unref(sub);

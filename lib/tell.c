@@ -13,16 +13,17 @@ struct subject {
     struct evb_buf json; /* without the closing brace */
     struct evb_buf name; /* for the log */
     const char *remedy;
+    int64_t max_events, max_bytes;
+    int full; /* EVB_FULL_* */
 };
 
 static void tell_event(struct evbus *bus, struct subject *subject, const struct evb_slow_news *news)
 {
     struct evb_buf *json = &subject->json;
-    const struct evb_fill *fill = &news->fill;
     evb_buf_printf(json, ",\"queued\":%lld,\"limit\":%lld,\"bytes\":%lld,\"bytes_limit\":%lld",
-                   (long long)fill->events, (long long)fill->max_events, (long long)fill->bytes,
-                   (long long)fill->max_bytes);
-    evb_buf_printf(json, ",\"policy\":\"%s\"", policies[fill->full]);
+                   (long long)news->events, (long long)subject->max_events, (long long)news->bytes,
+                   (long long)subject->max_bytes);
+    evb_buf_printf(json, ",\"policy\":\"%s\"", policies[subject->full]);
     if (news->over)
         evb_buf_printf(json, ",\"dropped\":%lld,\"slow_ms\":%lld", (long long)news->dropped,
                        (long long)news->lasted_ms);
@@ -35,7 +36,6 @@ static void tell_event(struct evbus *bus, struct subject *subject, const struct 
 static void log_edge(struct evbus *bus, struct evb_slow *slow, const struct subject *subject,
                      const struct evb_slow_news *news)
 {
-    const struct evb_fill *fill = &news->fill;
     const char *name = subject->name.failed ? "one" : subject->name.data;
     int64_t now_ms = evb_clock_rough_ms();
     if (news->over) {
@@ -51,8 +51,8 @@ static void log_edge(struct evbus *bus, struct evb_slow *slow, const struct subj
     evb_log(&bus->log, EVBUS_LOG_WARNING,
             "%s is slow: %lld events (size=%lld) with %lld bytes (bytes=%lld) wait, and full=%s "
             "drops; %s",
-            name, (long long)fill->events, (long long)fill->max_events, (long long)fill->bytes,
-            (long long)fill->max_bytes, policies[fill->full], subject->remedy);
+            name, (long long)news->events, (long long)subject->max_events, (long long)news->bytes,
+            (long long)subject->max_bytes, policies[subject->full], subject->remedy);
 }
 
 static void tell(struct evbus *bus, struct evb_slow *slow, struct subject *subject,
@@ -66,6 +66,14 @@ static void tell(struct evbus *bus, struct evb_slow *slow, struct subject *subje
 
 /* ---- a subscription ---- */
 
+static void set_bounds(struct subject *subject, const evbus_sub *sub)
+{
+    const struct evb_lanes *lanes = sub->lanes;
+    subject->max_events = lanes ? lanes->max_events : sub->fifo.max_events;
+    subject->max_bytes = lanes ? lanes->max_bytes : sub->fifo.max_bytes;
+    subject->full = lanes ? lanes->full : sub->fifo.full;
+}
+
 static void tell_sub(evbus_sub *sub)
 {
     struct evb_slow_news news;
@@ -73,6 +81,7 @@ static void tell_sub(evbus_sub *sub)
         const struct evb_entry *entry = sub->entry;
         struct subject subject = {.remedy = "a faster handler, deliver=workers or wider bounds "
                                             "would help"};
+        set_bounds(&subject, sub);
         evb_buf_init(&subject.json);
         evb_buf_init(&subject.name);
         evb_buf_text(&subject.json, "{\"pattern\":");
@@ -138,7 +147,10 @@ static void tell_queue(evbus_queue *queue)
 {
     struct evb_slow_news news;
     while (evb_slow_next(&queue->slow, &news)) {
-        struct subject subject = {.remedy = "pulling faster or wider bounds would help"};
+        struct subject subject = {.remedy = "pulling faster or wider bounds would help",
+                                  .max_events = queue->fifo.max_events,
+                                  .max_bytes = queue->fifo.max_bytes,
+                                  .full = queue->fifo.full};
         evb_buf_init(&subject.json);
         evb_buf_init(&subject.name);
         name_queue(queue, &subject);

@@ -5,7 +5,7 @@
 
 enum { LIMIT = 500, THREADS = 4 };
 
-static atomic_int calls, spent, freed;
+static atomic_int calls, left, freed;
 static evbus_queue *queue;
 
 static int count_call(evbus_sub *sub, evbus_event *event, void *user)
@@ -16,11 +16,10 @@ static int count_call(evbus_sub *sub, evbus_event *event, void *user)
     return atomic_fetch_add(&calls, 1) % 2; /* a failed one is a call as well */
 }
 
-static void on_spent(evbus_sub *sub)
+static void on_leave(evbus_sub *sub)
 {
-    ck_assert_int_eq(atomic_load(&calls), sub->limit);
-    atomic_fetch_add(&spent, 1);
-    evb_sub_end(sub);
+    ck_assert_int_eq(atomic_load(&sub->state), EVB_SUB_ENDED);
+    atomic_fetch_add(&left, 1);
 }
 
 static void on_free(void *user)
@@ -32,7 +31,7 @@ static void on_free(void *user)
 static void setup(void)
 {
     atomic_store(&calls, 0);
-    atomic_store(&spent, 0);
+    atomic_store(&left, 0);
     atomic_store(&freed, 0);
     open_base();
 }
@@ -40,8 +39,7 @@ static void setup(void)
 static evbus_sub *limited(int deliver, int64_t limit)
 {
     evbus_sub *sub = sub_of(deliver, count_call, NULL);
-    sub->limit = limit;
-    sub->spent = on_spent;
+    evb_sub_set_limit(sub, limit, on_leave);
     ck_assert_int_eq(evbus_sub_on_free(sub, on_free), 0);
     return sub;
 }
@@ -49,7 +47,7 @@ static evbus_sub *limited(int deliver, int64_t limit)
 static void expect_over(evbus_sub *sub, int limit)
 {
     ck_assert_int_eq(atomic_load(&calls), limit);
-    ck_assert_int_eq(atomic_load(&spent), 1);
+    ck_assert_int_eq(atomic_load(&left), 1);
     ck_assert_int_eq(atomic_load(&freed), 1);
     ck_assert_int_eq(atomic_load(&sub->state), EVB_SUB_ENDED);
     ck_assert_int_eq(evbus_sub_stat(sub, "delivered") + evbus_sub_stat(sub, "failed"), limit);
@@ -130,7 +128,7 @@ START_TEST(one_of_two_at_a_time)
     evbus_sub *sub = limited(EVB_DELIVER_WORKERS, 1);
     evb_lanes_free(sub->lanes);
     sub->lanes = evb_lanes_new("none", 10, 100000, EVB_FULL_DROP_OLDEST);
-    sub->fn = wait_for_the_other;
+    sub->limited = wait_for_the_other;
     push_pair(sub);
     turn();
     ck_assert_int_eq(atomic_load(&calls), 1);
@@ -149,7 +147,7 @@ START_TEST(dropped_ones_do_not_count)
         deliver_local(sub, n);
     turn();
     ck_assert_int_eq(atomic_load(&calls), 3);
-    ck_assert_int_eq(atomic_load(&spent), 0);
+    ck_assert_int_eq(atomic_load(&left), 0);
     for (uint64_t n = 0; n < 3; n++)
         deliver_local(sub, n);
     turn();
@@ -161,12 +159,6 @@ END_TEST
 
 /* ---- queues ---- */
 
-static void on_all_put(evbus_sub *sub)
-{
-    atomic_fetch_add(&spent, 1);
-    evb_sub_end(sub);
-}
-
 static evbus_sub *into_queue(int64_t limit, int64_t size, int full)
 {
     queue = evb_queue_new(size, INT64_C(1) << 40, full);
@@ -175,7 +167,6 @@ static evbus_sub *into_queue(int64_t limit, int64_t size, int full)
     evbus_sub *sub = limited(EVB_DELIVER_QUEUE, limit);
     sub->queue = queue;
     sub->enqueue = evb_queue_push;
-    sub->spent = on_all_put;
     atomic_store(&sub_loop.thread, (pthread_t)0);
     return sub;
 }
@@ -208,7 +199,7 @@ START_TEST(so_many_in_the_queue)
     for (int i = 0; i < THREADS; i++)
         thread_join(threads[i]);
     ck_assert_int_eq(evbus_queue_stat(queue, "queued"), LIMIT);
-    ck_assert(atomic_load(&spent) == 1 && atomic_load(&freed) == 1);
+    ck_assert(atomic_load(&left) == 1 && atomic_load(&freed) == 1);
     int pulled = 0;
     while (next() >= 0) /* they are to be had although it is over */
         pulled++;
@@ -226,13 +217,13 @@ START_TEST(evicted_ones_do_not_count)
     evbus_sub *sub = into_queue(4, 2, _i ? EVB_FULL_DROP_NEWEST : EVB_FULL_DROP_OLDEST);
     for (uint64_t n = 0; n < 10; n++)
         deliver_local(sub, n);
-    ck_assert_int_eq(atomic_load(&spent), 0);
+    ck_assert_int_eq(atomic_load(&left), 0);
     ck_assert_int_eq(next(), _i ? 0 : 8);
     ck_assert_int_eq(next(), _i ? 1 : 9);
     deliver_local(sub, 10);
-    ck_assert_int_eq(atomic_load(&spent), 0);
+    ck_assert_int_eq(atomic_load(&left), 0);
     deliver_local(sub, 11);
-    ck_assert_int_eq(atomic_load(&spent), 1);
+    ck_assert_int_eq(atomic_load(&left), 1);
     deliver_local(sub, 12);
     ck_assert_int_eq(next(), 10);
     ck_assert_int_eq(next(), 11);
@@ -255,7 +246,7 @@ START_TEST(evicted_after_the_end)
     deliver_local(other, 3);
     deliver_local(sub, 4);
     ck_assert(next() == 2 && next() == 3 && next() == -1);
-    ck_assert_int_eq(atomic_load(&spent), 1);
+    ck_assert_int_eq(atomic_load(&left), 1);
     evb_sub_unref(other);
     leave_queue(sub);
 }
