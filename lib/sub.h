@@ -35,7 +35,7 @@ struct evbus_sub {
     atomic_int refs; /* the handle, its entry, snapshots, what waits for it */
     atomic_int state;
 
-    /* fixed after init */
+    /* Fixed after init. Publishers read it for each event: what is written for each stands apart. */
     int deliver;
     int scope; /* EVB_FROM_LOCAL | EVB_FROM_REDIS */
     bool echo;
@@ -52,6 +52,9 @@ struct evbus_sub {
     void *keeper;                    /* ref: the bus's memory */
     struct evb_entry *entry;         /* ref */
     void (*release)(evbus_sub *sub); /* gives keeper, entry and queue back */
+    int64_t limit;          /* handler calls, or events put in the queue, until it ends; 0: none */
+    evbus_event_fn limited; /* the handler: `fn` keeps count for it */
+    void (*leave)(evbus_sub *sub); /* it has ended, by its limit or before; no lock is held */
 
     struct evb_node node; /* in its entry; under the registry's lock */
 
@@ -60,13 +63,8 @@ struct evbus_sub {
     struct evb_thread *_Atomic counting;
     _Atomic int64_t delivered_there, delivered_elsewhere;
     _Atomic int64_t failed, dropped;
-
-    /* fixed after init */
-    int64_t limit;          /* handler calls, or events put in the queue, until it ends; 0: none */
-    evbus_event_fn limited; /* the handler: `fn` keeps count for it */
-    void (*leave)(evbus_sub *sub); /* it has ended by its limit, or would have; no lock is held */
-    _Atomic int64_t begun, done;   /* its handler calls */
-    atomic_bool let_go;            /* by evbus_unsubscribe(): what its queue holds is nobody's */
+    _Atomic int64_t begun, done; /* handler calls, if it has a limit */
+    atomic_bool let_go;          /* by evbus_unsubscribe(): what its queue holds is nobody's */
     /* under its queue's lock */
     int64_t put;  /* events, but for evicted ones */
     bool all_put; /* as many as its limit: it is ending, and no more come */
