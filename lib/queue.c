@@ -19,8 +19,9 @@ static void item_drop(struct evb_fifo_item *item)
 /* The queue is full: the event is none of those that its subscription was to get. Lock held. */
 static void item_evict(struct evb_fifo_item *item)
 {
-    if (!item->sub->all_put)
-        item->sub->put--;
+    struct evb_limit *limit = item->sub->limit;
+    if (limit && !limit->all_put)
+        limit->put--;
     item_drop(item);
 }
 
@@ -38,7 +39,6 @@ evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full)
     evb_lock_init(&queue->lock);
     evb_cond_init(&queue->filled);
     evb_fifo_init(&queue->fifo, max_events, max_bytes, full, item_evict);
-    evb_slow_init(&queue->slow, &queue->lock);
     return queue;
 }
 
@@ -65,6 +65,7 @@ void evb_queue_unref(evbus_queue *queue)
     pthread_cond_destroy(&queue->filled);
     pthread_mutex_destroy(&queue->lock);
     evb_free(queue->subs);
+    evb_slow_free(queue->slow);
     if (queue->keeper)
         queue->keeper_unref(queue->keeper);
     evb_free(queue);
@@ -91,45 +92,53 @@ static struct evb_fill fill_of(const evbus_queue *queue)
     return (struct evb_fill){fifo->count, fifo->bytes, fifo->max_events, fifo->max_bytes};
 }
 
-/* True: that was the last event of the subscription's limit. Lock held. */
-static bool fill_up(evbus_sub *sub)
+/* Into the queue, unless it is evicted right now; its limit (NULL: none) counts it. True: that was
+ * the last one. Lock held. */
+static bool put(evbus_queue *queue, struct evb_fifo_item item, struct evb_limit *limit,
+                int *dropped)
 {
-    sub->all_put = sub->limit && sub->put >= sub->limit;
-    return sub->all_put;
+    if (limit)
+        limit->put++;
+    *dropped = evb_fifo_push(&queue->fifo, item);
+    if (limit)
+        limit->all_put = limit->put >= limit->most;
+    return limit && limit->all_put;
 }
 
 /* Lock held. True: an edge is to be told. */
 static bool became_slow(evbus_queue *queue, int dropped, unsigned how)
 {
-    if (how & EVB_OF_SLOW && !evb_slow_is(&queue->slow))
+    if (how & EVB_OF_SLOW && !evb_slow_is(queue->slow))
         return false;
-    return evb_slow_dropped(&queue->slow, dropped, fill_of(queue), queue->metrics);
+    if (!queue->slow)
+        queue->slow = evb_slow_new(queue, &queue->lock);
+    return queue->slow && evb_slow_dropped(queue->slow, dropped, fill_of(queue), queue->metrics);
 }
 
 static void tell_edge(evbus_queue *queue)
 {
-    if (queue->slow.edge)
-        queue->slow.edge(&queue->slow);
+    if (queue->slow_edge)
+        queue->slow_edge(queue);
 }
 
 void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item, unsigned how)
 {
+    struct evb_limit *limit = item.sub->limit;
     pthread_mutex_lock(&queue->lock);
     if (queue->freed) { /* what it holds keeps its subscription, and that the queue: for ever */
         pthread_mutex_unlock(&queue->lock);
         item_drop(&item);
         return;
     }
-    if (item.sub->all_put) {
+    if (limit && limit->all_put) {
         pthread_mutex_unlock(&queue->lock);
         evbus_event_unref(item.event);
         evb_sub_unref(item.sub);
         return;
     }
     bool was_empty = queue->fifo.count == 0;
-    item.sub->put++; /* unless it is evicted right now */
-    int dropped = evb_fifo_push(&queue->fifo, item);
-    bool last = fill_up(item.sub);
+    int dropped;
+    bool last = put(queue, item, limit, &dropped);
     bool edge = dropped && became_slow(queue, dropped, how);
     bool filled = was_empty && queue->fifo.count > 0;
     if (filled)
@@ -230,7 +239,7 @@ int evb_queue_list_subs(evbus_queue *queue, evbus_sub **subs, int room, int *lis
 static bool is_wanted(const evbus_sub *sub)
 {
     return atomic_load(&sub->state) == EVB_SUB_LIVE || sub->queue->closed ||
-           (sub->all_put && !atomic_load(&sub->let_go));
+           (sub->limit && sub->limit->all_put && !atomic_load(&sub->limit->let_go));
 }
 
 /* Those whose subscription ended while they waited are nobody's any more. */
@@ -288,7 +297,7 @@ static int pull(evbus_queue *queue, int timeout_ms, struct evb_fifo_item *items,
         evb_queue_ref(queue);
         n = wait_live(queue, timeout_ms, items, max);
     }
-    bool edge = queue->slow.state != EVB_SLOW_NOT && evb_slow_taken(&queue->slow, fill_of(queue));
+    bool edge = queue->slow && evb_slow_taken(queue->slow, fill_of(queue));
     if (n == 0 && queue->closed)
         n = EVBUS_ECLOSED;
     pthread_mutex_unlock(&queue->lock);
@@ -364,7 +373,7 @@ int64_t evbus_queue_stat(const evbus_queue *queue, const char *name)
     int64_t value = !strcmp(name, "queued")    ? queue->fifo.count
                     : !strcmp(name, "peak")    ? queue->fifo.peak
                     : !strcmp(name, "dropped") ? queue->fifo.dropped
-                    : !strcmp(name, "slow")    ? evb_slow_is(&queue->slow)
+                    : !strcmp(name, "slow")    ? evb_slow_is(queue->slow)
                                                : -1;
     pthread_mutex_unlock(lock);
     return value;

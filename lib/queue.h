@@ -17,6 +17,8 @@ struct evbus_queue {
     const struct evb_loop *loop; /* borrowed from `keeper`: waiting there would wait for itself */
     void *keeper;                /* ref: what metrics and loop live in */
     void (*keeper_unref)(void *keeper);
+    void (*slow_edge)(
+        evbus_queue *queue); /* one is to be told; no lock is held; NULL: nobody asks */
 
     /* under lock */
     pthread_mutex_t lock;
@@ -29,7 +31,7 @@ struct evbus_queue {
     evbus_sub **subs; /* owned array of refs: what evbus_queue_free() ends */
     int sub_count, sub_room;
 
-    struct evb_slow slow;
+    struct evb_slow *slow; /* owned, under lock; NULL: it has never dropped */
 };
 
 evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full);

@@ -1,12 +1,21 @@
 /* slow.c - the edges of slowness. Any thread, under the owner's lock; telling: loop. */
 #include "slow.h"
+#include "alloc.h"
 #include "clock.h"
-#include <string.h>
 
-void evb_slow_init(struct evb_slow *slow, pthread_mutex_t *lock)
+struct evb_slow *evb_slow_new(void *owner, pthread_mutex_t *lock)
 {
-    memset(slow, 0, sizeof *slow);
+    struct evb_slow *slow = evb_calloc(1, sizeof *slow);
+    if (!slow)
+        return NULL;
+    slow->owner = owner;
     slow->lock = lock;
+    return slow;
+}
+
+void evb_slow_free(struct evb_slow *slow)
+{
+    evb_free(slow);
 }
 
 static bool is_well(const struct evb_fill *fill)

@@ -33,9 +33,8 @@ struct evb_slow_news {
 
 struct evb_slow {
     /* fixed after init */
+    void *owner;           /* borrowed: the subscription or queue */
     pthread_mutex_t *lock; /* the owner's */
-    /* An edge is to be told. By who holds the owner, and no lock; NULL: nobody wants to know. */
-    void (*edge)(struct evb_slow *slow);
 
     /* under lock */
     enum evb_slow_state state;
@@ -48,21 +47,25 @@ struct evb_slow {
     bool log_end;      /* loop only: the end is logged too */
 };
 
-void evb_slow_init(struct evb_slow *slow, pthread_mutex_t *lock);
+/* Made when its owner drops for the first time: most never do. NULL: no memory, and nothing will be
+ * told. */
+struct evb_slow *evb_slow_new(void *owner, pthread_mutex_t *lock);
+void evb_slow_free(struct evb_slow *slow); /* NULL is fine */
 
-/* Lock held; true: edge() is to be called when it is released. `fill` is what is left. */
+/* Lock held; true: there is an edge to be told when it is released. `fill` is what is left. */
 bool evb_slow_dropped(struct evb_slow *slow, int n, struct evb_fill fill,
                       struct evb_metrics *metrics);
 bool evb_slow_taken(struct evb_slow *slow, struct evb_fill fill);
 
+/* `slow` may be NULL here. */
 static inline bool evb_slow_is(const struct evb_slow *slow)
 {
-    return slow->state == EVB_SLOW_BEGUN || slow->state == EVB_SLOW_TOLD;
+    return slow && (slow->state == EVB_SLOW_BEGUN || slow->state == EVB_SLOW_TOLD);
 }
 
 static inline bool evb_slow_untold(const struct evb_slow *slow)
 {
-    return slow->state != EVB_SLOW_NOT && slow->state != EVB_SLOW_TOLD;
+    return slow && slow->state != EVB_SLOW_NOT && slow->state != EVB_SLOW_TOLD;
 }
 
 /* The telling: on the loop, no lock held. True: there was an edge, and *news is it. */

@@ -38,7 +38,6 @@ evbus_sub *evb_sub_new(void)
     evb_lock_init(&sub->lock);
     evb_cond_init(&sub->ended);
     evb_fifo_init(&sub->fifo, 0, 0, 0, item_drop);
-    evb_slow_init(&sub->slow, &sub->lock);
     return sub;
 }
 
@@ -53,6 +52,8 @@ void evb_sub_unref(evbus_sub *sub)
         return;
     evb_fifo_fini(&sub->fifo);
     evb_lanes_free(sub->lanes);
+    evb_slow_free(sub->slow);
+    evb_free(sub->limit);
     pthread_cond_destroy(&sub->ended);
     pthread_mutex_destroy(&sub->lock);
     if (sub->release)
@@ -87,7 +88,7 @@ static void try_end(evbus_sub *sub)
     pthread_cond_broadcast(&sub->ended);
     pthread_mutex_unlock(&sub->lock);
     if (sub->limit)
-        sub->leave(sub);
+        sub->limit->leave(sub);
 }
 
 void evb_sub_end(evbus_sub *sub)
@@ -158,25 +159,30 @@ static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
  * returned, too; this thread goes all the way when it holds the subscription no longer. */
 static int call_limited(evbus_sub *sub, evbus_event *event, void *user)
 {
-    if (atomic_fetch_add(&sub->begun, 1) >= sub->limit)
+    struct evb_limit *limit = sub->limit;
+    if (atomic_fetch_add(&limit->begun, 1) >= limit->most)
         return NOT_CALLED;
-    int rc = sub->limited(sub, event, user) == 0 ? 0 : FAILED;
-    if (atomic_fetch_add(&sub->done, 1) + 1 == sub->limit)
+    int rc = limit->fn(sub, event, user) == 0 ? 0 : FAILED;
+    if (atomic_fetch_add(&limit->done, 1) + 1 == limit->most)
         evb_sub_end(sub);
     return rc;
 }
 
-void evb_sub_set_limit(evbus_sub *sub, int64_t limit, void (*leave)(evbus_sub *sub))
+int evb_sub_set_limit(evbus_sub *sub, int64_t most, void (*leave)(evbus_sub *sub))
 {
-    sub->limit = limit;
-    sub->leave = leave;
-    sub->limited = sub->fn;
+    sub->limit = evb_calloc(1, sizeof *sub->limit);
+    if (!sub->limit)
+        return evb_fail_memory();
+    sub->limit->most = most;
+    sub->limit->leave = leave;
+    sub->limit->fn = sub->fn;
     sub->fn = call_limited;
+    return 0;
 }
 
-static bool is_spent(evbus_sub *sub)
+static bool is_spent(const evbus_sub *sub)
 {
-    return sub->limit && atomic_load(&sub->begun) >= sub->limit;
+    return sub->limit && atomic_load(&sub->limit->begun) >= sub->limit->most;
 }
 
 /* Handler calls are counted in the thread and handed over now and then. */
@@ -206,15 +212,17 @@ static struct evb_fill fill_of(const evbus_sub *sub)
 /* Lock held. True: an edge is to be told. */
 static AWAY bool became_slow(evbus_sub *sub, int dropped, unsigned how)
 {
-    if (how & EVB_OF_SLOW && !evb_slow_is(&sub->slow))
+    if (how & EVB_OF_SLOW && !evb_slow_is(sub->slow))
         return false;
-    return evb_slow_dropped(&sub->slow, dropped, fill_of(sub), sub->metrics);
+    if (!sub->slow)
+        sub->slow = evb_slow_new(sub, &sub->lock);
+    return sub->slow && evb_slow_dropped(sub->slow, dropped, fill_of(sub), sub->metrics);
 }
 
 static AWAY void tell_edge(evbus_sub *sub)
 {
-    if (sub->slow.edge)
-        sub->slow.edge(&sub->slow);
+    if (sub->slow_edge)
+        sub->slow_edge(sub);
 }
 
 /* Takes a reference to the event. */
@@ -251,11 +259,9 @@ static struct evb_chunk *next_chunk(evbus_sub *sub, struct evb_chunk *used)
     if (used)
         evb_fifo_give(&sub->fifo, used);
     struct evb_chunk *chunk = evb_fifo_take(&sub->fifo);
-    bool edge = sub->slow.state != EVB_SLOW_NOT;
-    if (edge) { /* told here: who waits for the job waits for a whole turn */
-        evb_slow_taken(&sub->slow, fill_of(sub));
-        edge = evb_slow_untold(&sub->slow);
-    }
+    if (sub->slow) /* told here: who waits for the job waits for a whole turn */
+        evb_slow_taken(sub->slow, fill_of(sub));
+    bool edge = evb_slow_untold(sub->slow);
     if (!chunk)
         sub->scheduled = false;
     pthread_mutex_unlock(&sub->lock);
@@ -334,7 +340,7 @@ static struct evb_lane_item *next_item(evbus_sub *sub, struct evb_lane_item *use
         when_idle = sub->when_idle;
         sub->when_idle = NULL;
     }
-    bool edge = sub->slow.state != EVB_SLOW_NOT && evb_slow_taken(&sub->slow, fill_of(sub));
+    bool edge = sub->slow && evb_slow_taken(sub->slow, fill_of(sub));
     pthread_mutex_unlock(&sub->lock);
     if (edge)
         tell_edge(sub);
@@ -467,7 +473,7 @@ int64_t evbus_sub_stat(const evbus_sub *sub, const char *name)
             peak = sub->lanes ? sub->lanes->peak : sub->fifo.peak;
     int64_t value = !strcmp(name, "queued") ? queued
                     : !strcmp(name, "peak") ? peak
-                    : !strcmp(name, "slow") ? evb_slow_is(&sub->slow)
+                    : !strcmp(name, "slow") ? evb_slow_is(sub->slow)
                                             : -1;
     pthread_mutex_unlock(lock);
     return value;

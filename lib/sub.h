@@ -31,6 +31,19 @@ enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };
 
 struct evb_entry;
 
+struct evb_limit { /* so many handler calls, or events put in the queue: then it ends */
+    /* fixed after init */
+    int64_t most;
+    evbus_event_fn fn;             /* the handler, for which the subscription's own keeps count */
+    void (*leave)(evbus_sub *sub); /* it has ended, by its limit or before; no lock is held */
+
+    _Atomic int64_t begun, done; /* handler calls */
+    atomic_bool let_go;          /* by evbus_unsubscribe(): what its queue holds is nobody's */
+    /* under its queue's lock */
+    int64_t put;  /* events, but for evicted ones */
+    bool all_put; /* it is ending, and no more come */
+};
+
 struct evbus_sub {
     atomic_int refs; /* the handle, its entry, snapshots, what waits for it */
     atomic_int state;
@@ -45,16 +58,15 @@ struct evbus_sub {
     int64_t tag;
     evbus_queue *queue; /* ref; EVB_DELIVER_QUEUE */
     void (*enqueue)(evbus_queue *queue, struct evb_fifo_item item, unsigned how);
-    struct evb_lanes *lanes;         /* owned, what is in it under lock; EVB_DELIVER_WORKERS */
-    struct evb_workers *workers;     /* borrowed from `keeper`; EVB_DELIVER_WORKERS */
-    struct evb_loop *loop;           /* borrowed from `keeper` */
-    struct evb_metrics *metrics;     /* borrowed from `keeper` */
-    void *keeper;                    /* ref: the bus's memory */
-    struct evb_entry *entry;         /* ref */
-    void (*release)(evbus_sub *sub); /* gives keeper, entry and queue back */
-    int64_t limit;          /* handler calls, or events put in the queue, until it ends; 0: none */
-    evbus_event_fn limited; /* the handler: `fn` keeps count for it */
-    void (*leave)(evbus_sub *sub); /* it has ended, by its limit or before; no lock is held */
+    struct evb_lanes *lanes;           /* owned, what is in it under lock; EVB_DELIVER_WORKERS */
+    struct evb_workers *workers;       /* borrowed from `keeper`; EVB_DELIVER_WORKERS */
+    struct evb_loop *loop;             /* borrowed from `keeper` */
+    struct evb_metrics *metrics;       /* borrowed from `keeper` */
+    void *keeper;                      /* ref: the bus's memory */
+    struct evb_entry *entry;           /* ref */
+    void (*release)(evbus_sub *sub);   /* gives keeper, entry and queue back */
+    void (*slow_edge)(evbus_sub *sub); /* one is to be told; no lock is held; NULL: nobody asks */
+    struct evb_limit *limit;           /* owned; NULL: none */
 
     struct evb_node node; /* in its entry; under the registry's lock */
 
@@ -63,11 +75,6 @@ struct evbus_sub {
     struct evb_thread *_Atomic counting;
     _Atomic int64_t delivered_there, delivered_elsewhere;
     _Atomic int64_t failed, dropped;
-    _Atomic int64_t begun, done; /* handler calls, if it has a limit */
-    atomic_bool let_go;          /* by evbus_unsubscribe(): what its queue holds is nobody's */
-    /* under its queue's lock */
-    int64_t put;  /* events, but for evicted ones */
-    bool all_put; /* as many as its limit: it is ending, and no more come */
 
     pthread_mutex_t lock;
     pthread_cond_t ended;  /* under lock */
@@ -81,12 +88,12 @@ struct evbus_sub {
     struct evb_job *when_idle; /* under lock, borrowed: posted when the last of them goes */
     struct evb_work work;
 
-    struct evb_slow slow;
+    struct evb_slow *slow; /* owned, under lock; NULL: it has never dropped */
 };
 
 evbus_sub *evb_sub_new(void);
-/* Before its first event, when its handler is set: it ends by itself. */
-void evb_sub_set_limit(evbus_sub *sub, int64_t limit, void (*leave)(evbus_sub *sub));
+/* Before its first event, when its handler is set. 0, or EVBUS_ENOMEM. */
+int evb_sub_set_limit(evbus_sub *sub, int64_t most, void (*leave)(evbus_sub *sub));
 void evb_sub_ref(evbus_sub *sub);
 void evb_sub_unref(evbus_sub *sub);
 /* True: it kept the reference that was given. */

@@ -57,7 +57,7 @@ static evbus_sub *sub_make(struct evbus *bus, const struct sub_options *options)
     sub->keeper = bus;
     evb_bus_ref(bus);
     sub->release = sub_release;
-    sub->slow.edge = evb_tell_sub_edge;
+    sub->slow_edge = evb_tell_sub;
     sub->fifo.max_events = options->size;
     sub->fifo.max_bytes = options->bytes;
     sub->fifo.full = (int)options->full;
@@ -92,9 +92,8 @@ static evbus_sub *handler_sub(struct evbus *bus, const struct sub_options *optio
         return NULL;
     sub->fn = fn;
     sub->user = user;
-    if (options->limit)
-        evb_sub_set_limit(sub, options->limit, leave_registry);
-    if (!workers || use_workers(bus, sub, options))
+    if ((!options->limit || evb_sub_set_limit(sub, options->limit, leave_registry) == 0) &&
+        (!workers || use_workers(bus, sub, options)))
         return sub;
     evb_sub_unref(sub);
     return NULL;
@@ -199,7 +198,8 @@ int evbus_unsubscribe(evbus_sub *sub)
     if (sub->generation != evb_fork_generation())
         return 0; /* the parent's: what it held is dropped with the child's memory */
     struct evbus *bus = sub->keeper;
-    atomic_store(&sub->let_go, true);
+    if (sub->limit)
+        atomic_store(&sub->limit->let_go, true);
     evb_registry_remove(&bus->registry, sub);
     evb_sub_end(sub);
     evb_sub_wait_ended(sub, -1);
@@ -230,7 +230,7 @@ evbus_queue *evbus_queue_open(evbus *bus, const char *text)
     evbus_queue *queue = evb_queue_new(options.size, options.bytes, (int)options.full);
     if (!queue)
         return NULL;
-    queue->slow.edge = evb_tell_queue_edge;
+    queue->slow_edge = evb_tell_queue;
     queue->metrics = &bus->metrics;
     queue->loop = &bus->loop;
     queue->keeper = bus;
@@ -270,10 +270,9 @@ evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const 
     sub->tag = tag;
     sub->queue = queue;
     sub->enqueue = evb_queue_push;
-    if (options.limit)
-        evb_sub_set_limit(sub, options.limit, leave_registry);
     evb_queue_ref(queue);
-    if (evb_queue_add_sub(queue, sub) != 0) {
+    if ((options.limit && evb_sub_set_limit(sub, options.limit, leave_registry) != 0) ||
+        evb_queue_add_sub(queue, sub) != 0) {
         evb_sub_unref(sub);
         return NULL;
     }

@@ -77,7 +77,7 @@ static void set_bounds(struct subject *subject, const evbus_sub *sub)
 static void tell_sub(evbus_sub *sub)
 {
     struct evb_slow_news news;
-    while (evb_slow_next(&sub->slow, &news)) {
+    while (evb_slow_next(sub->slow, &news)) {
         const struct evb_entry *entry = sub->entry;
         struct subject subject = {.remedy = "a faster handler, deliver=workers or wider bounds "
                                             "would help"};
@@ -87,28 +87,27 @@ static void tell_sub(evbus_sub *sub)
         evb_buf_text(&subject.json, "{\"pattern\":");
         evb_json_quote(&subject.json, entry->pattern, entry->length);
         evb_buf_printf(&subject.name, "the subscription to %s", entry->pattern);
-        tell(sub->keeper, &sub->slow, &subject, &news);
+        tell(sub->keeper, sub->slow, &subject, &news);
     }
 }
 
 static void sub_job(struct evb_job *job)
 {
-    evbus_sub *sub = evb_container(job, evbus_sub, slow.job);
-    evb_slow_unpost(&sub->slow);
+    evbus_sub *sub = evb_container(job, struct evb_slow, job)->owner;
+    evb_slow_unpost(sub->slow);
     tell_sub(sub);
     evb_sub_unref(sub);
 }
 
-void evb_tell_sub_edge(struct evb_slow *slow)
+void evb_tell_sub(evbus_sub *sub)
 {
-    evbus_sub *sub = evb_container(slow, evbus_sub, slow);
     struct evbus *bus = sub->keeper;
     if (evb_loop_turns_here(&bus->loop)) {
         tell_sub(sub);
-    } else if (evb_slow_post(slow)) {
-        slow->job.run = sub_job;
+    } else if (evb_slow_post(sub->slow)) {
+        sub->slow->job.run = sub_job;
         evb_sub_ref(sub);
-        if (!evb_bus_post(bus, &slow->job))
+        if (!evb_bus_post(bus, &sub->slow->job))
             evb_sub_unref(sub);
     }
 }
@@ -146,7 +145,7 @@ static void name_queue(evbus_queue *queue, struct subject *subject)
 static void tell_queue(evbus_queue *queue)
 {
     struct evb_slow_news news;
-    while (evb_slow_next(&queue->slow, &news)) {
+    while (evb_slow_next(queue->slow, &news)) {
         struct subject subject = {.remedy = "pulling faster or wider bounds would help",
                                   .max_events = queue->fifo.max_events,
                                   .max_bytes = queue->fifo.max_bytes,
@@ -154,28 +153,27 @@ static void tell_queue(evbus_queue *queue)
         evb_buf_init(&subject.json);
         evb_buf_init(&subject.name);
         name_queue(queue, &subject);
-        tell(queue->keeper, &queue->slow, &subject, &news);
+        tell(queue->keeper, queue->slow, &subject, &news);
     }
 }
 
 static void queue_job(struct evb_job *job)
 {
-    evbus_queue *queue = evb_container(job, evbus_queue, slow.job);
-    evb_slow_unpost(&queue->slow);
+    evbus_queue *queue = evb_container(job, struct evb_slow, job)->owner;
+    evb_slow_unpost(queue->slow);
     tell_queue(queue);
     evb_queue_unref(queue);
 }
 
-void evb_tell_queue_edge(struct evb_slow *slow)
+void evb_tell_queue(evbus_queue *queue)
 {
-    evbus_queue *queue = evb_container(slow, evbus_queue, slow);
     struct evbus *bus = queue->keeper;
     if (evb_loop_turns_here(&bus->loop)) {
         tell_queue(queue);
-    } else if (evb_slow_post(slow)) {
-        slow->job.run = queue_job;
+    } else if (evb_slow_post(queue->slow)) {
+        queue->slow->job.run = queue_job;
         evb_queue_ref(queue);
-        if (!evb_bus_post(bus, &slow->job))
+        if (!evb_bus_post(bus, &queue->slow->job))
             evb_queue_unref(queue);
     }
 }

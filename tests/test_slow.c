@@ -3,7 +3,7 @@
 #include "slow.h"
 #include "unit.h"
 
-static struct evb_slow slow;
+static struct evb_slow *slow;
 static struct evb_metrics metrics;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int64_t clock_us;
@@ -18,11 +18,12 @@ static void setup(void)
     clock_us = 5000000;
     evb_clock_set(NULL, read_clock);
     evb_metrics_init(&metrics);
-    evb_slow_init(&slow, &lock);
+    slow = evb_slow_new(&metrics, &lock);
 }
 
 static void teardown(void)
 {
+    evb_slow_free(slow);
     evb_clock_set(NULL, NULL);
 }
 
@@ -33,18 +34,18 @@ static struct evb_fill fill(int64_t events, int64_t bytes)
 
 static bool dropped(int n, int64_t events, int64_t bytes)
 {
-    return evb_slow_dropped(&slow, n, fill(events, bytes), &metrics);
+    return evb_slow_dropped(slow, n, fill(events, bytes), &metrics);
 }
 
 static bool taken(int64_t events, int64_t bytes)
 {
-    return evb_slow_taken(&slow, fill(events, bytes));
+    return evb_slow_taken(slow, fill(events, bytes));
 }
 
 /* 's' slow, 'e' its end, '-' nothing. */
 static char told(struct evb_slow_news *news)
 {
-    return evb_slow_next(&slow, news) ? news->over ? 'e' : 's' : '-';
+    return evb_slow_next(slow, news) ? news->over ? 'e' : 's' : '-';
 }
 
 static int64_t edges(void)
@@ -57,16 +58,16 @@ START_TEST(begins_full_and_ends_half_empty)
     struct evb_slow_news news;
     ck_assert(!taken(0, 0) && told(&news) == '-');
     ck_assert(dropped(2, 10, 700));
-    ck_assert(evb_slow_is(&slow) && edges() == 1);
+    ck_assert(evb_slow_is(slow) && edges() == 1);
     ck_assert_int_eq(told(&news), 's');
     ck_assert(news.events == 10 && news.bytes == 700);
     ck_assert_int_eq(told(&news), '-');
     ck_assert(!dropped(3, 10, 900)); /* no second edge */
     clock_us += 1500000;
     ck_assert(!taken(6, 100) && !taken(5, 501)); /* above half of either bound */
-    ck_assert(evb_slow_is(&slow));
+    ck_assert(evb_slow_is(slow));
     ck_assert(taken(5, 500));
-    ck_assert(!evb_slow_is(&slow) && !taken(4, 400));
+    ck_assert(!evb_slow_is(slow) && !taken(4, 400));
     ck_assert_int_eq(told(&news), 'e');
     ck_assert(news.dropped == 5 && news.lasted_ms == 1500 && news.events == 5 && news.bytes == 500);
     ck_assert_int_eq(told(&news), '-');
@@ -84,7 +85,7 @@ START_TEST(a_drop_with_room_is_no_edge)
     struct evb_slow_news news;
     ck_assert(!dropped(1, 5, 500));
     ck_assert(!dropped(1, 0, 0));
-    ck_assert(told(&news) == '-' && edges() == 0 && !evb_slow_is(&slow));
+    ck_assert(told(&news) == '-' && edges() == 0 && !evb_slow_is(slow));
 }
 END_TEST
 
@@ -108,10 +109,20 @@ END_TEST
 
 START_TEST(one_post_at_a_time)
 {
-    ck_assert(evb_slow_post(&slow));
-    ck_assert(!evb_slow_post(&slow));
-    evb_slow_unpost(&slow);
-    ck_assert(evb_slow_post(&slow));
+    ck_assert(evb_slow_post(slow));
+    ck_assert(!evb_slow_post(slow));
+    evb_slow_unpost(slow);
+    ck_assert(evb_slow_post(slow));
+}
+END_TEST
+
+START_TEST(no_memory)
+{
+    atomic_store(&memory_left, 0);
+    ck_assert_ptr_null(evb_slow_new(&metrics, &lock));
+    atomic_store(&memory_left, -1);
+    ck_assert(!evb_slow_is(NULL) && !evb_slow_untold(NULL));
+    evb_slow_free(NULL);
 }
 END_TEST
 
@@ -152,7 +163,7 @@ START_TEST(told_in_turn_by_another_thread)
     thread_join(thread);
     ck_assert_int_gt(begun, 1);
     ck_assert_int_eq(edges(), begun);
-    ck_assert_int_eq(begun - ended, evb_slow_is(&slow));
+    ck_assert_int_eq(begun - ended, evb_slow_is(slow));
 }
 END_TEST
 
@@ -165,6 +176,7 @@ int main(void)
     tcase_add_test(tests, a_drop_with_room_is_no_edge);
     tcase_add_test(tests, what_begins_again_untold_goes_on);
     tcase_add_test(tests, one_post_at_a_time);
+    tcase_add_test(tests, no_memory);
     tcase_add_test(tests, told_in_turn_by_another_thread);
     return unit_run(suite);
 }

@@ -39,7 +39,7 @@ static void setup(void)
 static evbus_sub *limited(int deliver, int64_t limit)
 {
     evbus_sub *sub = sub_of(deliver, count_call, NULL);
-    evb_sub_set_limit(sub, limit, on_leave);
+    ck_assert_int_eq(evb_sub_set_limit(sub, limit, on_leave), 0);
     ck_assert_int_eq(evbus_sub_on_free(sub, on_free), 0);
     return sub;
 }
@@ -98,7 +98,7 @@ END_TEST
 /* Two workers have an event each in hand, and only one may go on. */
 static bool both_have_tried(void *sub)
 {
-    return atomic_load(&((evbus_sub *)sub)->begun) == 2;
+    return atomic_load(&((evbus_sub *)sub)->limit->begun) == 2;
 }
 
 static int wait_for_the_other(evbus_sub *sub, evbus_event *event, void *user)
@@ -128,7 +128,7 @@ START_TEST(one_of_two_at_a_time)
     evbus_sub *sub = limited(EVB_DELIVER_WORKERS, 1);
     evb_lanes_free(sub->lanes);
     sub->lanes = evb_lanes_new("none", 10, 100000, EVB_FULL_DROP_OLDEST);
-    sub->limited = wait_for_the_other;
+    sub->limit->fn = wait_for_the_other;
     push_pair(sub);
     turn();
     ck_assert_int_eq(atomic_load(&calls), 1);
@@ -258,7 +258,7 @@ START_TEST(let_go)
     deliver_local(sub, 1);
     deliver_local(sub, 2);
     ck_assert_int_eq(next(), 1);
-    atomic_store(&sub->let_go, true); /* as evbus_unsubscribe() does */
+    atomic_store(&sub->limit->let_go, true); /* as evbus_unsubscribe() does */
     ck_assert_int_eq(next(), -1);
     ck_assert_int_eq(evbus_queue_stat(queue, "queued"), 0);
     leave_queue(sub);

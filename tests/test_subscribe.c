@@ -199,7 +199,8 @@ START_TEST(no_memory)
         failed = false;
         for (size_t p = 0; p < EVB_COUNT(patterns); p++) {
             failing_at(n, _i % 2);
-            evbus_sub *sub = evbus_subscribe(bus, patterns[p], NULL, on_event, "");
+            evbus_sub *sub =
+                evbus_subscribe(bus, patterns[p], p % 2 ? "limit=9" : NULL, on_event, "");
             bool none = failing_off();
             failed = failed || none;
             ck_assert(sub || (none && evbus_last_code() == EVBUS_ENOMEM));
@@ -222,7 +223,7 @@ START_TEST(no_memory_for_a_queue)
         ck_assert_int_lt(n, 200);
         failing_at(n, _i);
         evbus_queue *queue = evbus_queue_open(bus, "size=10");
-        evbus_sub *sub = queue ? evbus_queue_subscribe(queue, "t", NULL, 1) : NULL;
+        evbus_sub *sub = queue ? evbus_queue_subscribe(queue, "t", "limit=9", 1) : NULL;
         failed = failing_off();
         ck_assert(failed || (queue && sub));
         ck_assert(sub || evbus_last_code() == EVBUS_ENOMEM);

@@ -166,6 +166,32 @@ START_TEST(the_log)
 }
 END_TEST
 
+/* Without memory to remember it, it is dropped and counted, and that is all. */
+START_TEST(no_memory)
+{
+    for (long n = 0, failed = true; failed; n++) {
+        ck_assert_int_lt(n, 100);
+        bus = open_on(false, NULL);
+        evbus_sub *edges = watch(), *sub = evbus_subscribe(bus, "t", "size=4", ignore, NULL);
+        publish(LIMIT);
+        failing_at(n, false);
+        int rc = evbus_publish(bus, "t", NULL);
+        failed = failing_off();
+        ck_assert(rc == EVBUS_SENT_LOCAL || (failed && rc < 0));
+        ck_assert_int_eq(number_of(sub, "dropped"), rc == EVBUS_SENT_LOCAL);
+        ck_assert_int_le(number_of(sub, "slow"), number_of(sub, "dropped"));
+        ck_assert(failed || number_of(sub, "slow") == 1);
+        turn();
+        ck_assert_int_eq(number_of(sub, "slow"), 0);
+        evbus_unsubscribe(sub);
+        evbus_unsubscribe(edges);
+        evbus_free(bus);
+        bus = NULL;
+        story[0] = '\0';
+    }
+}
+END_TEST
+
 /* Each takes what is told of the other, and has room for one: still there is an end to it. */
 START_TEST(telling_makes_nobody_slow)
 {
@@ -271,6 +297,7 @@ int main(void)
     tcase_add_test(tests, a_queue);
     tcase_add_loop_test(tests, after_the_bus, 0, 2);
     tcase_add_test(tests, the_log);
+    tcase_add_test(tests, no_memory);
     tcase_add_loop_test(tests, telling_makes_nobody_slow, 0, 2);
     tcase_add_test(tests, its_own_news);
     tcase_add_test(tests, told_between_the_handlers_of_a_turn);
