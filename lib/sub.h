@@ -55,6 +55,7 @@ struct evbus_sub {
     unsigned generation; /* of forks */
     evbus_event_fn fn;
     void *user;
+    struct evb_limit *limit; /* owned; NULL: none */
     int64_t tag;
     evbus_queue *queue; /* ref; EVB_DELIVER_QUEUE */
     void (*enqueue)(evbus_queue *queue, struct evb_fifo_item item, unsigned how);
@@ -66,7 +67,6 @@ struct evbus_sub {
     struct evb_entry *entry;           /* ref */
     void (*release)(evbus_sub *sub);   /* gives keeper, entry and queue back */
     void (*slow_edge)(evbus_sub *sub); /* one is to be told; no lock is held; NULL: nobody asks */
-    struct evb_limit *limit;           /* owned; NULL: none */
 
     struct evb_node node; /* in its entry; under the registry's lock */
 
@@ -76,12 +76,13 @@ struct evbus_sub {
     _Atomic int64_t delivered_there, delivered_elsewhere;
     _Atomic int64_t failed, dropped;
 
-    pthread_mutex_t lock;
+    /* What is seldom used keeps the counts and the lock on cache lines of their own. */
     pthread_cond_t ended;  /* under lock */
     evbus_free_fn on_free; /* under lock */
-    bool scheduled;        /* under lock: `job` is in the loop's inbox */
-    bool freeing;          /* under lock: somebody calls on_free on the way to ENDED */
-    struct evb_fifo fifo;  /* under lock; EVB_DELIVER_LOOP */
+    pthread_mutex_t lock;
+    bool freeing;         /* under lock: somebody calls on_free on the way to ENDED */
+    bool scheduled;       /* under lock: `job` is in the loop's inbox */
+    struct evb_fifo fifo; /* under lock; EVB_DELIVER_LOOP */
     struct evb_job job;
 
     int helpers;               /* under lock: workers that have `work`, or were asked to */
