@@ -189,6 +189,7 @@ int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report
  *          "glob:task*" (Redis glob)
  * options: scope=both|local|redis  echo=yes|no  deliver=loop|inline|workers
  *          size=1000 bytes=4MiB full=drop-oldest|drop-newest (loop, workers: what may wait)
+ *          limit=N (ends by itself after N handler calls; the handle stays the caller's)
  *          key=type|correlation|source|attr:NAME|all|none (deliver=workers)
  * deliver=workers: on the bus's worker threads, as many as the setting `workers` says (EVBUS_EINVAL
  * where it is 0); the first such subscription starts them (EVBUS_ESYS if one does not start).
@@ -203,7 +204,8 @@ int evbus_sub_on_free(evbus_sub *sub, evbus_free_fn fn);
 /* 0: live (confirmed by Redis, or local only); EVBUS_EDENIED: Redis refused, local events come. */
 int evbus_sub_wait(evbus_sub *sub, int timeout_ms);
 const char *evbus_sub_pattern(const evbus_sub *sub);
-/* "delivered", "failed", "dropped", "queued", "peak"; -1 for another name. */
+/* "delivered", "failed", "dropped", "queued", "peak", "slow" (1: it dropped an event for want of
+ * room, and more than half of its bounds is still taken); -1 for another name. */
 int64_t evbus_sub_stat(const evbus_sub *sub, const char *name);
 int evbus_unsubscribe(
     evbus_sub *sub); /* gives the handle back; outside handlers none runs after it */
@@ -211,7 +213,7 @@ int evbus_unsubscribe(
 /* ---- pull: many subscriptions, one bounded queue, one descriptor ---- */
 evbus_queue *evbus_queue_open(evbus *bus, const char *options); /* size= bytes= full= */
 evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const char *options,
-                                 int64_t tag); /* scope= echo= */
+                                 int64_t tag); /* scope= echo= limit= (events put) */
 /* 1: *event is the caller's (evbus_event_unref); 0: none within timeout_ms; EVBUS_ECLOSED: the bus
  * is closed and the queue empty. tag may be NULL. */
 int evbus_queue_next(evbus_queue *queue, int timeout_ms, evbus_event **event, int64_t *tag);
@@ -219,7 +221,7 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
                           int max);     /* how many, 0 or an error */
 int evbus_queue_fd(evbus_queue *queue); /* a socket: readable while not empty; never read it */
 int64_t evbus_queue_stat(const evbus_queue *queue,
-                         const char *name); /* "queued" "peak" "dropped" */
+                         const char *name); /* "queued" "peak" "dropped" "slow" (1 or 0) */
 void evbus_queue_free(
     evbus_queue *queue); /* ends its subscriptions; their handles stay to be given back */
 

@@ -57,6 +57,19 @@ int evb_bus_may_wait(const struct evbus *bus, const char *call, int timeout_ms)
     return 0;
 }
 
+bool evb_bus_post(struct evbus *bus, struct evb_job *job)
+{
+    struct evb_thread *thread = evb_thread_self();
+    if (!thread)
+        return false;
+    evb_hazard_hold(thread, &bus->state); /* the loop does not end before it is released */
+    bool open = atomic_load(&bus->state) != EVB_BUS_CLOSED;
+    if (open)
+        evb_loop_post(&bus->loop, job);
+    evb_hazard_release(thread);
+    return open;
+}
+
 bool evb_bus_connected(const struct evbus *bus)
 {
     return atomic_load(&bus->redis.state) == EVB_REDIS_READY && bus->redis.subs.pending == 0;

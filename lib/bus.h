@@ -72,6 +72,9 @@ void evb_bus_unref(void *bus);
 int evb_bus_check(const struct evbus *bus, bool closed_too);
 /* ... and of calls that wait: EVBUS_EDEADLK on the bus's own loop, unless timeout_ms is 0. */
 int evb_bus_may_wait(const struct evbus *bus, const char *call, int timeout_ms);
+/* To the loop, from a thread that nothing else keeps from running when the bus ends. False: the bus
+ * is closed, and the job is still the caller's. */
+bool evb_bus_post(struct evbus *bus, struct evb_job *job);
 bool evb_bus_connected(
     const struct evbus *bus); /* loop only: READY and every subscription decided */
 

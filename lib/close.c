@@ -315,6 +315,9 @@ int evbus_close(evbus *bus, int timeout_ms)
 void evb_bus_teardown(struct evbus *bus)
 {
     evb_workers_join(&bus->workers);
+    evb_hazard_barrier();
+    while (evb_hazard_held(&bus->state)) /* who pulls from a queue may be posting */
+        sched_yield();
     do { /* what was posted last, and what its ends post */
         evb_loop_run_rest(&bus->loop);
         if (bus->redis.loop) /* else opening the bus did not get so far */

@@ -7,7 +7,6 @@
 #include <evbus.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -76,7 +75,18 @@ void evb_loop_begin(struct evb_loop *loop)
     if (loop->depth++ == 0) {
         atomic_store_explicit(&loop->thread, pthread_self(), memory_order_relaxed);
         atomic_store(&loop->asleep, 0);
+        atomic_store_explicit(&loop->begun_ms, evb_clock_rough_ms(), memory_order_relaxed);
     }
+}
+
+static void end_round(struct evb_loop *loop)
+{
+    int64_t took_ms = evb_loop_lag_ms(loop);
+    if (took_ms > atomic_load_explicit(&loop->longest_ms, memory_order_relaxed))
+        atomic_store_explicit(&loop->longest_ms, took_ms, memory_order_relaxed);
+    atomic_store_explicit(&loop->begun_ms, 0, memory_order_relaxed);
+    if (took_ms >= EVB_LOOP_STALL_MS && loop->stalled)
+        loop->stalled(took_ms, loop->user);
 }
 
 void evb_loop_end(struct evb_loop *loop)
@@ -86,6 +96,7 @@ void evb_loop_end(struct evb_loop *loop)
         return;
     }
     run_rounds(loop);
+    end_round(loop);
     /* From here a post that finds the inbox empty writes the eventfd; what came before is seen
      * here. */
     atomic_store(&loop->asleep, 1);
@@ -238,4 +249,23 @@ void evb_loop_drop(struct evb_loop *loop)
 bool evb_loop_is_here(const struct evb_loop *loop)
 {
     return pthread_equal(atomic_load_explicit(&loop->thread, memory_order_relaxed), pthread_self());
+}
+
+int64_t evb_loop_lag_ms(const struct evb_loop *loop)
+{
+    int64_t begun_ms = atomic_load_explicit(&loop->begun_ms, memory_order_relaxed);
+    int64_t lag_ms = begun_ms ? evb_clock_rough_ms() - begun_ms : 0;
+    return lag_ms > 0 ? lag_ms : 0; /* another thread's clock may be a tick behind */
+}
+
+int64_t evb_loop_longest_ms(const struct evb_loop *loop)
+{
+    int64_t longest_ms = atomic_load_explicit(&loop->longest_ms, memory_order_relaxed);
+    int64_t lag_ms = evb_loop_lag_ms(loop);
+    return lag_ms > longest_ms ? lag_ms : longest_ms;
+}
+
+bool evb_loop_turns_here(const struct evb_loop *loop)
+{
+    return evb_loop_is_here(loop) && loop->depth > 0;
 }

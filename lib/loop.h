@@ -8,6 +8,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
+
+#define EVB_LOOP_STALL_MS 1000 /* a round that took so long is told to stalled() */
 
 struct event;
 struct event_base;
@@ -18,18 +21,22 @@ struct evb_job { /* embedded in what it works on; in one inbox at a time */
 };
 
 struct evb_loop {
-    struct event_base *base;  /* owned when `own` */
-    struct event *wake;       /* owned */
-    bool own;                 /* fixed after init: the thread and the base are ours */
-    int wake_fd;              /* fixed after init */
-    pthread_t own_thread;     /* fixed after start */
-    bool (*idle)(void *user); /* fixed before start: after each round of work; true: it wrote */
+    struct event_base *base; /* owned when `own` */
+    struct event *wake;      /* owned */
+    bool own;                /* fixed after init: the thread and the base are ours */
+    int wake_fd;             /* fixed after init */
+    pthread_t own_thread;    /* fixed after start */
+    /* fixed before start */
+    bool (*idle)(void *user);                /* after each round of work; true: it wrote */
+    void (*stalled)(int64_t ms, void *user); /* nothing but that work was done for so long */
     void *user;
 
     struct evb_job *_Atomic inbox; /* newest first */
     atomic_int asleep;             /* 1: the next post has to wake it */
     _Atomic(pthread_t) thread;     /* the one that ran it last */
     atomic_int stopping;
+    _Atomic int64_t begun_ms;   /* of the round in progress, by the rough clock; 0: none */
+    _Atomic int64_t longest_ms; /* round so far */
 
     struct evb_job *pending;  /* loop only: taken from the inbox, oldest first */
     int depth;                /* loop only: nested evb_loop_begin() */
@@ -52,8 +59,14 @@ bool evb_loop_has_rest(const struct evb_loop *loop);
 void evb_loop_fini(struct evb_loop *loop);
 void evb_loop_drop(struct evb_loop *loop); /* in a forked child: descriptors only */
 void evb_loop_post(struct evb_loop *loop,
-                   struct evb_job *job);            /* any thread; jobs of a thread in order */
-bool evb_loop_is_here(const struct evb_loop *loop); /* is this thread the loop's? */
+                   struct evb_job *job);               /* any thread; jobs of a thread in order */
+bool evb_loop_is_here(const struct evb_loop *loop);    /* is this thread the loop's? */
+bool evb_loop_turns_here(const struct evb_loop *loop); /* and inside a round? */
+
+/* Any thread: how long the round in progress has lasted, 0 when there is none; the longest so far,
+ * that one included. Milliseconds by the rough clock. */
+int64_t evb_loop_lag_ms(const struct evb_loop *loop);
+int64_t evb_loop_longest_ms(const struct evb_loop *loop);
 
 /* Around what libevent calls: work posted in between needs no wake-up and is done before it sleeps.
  */

@@ -15,6 +15,7 @@
     X(failed, "handler calls that answered anything else")                                         \
     X(pulled, "events taken from queues")                                                          \
     X(dropped, "events that found a subscription or queue full")                                   \
+    X(slow, "times a subscription or queue became slow")                                           \
     X(dropped_away, "events not kept for Redis: outbox.full=off while it was away")                \
     X(replayed, "events read from the history")                                                    \
     X(echoes, "own events that came back and were dropped")                                        \

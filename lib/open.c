@@ -114,6 +114,15 @@ static bool on_idle(void *user)
     return bus->wants_redis && evb_redis_idle(&bus->redis);
 }
 
+static void on_stalled(int64_t ms, void *user)
+{
+    struct evbus *bus = user;
+    evb_log(&bus->log, EVBUS_LOG_WARNING,
+            "a handler held the loop for %.1f s: nothing was sent, received or delivered there; "
+            "give what takes its time to deliver=workers or a queue",
+            (double)ms / 1000);
+}
+
 static int64_t number(const struct evbus *bus, enum evb_cfg id)
 {
     return evb_config_number(bus->config, id);
@@ -272,6 +281,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     if (evb_loop_init(&bus->loop, base) != 0)
         goto fail_early;
     bus->loop.idle = on_idle;
+    bus->loop.stalled = on_stalled;
     bus->loop.user = bus;
     if (evb_seen_init(&bus->seen, (size_t)number(bus, EVB_CFG_DEDUP_WINDOW),
                       number(bus, EVB_CFG_DEDUP_AGE)) != 0 ||

@@ -16,6 +16,15 @@ static void item_drop(struct evb_fifo_item *item)
     evb_sub_unref(item->sub);
 }
 
+/* The queue is full: the event is none of those that its subscription was to get. Lock held. */
+static void item_evict(struct evb_fifo_item *item)
+{
+    struct evb_limit *limit = item->sub->limit;
+    if (limit && !limit->all_put)
+        limit->put--;
+    item_drop(item);
+}
+
 evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full)
 {
     evbus_queue *queue = evb_calloc(1, sizeof *queue);
@@ -29,7 +38,7 @@ evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full)
     queue->fds[0] = queue->fds[1] = -1;
     evb_lock_init(&queue->lock);
     evb_cond_init(&queue->filled);
-    evb_fifo_init(&queue->fifo, max_events, max_bytes, full, item_drop);
+    evb_fifo_init(&queue->fifo, max_events, max_bytes, full, item_evict);
     return queue;
 }
 
@@ -56,6 +65,7 @@ void evb_queue_unref(evbus_queue *queue)
     pthread_cond_destroy(&queue->filled);
     pthread_mutex_destroy(&queue->lock);
     evb_free(queue->subs);
+    evb_slow_free(queue->slow);
     if (queue->keeper)
         queue->keeper_unref(queue->keeper);
     evb_free(queue);
@@ -76,16 +86,60 @@ static void signal_clear(evbus_queue *queue)
         (void)!recv(queue->fds[0], &byte, 1, 0);
 }
 
-void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item)
+static struct evb_fill fill_of(const evbus_queue *queue)
 {
+    const struct evb_fifo *fifo = &queue->fifo;
+    return (struct evb_fill){fifo->count, fifo->bytes, fifo->max_events, fifo->max_bytes};
+}
+
+/* Into the queue, unless it is evicted right now; its limit (NULL: none) counts it. True: that was
+ * the last one. Lock held. */
+static bool put(evbus_queue *queue, struct evb_fifo_item item, struct evb_limit *limit,
+                int *dropped)
+{
+    if (limit)
+        limit->put++;
+    *dropped = evb_fifo_push(&queue->fifo, item);
+    if (limit)
+        limit->all_put = limit->put >= limit->most;
+    return limit && limit->all_put;
+}
+
+/* Lock held. True: an edge is to be told. */
+static bool became_slow(evbus_queue *queue, int dropped, unsigned how)
+{
+    if (how & EVB_OF_SLOW && !evb_slow_is(queue->slow))
+        return false;
+    if (!queue->slow)
+        queue->slow = evb_slow_new(queue, &queue->lock);
+    return queue->slow && evb_slow_dropped(queue->slow, dropped, fill_of(queue), queue->metrics);
+}
+
+static void tell_edge(evbus_queue *queue)
+{
+    if (queue->slow_edge)
+        queue->slow_edge(queue);
+}
+
+void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item, unsigned how)
+{
+    struct evb_limit *limit = item.sub->limit;
     pthread_mutex_lock(&queue->lock);
     if (queue->freed) { /* what it holds keeps its subscription, and that the queue: for ever */
         pthread_mutex_unlock(&queue->lock);
         item_drop(&item);
         return;
     }
+    if (limit && limit->all_put) {
+        pthread_mutex_unlock(&queue->lock);
+        evbus_event_unref(item.event);
+        evb_sub_unref(item.sub);
+        return;
+    }
     bool was_empty = queue->fifo.count == 0;
-    int dropped = evb_fifo_push(&queue->fifo, item);
+    int dropped;
+    bool last = put(queue, item, limit, &dropped);
+    bool edge = dropped && became_slow(queue, dropped, how);
     bool filled = was_empty && queue->fifo.count > 0;
     if (filled)
         signal_set(queue);
@@ -94,6 +148,10 @@ void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item)
         pthread_cond_broadcast(&queue->filled);
     if (dropped)
         evb_count(queue->metrics, EVB_COUNT_dropped, dropped);
+    if (edge)
+        tell_edge(queue);
+    if (last)
+        evb_sub_end(item.sub);
 }
 
 void evb_queue_close(evbus_queue *queue)
@@ -161,12 +219,35 @@ evbus_sub **evb_queue_take_subs(evbus_queue *queue, int *count)
     return subs;
 }
 
+int evb_queue_list_subs(evbus_queue *queue, evbus_sub **subs, int room, int *listed)
+{
+    int live = 0;
+    *listed = 0;
+    pthread_mutex_lock(&queue->lock);
+    for (int i = 0; i < queue->sub_count; i++) {
+        if (atomic_load(&queue->subs[i]->state) != EVB_SUB_LIVE)
+            continue;
+        if (live++ < room) {
+            evb_sub_ref(queue->subs[i]);
+            subs[(*listed)++] = queue->subs[i];
+        }
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return live;
+}
+
+static bool is_wanted(const evbus_sub *sub)
+{
+    return atomic_load(&sub->state) == EVB_SUB_LIVE || sub->queue->closed ||
+           (sub->limit && sub->limit->all_put && !atomic_load(&sub->limit->let_go));
+}
+
 /* Those whose subscription ended while they waited are nobody's any more. */
 static int keep_live(struct evb_fifo_item *items, int count)
 {
     int kept = 0;
     for (int i = 0; i < count; i++)
-        if (atomic_load(&items[i].sub->state) == EVB_SUB_LIVE || items[i].sub->queue->closed)
+        if (is_wanted(items[i].sub))
             items[kept++] = items[i];
         else
             item_drop(&items[i]);
@@ -216,9 +297,12 @@ static int pull(evbus_queue *queue, int timeout_ms, struct evb_fifo_item *items,
         evb_queue_ref(queue);
         n = wait_live(queue, timeout_ms, items, max);
     }
+    bool edge = queue->slow && evb_slow_taken(queue->slow, fill_of(queue));
     if (n == 0 && queue->closed)
         n = EVBUS_ECLOSED;
     pthread_mutex_unlock(&queue->lock);
+    if (edge)
+        tell_edge(queue);
     if (waits)
         evb_queue_unref(queue);
     return n;
@@ -289,6 +373,7 @@ int64_t evbus_queue_stat(const evbus_queue *queue, const char *name)
     int64_t value = !strcmp(name, "queued")    ? queue->fifo.count
                     : !strcmp(name, "peak")    ? queue->fifo.peak
                     : !strcmp(name, "dropped") ? queue->fifo.dropped
+                    : !strcmp(name, "slow")    ? evb_slow_is(queue->slow)
                                                : -1;
     pthread_mutex_unlock(lock);
     return value;

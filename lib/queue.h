@@ -17,6 +17,8 @@ struct evbus_queue {
     const struct evb_loop *loop; /* borrowed from `keeper`: waiting there would wait for itself */
     void *keeper;                /* ref: what metrics and loop live in */
     void (*keeper_unref)(void *keeper);
+    void (*slow_edge)(
+        evbus_queue *queue); /* one is to be told; no lock is held; NULL: nobody asks */
 
     /* under lock */
     pthread_mutex_t lock;
@@ -28,16 +30,22 @@ struct evbus_queue {
     bool freed;  /* and that is dropped */
     evbus_sub **subs; /* owned array of refs: what evbus_queue_free() ends */
     int sub_count, sub_room;
+
+    struct evb_slow *slow; /* owned, under lock; NULL: it has never dropped */
 };
 
 evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full);
 void evb_queue_ref(evbus_queue *queue);
 void evb_queue_drop(evbus_queue *queue); /* closes its descriptors; in a forked child that is all */
 void evb_queue_unref(evbus_queue *queue);
-void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item); /* takes item's references */
+/* Takes item's references; the caller holds the subscription by another one. */
+void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item, unsigned how);
 void evb_queue_close(evbus_queue *queue); /* what waits stays; then pulling says ECLOSED */
 void evb_queue_clear(evbus_queue *queue); /* drops what waits, and what still comes */
 int evb_queue_add_sub(evbus_queue *queue, evbus_sub *sub);       /* takes a reference */
 evbus_sub **evb_queue_take_subs(evbus_queue *queue, int *count); /* the array, now the caller's */
+/* References to the first of its subscriptions that live, as many as there is room for; answers how
+ * many live. */
+int evb_queue_list_subs(evbus_queue *queue, evbus_sub **subs, int room, int *listed);
 
 #endif

@@ -32,6 +32,16 @@ static int64_t gauge_workers(const struct evbus *bus)
     return evb_workers_running(&bus->workers);
 }
 
+static int64_t gauge_lag(const struct evbus *bus)
+{
+    return evb_loop_lag_ms(&bus->loop) * 1000;
+}
+
+static int64_t gauge_lag_max(const struct evbus *bus)
+{
+    return evb_loop_longest_ms(&bus->loop) * 1000;
+}
+
 static int64_t gauge_rtt(const struct evbus *bus)
 {
     return atomic_load(&bus->redis.rtt_us);
@@ -51,6 +61,8 @@ static const struct {
     {"subscriptions", gauge_subscriptions},
     {"workers", gauge_workers},
     {"rtt_us", gauge_rtt},
+    {"loop_lag_us", gauge_lag},
+    {"loop_lag_max_us", gauge_lag_max},
     {"uptime_ms", gauge_uptime},
 };
 
@@ -107,6 +119,8 @@ static json_t *sub_row(const evbus_sub *sub)
         json_pack("{s:o, s:s}", "pattern", json_text(sub->entry->pattern), "redis", wires[wire]);
     for (size_t i = 0; row && i < EVB_COUNT(stats); i++)
         json_object_set_new(row, stats[i], json_integer(evbus_sub_stat(sub, stats[i])));
+    if (row)
+        json_object_set_new(row, "slow", json_boolean(evbus_sub_stat(sub, "slow") == 1));
     return row;
 }
 

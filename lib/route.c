@@ -143,8 +143,11 @@ void evb_route_system(struct evbus *bus, const char *type, const char *json)
 {
     struct evb_thread *thread = evb_thread_self();
     evbus_event *event = evb_event_make(type, strlen(type), json, json ? strlen(json) : 0, true);
+    unsigned how = EVB_FROM_LOCAL | EVB_GIVEN;
+    if (strcmp(type, EVB_TYPE_SLOW) == 0 || strcmp(type, EVB_TYPE_SLOW_END) == 0)
+        how |= EVB_OF_SLOW;
     if (thread && event && evb_event_freeze(event, bus->node, bus->source) == 0)
-        deliver(bus, thread, event, EVB_FROM_LOCAL | EVB_GIVEN, NULL);
+        deliver(bus, thread, event, how, NULL);
     else
         evbus_event_unref(event);
 }

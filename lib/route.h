@@ -6,6 +6,9 @@
 #define EVB_ROUTE_H
 #include "interest.h"
 
+#define EVB_TYPE_SLOW     "evbus.slow"
+#define EVB_TYPE_SLOW_END "evbus.slow_end"
+
 /* Redis's hook, on the loop: a message came. */
 void evb_route_message(const struct evb_reply *channel, const struct evb_reply *payload,
                        const struct evb_reply *pattern, void *bus);

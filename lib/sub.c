@@ -8,7 +8,11 @@
 #include <errno.h>
 #include <string.h>
 
-enum { DRAIN_A_TURN = 1024 }; /* then the next subscription has its turn */
+enum { DRAIN_A_TURN = 1024 };        /* then the next subscription has its turn */
+enum { FAILED = 1, NOT_CALLED = 2 }; /* what call_limited() answers, but for 0 */
+
+/* Not part of the short way: a frame of its own, so that the short way needs none. */
+#define AWAY __attribute__((noinline))
 
 static void drain(struct evb_job *job);
 static void help(struct evb_work *work);
@@ -50,6 +54,8 @@ void evb_sub_unref(evbus_sub *sub)
         return;
     evb_fifo_fini(&sub->fifo);
     evb_lanes_free(sub->lanes);
+    evb_slow_free(sub->slow);
+    evb_free(sub->limit);
     pthread_cond_destroy(&sub->ended);
     pthread_mutex_destroy(&sub->lock);
     if (sub->release)
@@ -83,6 +89,8 @@ static void try_end(evbus_sub *sub)
     atomic_store(&sub->state, EVB_SUB_ENDED);
     pthread_cond_broadcast(&sub->ended);
     pthread_mutex_unlock(&sub->lock);
+    if (sub->limit)
+        sub->limit->leave(sub);
 }
 
 void evb_sub_end(evbus_sub *sub)
@@ -122,6 +130,14 @@ void evb_sub_count(evbus_sub *sub, struct evb_thread *thread)
         atomic_fetch_add_explicit(&sub->delivered_elsewhere, 1, memory_order_relaxed);
 }
 
+static AWAY void count_failed(evbus_sub *sub, int rc)
+{
+    if (sub->limit && rc == NOT_CALLED)
+        return;
+    atomic_fetch_add_explicit(&sub->failed, 1, memory_order_relaxed);
+    evb_count(sub->metrics, EVB_COUNT_failed, 1);
+}
+
 static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
 {
     evb_hazard_hold(thread, sub);
@@ -133,13 +149,42 @@ static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
             thread->handled++;
             evb_sub_count(sub, thread);
         } else {
-            atomic_fetch_add_explicit(&sub->failed, 1, memory_order_relaxed);
-            evb_count(sub->metrics, EVB_COUNT_failed, 1);
+            count_failed(sub, rc);
         }
     }
     evb_hazard_release(thread);
     if (atomic_load(&sub->state) == EVB_SUB_ENDING)
         try_end(sub);
+}
+
+/* The fn of those that have a limit. It ends with the last call, when those that began before have
+ * returned, too; this thread goes all the way when it holds the subscription no longer. */
+static int call_limited(evbus_sub *sub, evbus_event *event, void *user)
+{
+    struct evb_limit *limit = sub->limit;
+    if (atomic_fetch_add(&limit->begun, 1) >= limit->most)
+        return NOT_CALLED;
+    int rc = limit->fn(sub, event, user) == 0 ? 0 : FAILED;
+    if (atomic_fetch_add(&limit->done, 1) + 1 == limit->most)
+        evb_sub_end(sub);
+    return rc;
+}
+
+int evb_sub_set_limit(evbus_sub *sub, int64_t most, void (*leave)(evbus_sub *sub))
+{
+    sub->limit = evb_calloc(1, sizeof *sub->limit);
+    if (!sub->limit)
+        return evb_fail_memory();
+    sub->limit->most = most;
+    sub->limit->leave = leave;
+    sub->limit->fn = sub->fn;
+    sub->fn = call_limited;
+    return 0;
+}
+
+static bool is_spent(const evbus_sub *sub)
+{
+    return sub->limit && atomic_load(&sub->limit->begun) >= sub->limit->most;
 }
 
 /* Handler calls are counted in the thread and handed over now and then. */
@@ -157,12 +202,38 @@ static void count_dropped(evbus_sub *sub, int n)
     evb_count(sub->metrics, EVB_COUNT_dropped, n);
 }
 
+static struct evb_fill fill_of(const evbus_sub *sub)
+{
+    const struct evb_fifo *fifo = &sub->fifo;
+    const struct evb_lanes *lanes = sub->lanes;
+    if (!lanes)
+        return (struct evb_fill){fifo->count, fifo->bytes, fifo->max_events, fifo->max_bytes};
+    return (struct evb_fill){lanes->count, lanes->bytes, lanes->max_events, lanes->max_bytes};
+}
+
+/* Lock held. True: an edge is to be told. */
+static AWAY bool became_slow(evbus_sub *sub, int dropped, unsigned how)
+{
+    if (how & EVB_OF_SLOW && !evb_slow_is(sub->slow))
+        return false;
+    if (!sub->slow)
+        sub->slow = evb_slow_new(sub, &sub->lock);
+    return sub->slow && evb_slow_dropped(sub->slow, dropped, fill_of(sub), sub->metrics);
+}
+
+static AWAY void tell_edge(evbus_sub *sub)
+{
+    if (sub->slow_edge)
+        sub->slow_edge(sub);
+}
+
 /* Takes a reference to the event. */
-static void push(evbus_sub *sub, evbus_event *event)
+static void push(evbus_sub *sub, evbus_event *event, unsigned how)
 {
     struct evb_fifo_item item = {.event = event};
     pthread_mutex_lock(&sub->lock);
     int dropped = evb_fifo_push(&sub->fifo, item);
+    bool edge = dropped && became_slow(sub, dropped, how);
     bool schedule = !sub->scheduled;
     sub->scheduled = true;
     pthread_mutex_unlock(&sub->lock);
@@ -172,6 +243,8 @@ static void push(evbus_sub *sub, evbus_event *event)
         evb_sub_ref(sub); /* the job's */
         evb_loop_post(sub->loop, &sub->job);
     }
+    if (edge)
+        tell_edge(sub);
 }
 
 static void give_chunk(evbus_sub *sub, struct evb_chunk *used)
@@ -188,9 +261,14 @@ static struct evb_chunk *next_chunk(evbus_sub *sub, struct evb_chunk *used)
     if (used)
         evb_fifo_give(&sub->fifo, used);
     struct evb_chunk *chunk = evb_fifo_take(&sub->fifo);
+    if (sub->slow) /* told here: who waits for the job waits for a whole turn */
+        evb_slow_taken(sub->slow, fill_of(sub));
+    bool edge = evb_slow_untold(sub->slow);
     if (!chunk)
         sub->scheduled = false;
     pthread_mutex_unlock(&sub->lock);
+    if (edge)
+        tell_edge(sub);
     return chunk;
 }
 
@@ -229,17 +307,20 @@ static void drain(struct evb_job *job)
 
 /* As many workers as have something to do are asked for, at most all: each takes one event after
  * the other until none is left whose key is free. Takes a reference to the event. */
-static void push_lane(evbus_sub *sub, evbus_event *event)
+static void push_lane(evbus_sub *sub, evbus_event *event, unsigned how)
 {
     uint64_t key = evb_lanes_key(sub->lanes, event);
     bool ready;
     pthread_mutex_lock(&sub->lock);
     int dropped = evb_lanes_push(sub->lanes, event, key, &ready);
+    bool edge = dropped && !sub->lanes->closed && became_slow(sub, dropped, how);
     bool ask = ready && sub->helpers < sub->workers->count;
     sub->helpers += ask;
     pthread_mutex_unlock(&sub->lock);
     if (dropped)
         count_dropped(sub, dropped);
+    if (edge)
+        tell_edge(sub);
     if (!ask)
         return;
     evb_sub_ref(sub); /* the worker's */
@@ -261,7 +342,10 @@ static struct evb_lane_item *next_item(evbus_sub *sub, struct evb_lane_item *use
         when_idle = sub->when_idle;
         sub->when_idle = NULL;
     }
+    bool edge = sub->slow && evb_slow_taken(sub->slow, fill_of(sub));
     pthread_mutex_unlock(&sub->lock);
+    if (edge)
+        tell_edge(sub);
     if (when_idle)
         evb_loop_post(sub->loop, when_idle);
     return item;
@@ -310,9 +394,27 @@ static bool may_call_now(evbus_sub *sub, unsigned how, const struct evb_thread *
     return empty;
 }
 
-bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
+/* True: the event's reference was given, and is kept. */
+static AWAY bool queue_up(evbus_sub *sub, evbus_event *event, unsigned how)
 {
     bool given = how & EVB_GIVEN;
+    if (is_spent(sub))
+        return false;
+    if (!given)
+        evbus_event_ref(event);
+    if (sub->deliver == EVB_DELIVER_QUEUE) {
+        evb_sub_ref(sub);
+        sub->enqueue(sub->queue, (struct evb_fifo_item){.event = event, .sub = sub}, how);
+    } else if (sub->deliver == EVB_DELIVER_LOOP) {
+        push(sub, event, how);
+    } else {
+        push_lane(sub, event, how);
+    }
+    return given;
+}
+
+bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
+{
     if (!(sub->scope & (int)how) || (!sub->echo && how & EVB_FROM_SELF))
         return false;
     if (sub->deliver == EVB_DELIVER_INLINE ||
@@ -320,17 +422,7 @@ bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
         call(sub, event, thread);
         return false;
     }
-    if (!given)
-        evbus_event_ref(event);
-    if (sub->deliver == EVB_DELIVER_QUEUE) {
-        evb_sub_ref(sub);
-        sub->enqueue(sub->queue, (struct evb_fifo_item){.event = event, .sub = sub});
-    } else if (sub->deliver == EVB_DELIVER_LOOP) {
-        push(sub, event);
-    } else {
-        push_lane(sub, event);
-    }
-    return given;
+    return queue_up(sub, event, how);
 }
 
 bool evb_sub_idle(evbus_sub *sub)
@@ -381,7 +473,10 @@ int64_t evbus_sub_stat(const evbus_sub *sub, const char *name)
     pthread_mutex_lock(lock);
     int64_t queued = sub->lanes ? sub->lanes->count : sub->fifo.count,
             peak = sub->lanes ? sub->lanes->peak : sub->fifo.peak;
-    int64_t value = !strcmp(name, "queued") ? queued : !strcmp(name, "peak") ? peak : -1;
+    int64_t value = !strcmp(name, "queued") ? queued
+                    : !strcmp(name, "peak") ? peak
+                    : !strcmp(name, "slow") ? evb_slow_is(sub->slow)
+                                            : -1;
     pthread_mutex_unlock(lock);
     return value;
 }

@@ -13,6 +13,7 @@
 #include "list.h"
 #include "loop.h"
 #include "metrics.h"
+#include "slow.h"
 #include "thread.h"
 #include "workers.h"
 #include <evbus.h>
@@ -21,20 +22,34 @@
 enum {
     EVB_FROM_LOCAL = 1,
     EVB_FROM_REDIS = 2,
-    EVB_FROM_SELF = 4,    /* published by this bus */
-    EVB_GIVEN = 8,        /* with a reference that its receiver may keep */
-    EVB_FROM_HISTORY = 16 /* read, not live */
+    EVB_FROM_SELF = 4, /* published by this bus */
+    EVB_GIVEN = 8,     /* with a reference that its receiver may keep */
+    EVB_OF_SLOW = 16,  /* tells of a slow one, and makes nobody slow: or it would go on for ever */
+    EVB_FROM_HISTORY = 32 /* read, not live */
 };
 enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_WORKERS, EVB_DELIVER_QUEUE };
 enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };
 
 struct evb_entry;
 
+struct evb_limit { /* so many handler calls, or events put in the queue: then it ends */
+    /* fixed after init */
+    int64_t most;
+    evbus_event_fn fn;             /* the handler, for which the subscription's own keeps count */
+    void (*leave)(evbus_sub *sub); /* it has ended, by its limit or before; no lock is held */
+
+    _Atomic int64_t begun, done; /* handler calls */
+    atomic_bool let_go;          /* by evbus_unsubscribe(): what its queue holds is nobody's */
+    /* under its queue's lock */
+    int64_t put;  /* events, but for evicted ones */
+    bool all_put; /* it is ending, and no more come */
+};
+
 struct evbus_sub {
     atomic_int refs; /* the handle, its entry, snapshots, what waits for it */
     atomic_int state;
 
-    /* fixed after init */
+    /* Fixed after init. Publishers read it for each event: what is written for each stands apart. */
     int deliver;
     int scope; /* EVB_FROM_LOCAL | EVB_FROM_REDIS */
     bool echo;
@@ -42,16 +57,18 @@ struct evbus_sub {
     int64_t created_ms;  /* monotonic: what is older is not recovered for it */
     evbus_event_fn fn;
     void *user;
+    struct evb_limit *limit; /* owned; NULL: none */
     int64_t tag;
     evbus_queue *queue; /* ref; EVB_DELIVER_QUEUE */
-    void (*enqueue)(evbus_queue *queue, struct evb_fifo_item item);
-    struct evb_lanes *lanes;         /* owned, what is in it under lock; EVB_DELIVER_WORKERS */
-    struct evb_workers *workers;     /* borrowed from `keeper`; EVB_DELIVER_WORKERS */
-    struct evb_loop *loop;           /* borrowed from `keeper` */
-    struct evb_metrics *metrics;     /* borrowed from `keeper` */
-    void *keeper;                    /* ref: the bus's memory */
-    struct evb_entry *entry;         /* ref */
-    void (*release)(evbus_sub *sub); /* gives keeper, entry and queue back */
+    void (*enqueue)(evbus_queue *queue, struct evb_fifo_item item, unsigned how);
+    struct evb_lanes *lanes;           /* owned, what is in it under lock; EVB_DELIVER_WORKERS */
+    struct evb_workers *workers;       /* borrowed from `keeper`; EVB_DELIVER_WORKERS */
+    struct evb_loop *loop;             /* borrowed from `keeper` */
+    struct evb_metrics *metrics;       /* borrowed from `keeper` */
+    void *keeper;                      /* ref: the bus's memory */
+    struct evb_entry *entry;           /* ref */
+    void (*release)(evbus_sub *sub);   /* gives keeper, entry and queue back */
+    void (*slow_edge)(evbus_sub *sub); /* one is to be told; no lock is held; NULL: nobody asks */
 
     struct evb_node node; /* in its entry; under the registry's lock */
 
@@ -61,20 +78,25 @@ struct evbus_sub {
     _Atomic int64_t delivered_there, delivered_elsewhere;
     _Atomic int64_t failed, dropped;
 
-    pthread_mutex_t lock;
+    /* What is seldom used keeps the counts and the lock on cache lines of their own. */
     pthread_cond_t ended;  /* under lock */
     evbus_free_fn on_free; /* under lock */
-    bool scheduled;        /* under lock: `job` is in the loop's inbox */
-    bool freeing;          /* under lock: somebody calls on_free on the way to ENDED */
-    struct evb_fifo fifo;  /* under lock; EVB_DELIVER_LOOP */
+    pthread_mutex_t lock;
+    bool freeing;         /* under lock: somebody calls on_free on the way to ENDED */
+    bool scheduled;       /* under lock: `job` is in the loop's inbox */
+    struct evb_fifo fifo; /* under lock; EVB_DELIVER_LOOP */
     struct evb_job job;
 
     int helpers;               /* under lock: workers that have `work`, or were asked to */
     struct evb_job *when_idle; /* under lock, borrowed: posted when the last of them goes */
     struct evb_work work;
+
+    struct evb_slow *slow; /* owned, under lock; NULL: it has never dropped */
 };
 
 evbus_sub *evb_sub_new(void);
+/* Before its first event, when its handler is set. 0, or EVBUS_ENOMEM. */
+int evb_sub_set_limit(evbus_sub *sub, int64_t most, void (*leave)(evbus_sub *sub));
 void evb_sub_ref(evbus_sub *sub);
 void evb_sub_unref(evbus_sub *sub);
 /* True: it kept the reference that was given. */

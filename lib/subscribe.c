@@ -6,6 +6,7 @@
 #include "interest.h"
 #include "option.h"
 #include "queue.h"
+#include "tell.h"
 #include <string.h>
 
 #define SCOPES     "both|local|redis"
@@ -13,7 +14,7 @@
 #define FULLS      "drop-oldest|drop-newest"
 
 struct sub_options {
-    int64_t scope, echo, deliver, size, bytes, full;
+    int64_t scope, echo, deliver, size, bytes, full, limit;
     char *key; /* owned; NULL: not given */
 };
 
@@ -36,6 +37,13 @@ static void sub_release(evbus_sub *sub)
     evb_bus_unref(sub->keeper);
 }
 
+/* Only once it has ended: closing the bus waits for those that it finds there. */
+static void leave_registry(evbus_sub *sub)
+{
+    struct evbus *bus = sub->keeper;
+    evb_registry_remove(&bus->registry, sub);
+}
+
 static evbus_sub *sub_make(struct evbus *bus, const struct sub_options *options)
 {
     evbus_sub *sub = evb_sub_new();
@@ -49,6 +57,7 @@ static evbus_sub *sub_make(struct evbus *bus, const struct sub_options *options)
     sub->keeper = bus;
     evb_bus_ref(bus);
     sub->release = sub_release;
+    sub->slow_edge = evb_tell_sub;
     sub->fifo.max_events = options->size;
     sub->fifo.max_bytes = options->bytes;
     sub->fifo.full = (int)options->full;
@@ -83,7 +92,8 @@ static evbus_sub *handler_sub(struct evbus *bus, const struct sub_options *optio
         return NULL;
     sub->fn = fn;
     sub->user = user;
-    if (!workers || use_workers(bus, sub, options))
+    if ((!options->limit || evb_sub_set_limit(sub, options->limit, leave_registry) == 0) &&
+        (!workers || use_workers(bus, sub, options)))
         return sub;
     evb_sub_unref(sub);
     return NULL;
@@ -135,6 +145,7 @@ evbus_sub *evbus_subscribe(evbus *bus, const char *pattern, const char *text, ev
         {"size", EVB_VALUE_INT, NULL, 1, INT32_MAX / 2, &options.size},
         {"bytes", EVB_VALUE_SIZE, NULL, 1, INT64_MAX, &options.bytes},
         {"full", EVB_VALUE_CHOICE, FULLS, 0, 0, &options.full},
+        {"limit", EVB_VALUE_INT, NULL, 1, INT64_MAX, &options.limit},
         {"key", EVB_VALUE_TEXT, NULL, 1, 5 + EVB_TEXT_MAX, &options.key},
         {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
     if (evb_option_parse("subscription option", text, table) != 0)
@@ -154,6 +165,8 @@ int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
         rc = evb_bus_may_wait(bus, "evbus_sub_wait", timeout_ms);
     if (rc != 0)
         return rc;
+    if (atomic_load(&sub->state) != EVB_SUB_LIVE)
+        return evb_fail(EVBUS_ECLOSED, "the subscription is over");
     bool remote = sub->scope & EVB_FROM_REDIS; /* others of its pattern may wait for Redis */
     int wire = remote ? evb_entry_wait(sub->entry, timeout_ms) : EVB_WIRE_NONE;
     if (wire == EVBUS_ECLOSED || atomic_load(&sub->state) != EVB_SUB_LIVE)
@@ -185,6 +198,8 @@ int evbus_unsubscribe(evbus_sub *sub)
     if (sub->generation != evb_fork_generation())
         return 0; /* the parent's: what it held is dropped with the child's memory */
     struct evbus *bus = sub->keeper;
+    if (sub->limit)
+        atomic_store(&sub->limit->let_go, true);
     evb_registry_remove(&bus->registry, sub);
     evb_sub_end(sub);
     evb_sub_wait_ended(sub, -1);
@@ -215,6 +230,7 @@ evbus_queue *evbus_queue_open(evbus *bus, const char *text)
     evbus_queue *queue = evb_queue_new(options.size, options.bytes, (int)options.full);
     if (!queue)
         return NULL;
+    queue->slow_edge = evb_tell_queue;
     queue->metrics = &bus->metrics;
     queue->loop = &bus->loop;
     queue->keeper = bus;
@@ -243,6 +259,7 @@ evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const 
     queue_defaults(bus, &options);
     const struct evb_option table[] = {{"scope", EVB_VALUE_CHOICE, SCOPES, 0, 0, &options.scope},
                                        {"echo", EVB_VALUE_BOOL, NULL, 0, 0, &options.echo},
+                                       {"limit", EVB_VALUE_INT, NULL, 1, INT64_MAX, &options.limit},
                                        {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
     if (evb_option_parse("queue subscription option", text, table) != 0)
         return NULL;
@@ -254,7 +271,8 @@ evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const 
     sub->queue = queue;
     sub->enqueue = evb_queue_push;
     evb_queue_ref(queue);
-    if (evb_queue_add_sub(queue, sub) != 0) {
+    if ((options.limit && evb_sub_set_limit(sub, options.limit, leave_registry) != 0) ||
+        evb_queue_add_sub(queue, sub) != 0) {
         evb_sub_unref(sub);
         return NULL;
     }

@@ -131,6 +131,7 @@ START_TEST(loop_stalled_for_10_seconds)
     int64_t start = now_us();
     bus_publish(bus, "hold", NULL);
     expect_count(&gate, 1, SOON);
+    int64_t entered = now_us();
     publish_all(0);
     for (int n = 0; n < suite_scaled(EVENTS); n++)
         bus_publish(bus, "hold", "\"0123456789012345678901234567890123456789\"");
@@ -139,9 +140,12 @@ START_TEST(loop_stalled_for_10_seconds)
     ck_assert_int_eq(atomic_load(&seen), suite_scaled(EVENTS)); /* inline ones notice nothing */
     ck_assert_int_gt(evbus_sub_stat(slow, "dropped"), 0);
     if (start + 10000000 > now_us())
-        nap_us(start + 10000000 - now_us()); /* the fault itself: ten seconds */
+        nap_us(start + 10000000 - now_us());      /* the fault itself: ten seconds */
+    int64_t held_us = now_us() - entered - 50000; /* the gauge is a coarse one */
+    ck_assert_int_ge(evbus_stat(bus, "loop_lag_us"), held_us);
     atomic_store(&gate, 2);
     ck_assert_int_eq(evbus_flush(bus, suite_patience(SOON)), 0);
+    ck_assert_int_ge(evbus_stat(bus, "loop_lag_max_us"), held_us);
     expect_growth("and after it goes on", before, OUTBOX_MIB + QUEUE_MIB);
     expect_connected(bus, SOON);
     printf("figure: a loop stalled for 10 s: %lld breaks of the link\n",

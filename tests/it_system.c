@@ -274,6 +274,7 @@ static const char *const counters[] = {"published_local",
                                        "failed",
                                        "pulled",
                                        "dropped",
+                                       "slow",
                                        "dropped_away",
                                        "echoes",
                                        "duplicates",
@@ -298,6 +299,8 @@ static const char *const counters[] = {"published_local",
                                        "outbox_bytes",
                                        "subscriptions",
                                        "rtt_us",
+                                       "loop_lag_us",
+                                       "loop_lag_max_us",
                                        "uptime_ms"};
 
 START_TEST(statistics)

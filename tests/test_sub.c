@@ -63,9 +63,10 @@ static const struct {
     {REDIS, false, REDIS, true},  {REDIS, false, REDIS | SELF, false},
 };
 
-static void count_enqueued(evbus_queue *queue, struct evb_fifo_item item)
+static void count_enqueued(evbus_queue *queue, struct evb_fifo_item item, unsigned how)
 {
     (void)queue;
+    (void)how;
     got[atomic_load(&got_count)] = item.event->seq;
     atomic_fetch_add(&got_count, 1);
     evbus_event_unref(item.event);

@@ -18,6 +18,12 @@ static const struct {
     {"echo=perhaps", false},
     {"deliver=workers", false}, /* the bus has none */
     {"key=type", false},
+    {"limit=1", true},
+    {"limit=9223372036854775807", true},
+    {"limit=0", false},
+    {"limit=-1", false},
+    {"limit=9223372036854775808", false},
+    {"limit=x", false},
     {"size=0", false},
     {"size=-1", false},
     {"size=1073741824", false},
@@ -50,7 +56,8 @@ END_TEST
 
 START_TEST(queue_option)
 {
-    static const char *const bad[] = {"scope=local", "size=0", "full=off", "deliver=loop", "size"};
+    static const char *const bad[] = {"scope=local",  "size=0", "full=off",
+                                      "deliver=loop", "size",   "limit=1"};
     bus = open_on(false, NULL);
     for (size_t i = 0; i < EVB_COUNT(bad); i++) {
         ck_assert_ptr_null(evbus_queue_open(bus, bad[i]));
@@ -103,6 +110,80 @@ START_TEST(wait_tells)
 }
 END_TEST
 
+/* ---- a limit ---- */
+
+static int publishes(evbus_sub *sub, evbus_event *event, void *user)
+{
+    (void)event;
+    (void)user;
+    tell("%lld,%d ", (long long)evbus_sub_stat(sub, "delivered"), evbus_sub_wait(sub, 0));
+    evbus_publish(bus, "t", NULL); /* its next one, if there is a next one */
+    return 0;
+}
+
+static void is_free(void *user)
+{
+    (void)user;
+    tell("free ");
+}
+
+static bool is_unsubscribed(void *arg)
+{
+    (void)arg;
+    return scripted_count(server, "UNSUBSCRIBE") == 1;
+}
+
+/* It ends by itself, and Redis is told; the handle answers until it is given back. */
+START_TEST(a_limit)
+{
+    static const char *const ways[] = {"limit=3", "limit=3 deliver=inline"};
+    bus = open_on(true, NULL);
+    evbus_sub *sub = evbus_subscribe(bus, "t", ways[_i], publishes, NULL);
+    ck_assert_int_eq(evbus_sub_on_free(sub, is_free), 0);
+    await_mode(EVBUS_MODE_HYBRID);
+    for (int n = 0; n < 5; n++)
+        evbus_publish(bus, "t", NULL);
+    for (int n = 0; n < 20; n++)
+        turn();
+    expect("0,0 1,0 2,0 free ");
+    ck_assert_int_eq(evbus_stat(bus, "subscriptions"), 0);
+    ck_assert_int_eq(evbus_sub_wait(sub, 0), EVBUS_ECLOSED);
+    ck_assert_int_eq(evbus_sub_stat(sub, "delivered"), 3);
+    ck_assert_str_eq(evbus_sub_pattern(sub), "t");
+    ck_assert(run_until(base, is_unsubscribed, NULL, suite_patience(10000)));
+    ck_assert_int_eq(evbus_unsubscribe(sub), 0);
+}
+END_TEST
+
+START_TEST(a_limit_in_a_queue)
+{
+    evbus_event *event;
+    bus = open_on(false, NULL);
+    evbus_queue *queue = evbus_queue_open(bus, "size=10");
+    evbus_sub *sub = evbus_queue_subscribe(queue, "t", "limit=3", 5),
+              *other = evbus_queue_subscribe(queue, "t", NULL, 6);
+    for (int n = 0; n < 4; n++)
+        evbus_publish(bus, "t", NULL);
+    ck_assert_int_eq(evbus_stat(bus, "subscriptions"), 1);
+    ck_assert_int_eq(evbus_sub_wait(sub, 0), EVBUS_ECLOSED);
+    ck_assert_int_eq(evbus_queue_stat(queue, "queued"), 7);
+    for (int64_t tag; evbus_queue_next(queue, 0, &event, &tag) == 1; evbus_event_unref(event))
+        tell("%d ", (int)tag);
+    expect("5 6 5 6 5 6 6 ");
+    for (int n = 0; n < 2; n++) { /* what waits of it is let go with it, as it ever is */
+        evbus_sub *gone = evbus_queue_subscribe(queue, "t", n ? "limit=1" : NULL, 7);
+        evbus_publish(bus, "t", NULL);
+        evbus_unsubscribe(gone);
+    }
+    for (int64_t tag; evbus_queue_next(queue, 0, &event, &tag) == 1; evbus_event_unref(event))
+        tell("%d ", (int)tag);
+    expect("6 6 ");
+    evbus_queue_free(queue);
+    evbus_unsubscribe(sub);
+    evbus_unsubscribe(other);
+}
+END_TEST
+
 /* ---- no memory ---- */
 
 /* Every n-th allocation fails: a subscription that works, or NULL and nothing left. */
@@ -118,7 +199,8 @@ START_TEST(no_memory)
         failed = false;
         for (size_t p = 0; p < EVB_COUNT(patterns); p++) {
             failing_at(n, _i % 2);
-            evbus_sub *sub = evbus_subscribe(bus, patterns[p], NULL, on_event, "");
+            evbus_sub *sub =
+                evbus_subscribe(bus, patterns[p], p % 2 ? "limit=9" : NULL, on_event, "");
             bool none = failing_off();
             failed = failed || none;
             ck_assert(sub || (none && evbus_last_code() == EVBUS_ENOMEM));
@@ -141,7 +223,7 @@ START_TEST(no_memory_for_a_queue)
         ck_assert_int_lt(n, 200);
         failing_at(n, _i);
         evbus_queue *queue = evbus_queue_open(bus, "size=10");
-        evbus_sub *sub = queue ? evbus_queue_subscribe(queue, "t", NULL, 1) : NULL;
+        evbus_sub *sub = queue ? evbus_queue_subscribe(queue, "t", "limit=9", 1) : NULL;
         failed = failing_off();
         ck_assert(failed || (queue && sub));
         ck_assert(sub || evbus_last_code() == EVBUS_ENOMEM);
@@ -167,6 +249,8 @@ int main(void)
     tcase_add_loop_test(tests, option, 0, (int)EVB_COUNT(options));
     tcase_add_test(tests, queue_option);
     tcase_add_test(tests, wait_tells);
+    tcase_add_loop_test(tests, a_limit, 0, 2);
+    tcase_add_test(tests, a_limit_in_a_queue);
     tcase_add_loop_test(tests, no_memory, 0, 4);
     tcase_add_loop_test(tests, no_memory_for_a_queue, 0, 2);
     return run(suite);
