@@ -28,6 +28,7 @@ struct pair {          /* a connection of the bus's, and the one to the server b
     SSL *ssl;          /* owned; NULL: not MIDDLE_TLS */
     BIO *in, *out;     /* the SSL's: what came, what is to go */
     size_t sent, came; /* to, from the bus */
+    size_t stop_at;    /* hangs up when so many came; 0: never */
     struct middle_act act;
     unsigned char header[HEADER]; /* of the record that comes */
     size_t header_length, record_left;
@@ -195,14 +196,17 @@ static bool from_bus(struct middle *middle, struct pair *pair)
     if (n <= 0)
         return false;
     size_t length = (size_t)n;
-    keep(&pair->raw, bytes, length);
+    bool last = pair->stop_at && pair->came + length >= pair->stop_at;
+    length = last ? pair->stop_at - pair->came : length;
+    if (!pair->act.forget)
+        keep(&pair->raw, bytes, length);
     scan(middle, pair, bytes, length);
     flip(bytes, length, pair->came, pair->act.flip_in_at);
     pair->came += length;
     if (pair->act.kind == MIDDLE_TLS)
         return decrypt(pair, bytes, length);
     if (pair->act.kind == MIDDLE_PASS)
-        return put(pair->server, bytes, length, SIZE_MAX);
+        return put(pair->server, bytes, length, SIZE_MAX) && !last;
     if (!pair->act.says)
         return true;
     put(pair->bus, (const unsigned char *)pair->act.says, strlen(pair->act.says), SIZE_MAX);
@@ -388,6 +392,21 @@ void middle_cut(struct middle *middle)
 {
     pthread_mutex_lock(&middle->lock);
     cut_all(middle);
+    pthread_mutex_unlock(&middle->lock);
+    wake(middle);
+}
+
+void middle_cut_after(struct middle *middle, size_t bytes, bool reset)
+{
+    pthread_mutex_lock(&middle->lock);
+    for (int i = 0; i < PAIRS_MOST; i++) {
+        struct pair *pair = &middle->pairs[i];
+        pair->act.reset = reset;
+        pair->act.cut_at = pair->sent + bytes;
+        pair->stop_at = pair->came + bytes;
+        if (pair->bus >= 0 && bytes == 0)
+            hang_up(middle, pair);
+    }
     pthread_mutex_unlock(&middle->lock);
     wake(middle);
 }
