@@ -229,19 +229,17 @@ static bool note_received(struct check *check, const struct ledger_record *recor
 {
     const struct check_lane *lane = &check->lanes[record->lane];
     struct check_stream *stream = &check->streams[record->stream];
-    if (record->kind == LEDGER_STRANGE ||
-        (record->kind == LEDGER_RECEIVED &&
-         (!known(check, record) || lane->facts[record->number].type != record->what ||
-          !(stream->types >> record->what & 1)))) {
+    if (record->kind != LEDGER_RECEIVED && record->kind != LEDGER_STRANGE)
+        return true;
+    if (!stream->there)
+        return false;
+    if (record->kind == LEDGER_STRANGE || !known(check, record) ||
+        lane->facts[record->number].type != record->what || !(stream->types >> record->what & 1)) {
         check_blame(check, CHECK_STRANGE, 1, "%s/%s: lane %d number %u as type %d",
                     check->processes[stream->process].name, stream->name, record->lane,
                     record->number, record->what);
         return true;
     }
-    if (record->kind != LEDGER_RECEIVED)
-        return true;
-    if (!stream->there)
-        return false;
     uint8_t **seen = &stream->seen[record->lane];
     uint32_t *last = &stream->last[record->lane][record->what];
     *seen = reach(*seen, record->number, &stream->room[record->lane], 1);

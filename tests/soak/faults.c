@@ -125,7 +125,7 @@ static unsigned overflow(struct soak *soak)
                    "pubsub 262144 262144 0");
     kill(soak->members[who].child.pid, SIGSTOP);
     while (subscribed(soak) >= before && sent++ < BALLAST_MOST)
-        server_publish(soak->server, "evbus:events:soak.ballast", ballast, BALLAST);
+        server_publish(soak->server, "evbus:events:ballast", ballast, BALLAST);
     kill(soak->members[who].child.pid, SIGCONT);
     server_command(soak->server, "CONFIG SET client-output-buffer-limit %s",
                    "pubsub 33554432 8388608 60");

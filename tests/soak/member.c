@@ -27,8 +27,6 @@ void member_note(struct member_stream *stream, const evbus_event *event)
     int type = type_of(event), lane = 0, number = 0;
     struct member *member = stream->member;
     struct ledger_record record = {.kind = LEDGER_RECEIVED, .stream = (uint8_t)stream->id};
-    if (!strcmp(evbus_event_type(event), "soak.ballast"))
-        return;
     if (!event_numbers(event, &lane, &number) || type < 0 ||
         lane >= member->publishers * member->lanes) {
         record.kind = LEDGER_STRANGE;
@@ -62,6 +60,14 @@ static int on_gap(evbus_sub *sub, evbus_event *event, void *user)
     ledger_note(&member->ledger, "gap %lld %lld %s", (long long)time_us_of(from),
                 (long long)time_us_of(to) + 999, reason ? reason : "(no reason)");
     json_decref(json);
+    return 0;
+}
+
+static int on_ballast(evbus_sub *sub, evbus_event *event, void *user)
+{
+    (void)sub;
+    (void)event;
+    (void)user;
     return 0;
 }
 
@@ -100,8 +106,10 @@ static bool open_bus(struct member *member, char **settings)
     if (!member->bus)
         return fail("evbus_open");
     member->gaps = evbus_subscribe(member->bus, "evbus.gap", NULL, on_gap, member);
-    return member->gaps && evbus_wait_connected(member->bus, CONNECT_MS) == 0 ? true
-                                                                              : fail("connecting");
+    member->ballast = evbus_subscribe(member->bus, "ballast", NULL, on_ballast, NULL);
+    return member->gaps && member->ballast && evbus_wait_connected(member->bus, CONNECT_MS) == 0
+               ? true
+               : fail("connecting");
 }
 
 bool member_open(struct member *member, int argc, char **argv)
@@ -200,6 +208,7 @@ int member_end(struct member *member)
     for (int i = 0; i < member->stream_count; i++)
         evbus_unsubscribe(member->streams[i].sub);
     evbus_unsubscribe(member->gaps);
+    evbus_unsubscribe(member->ballast);
     return ledger_close(&member->ledger) ? 0 : 1;
 }
 

@@ -35,8 +35,8 @@ struct member_stream {
 struct member { /* fixed after member_open() but for what is atomic */
     int index, publishers, lanes, rate;
     unsigned seed;
-    evbus *bus; /* owned */
-    evbus_sub *gaps;
+    evbus *bus;                /* owned */
+    evbus_sub *gaps, *ballast; /* owned */
     struct ledger ledger;
     struct member_stream streams[MEMBER_STREAMS];
     int stream_count;

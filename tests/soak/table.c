@@ -51,13 +51,20 @@ static void print_faults(const struct check *check, FILE *out)
     fputc('\n', out);
 }
 
+/* But for the figures in them. */
+static bool alike(const char *a, const char *b)
+{
+    size_t length = strcspn(a, "0123456789");
+    return length == strcspn(b, "0123456789") && !strncmp(a, b, length);
+}
+
 static void print_reasons(const struct check_process *self, FILE *out)
 {
     for (size_t i = 0; i < self->gap_count; i++) {
         int count = 0;
         bool first = true;
         for (size_t k = 0; k < self->gap_count; k++)
-            if (!strcmp(self->gaps[k].reason, self->gaps[i].reason)) {
+            if (alike(self->gaps[k].reason, self->gaps[i].reason)) {
                 first = first && k >= i;
                 count++;
             }
