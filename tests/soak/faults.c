@@ -130,6 +130,9 @@ static unsigned overflow(struct soak *soak)
     server_command(soak->server, "CONFIG SET client-output-buffer-limit %s",
                    "pubsub 33554432 8388608 60");
     free(ballast);
+    struct wait wait = wait_for(CUT_MS); /* what it has to read yet hides its end from it */
+    while (subscribed(soak) < before && wait_more(&wait))
+        ;
     return SOAK_EVERYBODY; /* a slow one is cut off too */
 }
 
