@@ -13,8 +13,8 @@ enum { BOOKS = 3, EDITS = 2, NOTHING = -1 };
 
 /*
  * A run in which all is well. The book's number stands first; "publish NUMBER TYPE AT", "report
- * NUMBER OUTCOME AT" and "receive STREAM NUMBER TYPE" are records, the rest are notes. Event 3 falls
- * into a gap, 4 is dropped by the queue, 6 was evicted.
+ * NUMBER OUTCOME AT" and "receive STREAM NUMBER TYPE" are records, the rest are notes. Event 3
+ * falls into a gap, 4 is dropped by the queue, 6 was evicted.
  */
 static const char *const story[] = {
     "0 process 0 publisher0",
@@ -265,10 +265,10 @@ START_TEST(short_run)
 {
     char command[80];
     struct soak_plan plan = {.events = suite_scaled(12000),
-                             .faults = 10,
+                             .faults = 11,
                              .seed = suite_seed("soak"),
                              .history = histories[_i],
-                             .spacing_ms = 400,
+                             .spacing_ms = 350,
                              .stop_ms = 1000,
                              .backoff_max_ms = 200,
                              .command = command};

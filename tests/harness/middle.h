@@ -43,6 +43,7 @@ void middle_become(struct middle *middle, const struct middle_act *act,
 void middle_cut(struct middle *middle); /* hangs up on everybody */
 /* The connections that are open end, each when so many more bytes have passed it one way; 0: now. */
 void middle_cut_after(struct middle *middle, size_t bytes, bool reset);
+void middle_swallow(struct middle *middle); /* those that are open pass on nothing any more */
 int middle_accepted(struct middle *middle);
 int middle_no_tls(struct middle *middle); /* connections that brought what is no TLS record */
 bool middle_got(struct middle *middle, const char *text);  /* as it came on the wire */

@@ -11,6 +11,7 @@ enum {
     CUT_MS = 3000,
     BALLAST = 128 * 1024,
     BALLAST_MOST = 200,
+    SWALLOW_MS = 300,
     AWAY_MS = 300 /* longest time without a server */
 };
 
@@ -59,6 +60,16 @@ static unsigned cut(struct soak *soak)
     struct wait wait = wait_for(CUT_MS);
     while (middle_accepted(middle) == before && wait_more(&wait))
         ;
+    return 1U << who;
+}
+
+/* What is on its way never arrives, which nobody is told of but by the reset after it. */
+static unsigned swallow(struct soak *soak)
+{
+    int who = one_of(soak, true);
+    middle_swallow(soak->members[who].middle);
+    nap_us(dice_roll(&soak->dice, SWALLOW_MS) * INT64_C(1000));
+    middle_cut_after(soak->members[who].middle, 0, true);
     return 1U << who;
 }
 
@@ -144,6 +155,7 @@ static const struct {
              {"kill-normal", kill_publishers, false},
              {"reset", reset, false},
              {"cut", cut, false},
+             {"swallow", swallow, false},
              {"stop", stop_server, false},
              {"restart", restart_server, false},
              {"flushall", flush, true},

@@ -1,7 +1,7 @@
 /*
  * publisher.c - a process that publishes: threads ("lanes") that number their events over all
- * types, at a steady rate with bursts, a report each; and two subscriptions, one that the publishing
- * threads run, one on the loop, which hears the other publishers too.
+ * types, at a steady rate with bursts, a report each; and two subscriptions, one that the
+ * publishing threads run, one on the loop, which hears the other publishers too.
  */
 #include "harness/recorder.h"
 #include "harness/until.h"

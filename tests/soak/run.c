@@ -209,6 +209,8 @@ void soak_run(const struct soak_plan *plan)
     struct soak soak = {.plan = plan, .dice = dice_of(plan->seed, 0)};
     printf("soak: %d events at %d a second, %d faults; seed %u, history %s\n", plan->events,
            rate_of(plan), plan->faults, plan->seed, plan->history ? "yes" : "no");
+    if (plan->history && !soak_has_history())
+        ck_abort_msg("this library has no stored history (history.enabled): SOAK_HISTORY=no");
     start(&soak);
     signal(SIGPIPE, SIG_IGN); /* a member that is gone is told of by name */
     trouble(&soak);

@@ -1,7 +1,7 @@
 /*
  * subscriber.c - a process that listens in every way there is: a handler for one type, one for a
- * pattern that covers it, one on workers, and a queue of the default size, which a thread pulls that
- * is fast enough for the rate but not for every burst.
+ * pattern that covers it, one on workers, and a queue of the default size, which a thread pulls
+ * that is fast enough for the rate but not for every burst.
  */
 #include "harness/until.h"
 #include "soak/member.h"
