@@ -110,6 +110,18 @@ static bool add_stream(struct check *check, int process, const char *line)
     return true;
 }
 
+static bool add_mode(struct check *check, int process, const char *line)
+{
+    struct check_process *self = &check->processes[process];
+    char mode[16];
+    if (sscanf(line, "mode %*d %15s", mode) != 1)
+        return false;
+    if (strcmp(mode, "closed") != 0) /* its end */
+        snprintf(self->mode, sizeof self->mode, "%s", mode);
+    self->breaks += !strcmp(mode, "degraded");
+    return true;
+}
+
 static bool add_stat(struct check *check, int process, const char *line)
 {
     struct check_process *self = &check->processes[process];
@@ -169,6 +181,7 @@ static bool read_note(struct check *check, int *process, const char *line)
         return true;
     }
     return !strncmp(line, "gap ", 4)      ? add_gap(check, *process, line)
+           : !strncmp(line, "mode ", 5)   ? add_mode(check, *process, line)
            : !strncmp(line, "stream ", 7) ? add_stream(check, *process, line)
                                           : add_stat(check, *process, line);
 }

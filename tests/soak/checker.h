@@ -55,6 +55,8 @@ struct check_process {
     size_t gap_count, gap_room;
     struct check_window *windows; /* owned: the gaps' as rising, separate ones */
     size_t window_count;
+    int breaks; /* times it was degraded */
+    char mode[16];
     uint8_t *came[LEDGER_LANES]; /* owned: number n came to one of its streams */
     uint32_t room[LEDGER_LANES];
     long long outcomes[CHECK_OUTCOMES], accepted, refused;

@@ -161,6 +161,7 @@ static void judge_accounts(struct check *check, const struct check_process *proc
     expect_stat(check, process, "expired", process->outcomes[EVBUS_EXPIRED]);
     expect_stat(check, process, "outbox_events", 0);
     expect_stat(check, process, "gaps", (long long)process->gap_count);
+    expect_stat(check, process, "disconnects", process->breaks);
 }
 
 /* ---- gaps ---- */
@@ -168,16 +169,17 @@ static void judge_accounts(struct check *check, const struct check_process *proc
 static void judge_gaps(struct check *check, int index)
 {
     const struct check_process *process = &check->processes[index];
-    long long breaks = check_stat(process, "disconnects");
     for (size_t i = 0; i < process->gap_count; i++) {
         const struct check_gap *gap = &process->gaps[i];
         if (!check_explained(check, index, &gap->window))
             check_blame(check, CHECK_GAP, 1, "%s: %lld to %lld: %s", process->name,
                         (long long)gap->window.from_us, (long long)gap->window.to_us, gap->reason);
     }
-    if (!check->history && breaks != (long long)process->gap_count)
-        check_blame(check, CHECK_GAP, 1, "%s: %lld breaks of its link, %zu gaps", process->name,
-                    breaks, process->gap_count);
+    if (!check->history && process->breaks != (int)process->gap_count)
+        check_blame(check, CHECK_GAP, 1, "%s: degraded %d times, %zu gaps", process->name,
+                    process->breaks, process->gap_count);
+    if (strcmp(process->mode, "hybrid") != 0)
+        check_blame(check, CHECK_STUCK, 1, "%s: at the end %s", process->name, process->mode);
 }
 
 bool check_judge(struct check *check)

@@ -7,6 +7,7 @@
  *   stream ID TYPES LIVE_US both|local NAME     a subscription: the types of a bit mask
  *   dropped STREAM COUNT                        what its own limit dropped
  *   gap FROM_US TO_US REASON                    an announced one
+ *   mode AT_US NAME                             the bus's mode from then on
  *   stat NAME VALUE                             a counter of the bus, at the end
  *   fault KIND START_US END_US PROCESSES        may break the links of those of a bit mask
  *   stuck PROCESS WHAT                          what it did not do in time

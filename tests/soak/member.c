@@ -63,6 +63,17 @@ static int on_gap(evbus_sub *sub, evbus_event *event, void *user)
     return 0;
 }
 
+static int on_mode(evbus_sub *sub, evbus_event *event, void *user)
+{
+    struct member *member = user;
+    json_t *json = json_loads(evbus_event_data(event, NULL), 0, NULL);
+    const char *mode = json_string_value(json_object_get(json, "to"));
+    (void)sub;
+    ledger_note(&member->ledger, "mode %lld %s", (long long)now_wall_us(), mode ? mode : "none");
+    json_decref(json);
+    return 0;
+}
+
 static int on_ballast(evbus_sub *sub, evbus_event *event, void *user)
 {
     (void)sub;
@@ -105,11 +116,13 @@ static bool open_bus(struct member *member, char **settings)
     evbus_config_free(config);
     if (!member->bus)
         return fail("evbus_open");
-    member->gaps = evbus_subscribe(member->bus, "evbus.gap", NULL, on_gap, member);
-    member->ballast = evbus_subscribe(member->bus, "ballast", NULL, on_ballast, NULL);
-    return member->gaps && member->ballast && evbus_wait_connected(member->bus, CONNECT_MS) == 0
-               ? true
-               : fail("connecting");
+    member->others[0] = evbus_subscribe(member->bus, "evbus.gap", NULL, on_gap, member);
+    member->others[1] = evbus_subscribe(member->bus, "evbus.mode", NULL, on_mode, member);
+    member->others[2] = evbus_subscribe(member->bus, "ballast", NULL, on_ballast, NULL);
+    for (int i = 0; i < MEMBER_OTHERS; i++)
+        if (!member->others[i])
+            return fail("subscribing");
+    return evbus_wait_connected(member->bus, CONNECT_MS) == 0 ? true : fail("connecting");
 }
 
 bool member_open(struct member *member, int argc, char **argv)
@@ -186,9 +199,9 @@ void member_serve(struct member *member, long long (*obey)(const char *line))
 
 static void note_counters(struct member *member)
 {
-    static const char *const names[] = {
-        "published_redis", "acked", "failed_redis", "unknown",     "evicted",       "expired",
-        "outbox_events",   "gaps",  "connects",     "disconnects", "decode_errors", "duplicates"};
+    static const char *const names[] = {"published_redis", "acked",   "failed_redis",
+                                        "unknown",         "evicted", "expired",
+                                        "outbox_events",   "gaps",    "disconnects"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         ledger_note(&member->ledger, "stat %s %lld", names[i],
                     (long long)evbus_stat(member->bus, names[i]));
@@ -207,8 +220,8 @@ int member_end(struct member *member)
     evbus_free(member->bus);
     for (int i = 0; i < member->stream_count; i++)
         evbus_unsubscribe(member->streams[i].sub);
-    evbus_unsubscribe(member->gaps);
-    evbus_unsubscribe(member->ballast);
+    for (int i = 0; i < MEMBER_OTHERS; i++)
+        evbus_unsubscribe(member->others[i]);
     return ledger_close(&member->ledger) ? 0 : 1;
 }
 

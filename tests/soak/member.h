@@ -17,7 +17,12 @@
 #include <evbus.h>
 #include <stdatomic.h>
 
-enum { MEMBER_TYPES = 5, MEMBER_STREAMS = 4, MEMBER_ALL = (1 << MEMBER_TYPES) - 1 };
+enum {
+    MEMBER_TYPES = 5,
+    MEMBER_STREAMS = 4,
+    MEMBER_OTHERS = 3,
+    MEMBER_ALL = (1 << MEMBER_TYPES) - 1
+};
 extern const char *const member_types[MEMBER_TYPES];
 
 #define MEMBER_ROOMY "size=10000000 bytes=4GiB" /* a subscription that its limit drops nothing of */
@@ -35,8 +40,8 @@ struct member_stream {
 struct member { /* fixed after member_open() but for what is atomic */
     int index, publishers, lanes, rate;
     unsigned seed;
-    evbus *bus;                /* owned */
-    evbus_sub *gaps, *ballast; /* owned */
+    evbus *bus;                       /* owned */
+    evbus_sub *others[MEMBER_OTHERS]; /* owned: to gaps, modes, ballast */
     struct ledger ledger;
     struct member_stream streams[MEMBER_STREAMS];
     int stream_count;

@@ -91,9 +91,10 @@ static void print_gaps(const struct check *check, FILE *out)
             covered += self->windows[k].to_us - self->windows[k].from_us;
         if (!self->there)
             continue;
-        fprintf(out, "%s: %zu gaps, %.0f %% of %.1f s; %lld breaks\n", self->name, self->gap_count,
+        fprintf(out, "%s: %zu gaps, %.0f %% of %.1f s; degraded %d times\n", self->name,
+                self->gap_count,
                 last > first ? 100.0 * (double)covered / (double)(last - first) : 0.0,
-                (double)(last - first) / 1e6, check_stat(self, "disconnects"));
+                (double)(last - first) / 1e6, self->breaks);
         print_reasons(self, out);
     }
 }
