@@ -60,6 +60,8 @@ static unsigned cut(struct soak *soak)
     struct wait wait = wait_for(CUT_MS);
     while (middle_accepted(middle) == before && wait_more(&wait))
         ;
+    if (middle_accepted(middle) == before) /* not so much has come */
+        middle_cut(middle);
     return 1U << who;
 }
 

@@ -15,7 +15,7 @@ enum {
     SETTLE_MS = 30000,
     DRAIN_MS = 30000,
     QUIET_MS = 300,
-    SETTINGS = 8
+    WORDS_MOST = 20
 };
 
 bool soak_has_history(void)
@@ -63,36 +63,29 @@ static void place(struct soak *soak, int index, char *setting, size_t room)
 static void start_member(struct soak *soak, int index)
 {
     const struct soak_plan *plan = soak->plan;
-    char words[5][24], name[40], address[140], backoff[48];
+    const char *argv[WORDS_MOST + 1];
+    char line[600], address[140], *state = NULL;
+    int count = 0;
+    place(soak, index, address, sizeof address);
     snprintf(soak->members[index].base, sizeof soak->members[index].base, "%s/soak.%d",
              suite_folder(), index);
-    int numbers[] = {index, SOAK_PUBLISHERS, SOAK_LANES, rate_of(plan)};
-    for (int i = 0; i < 4; i++)
-        snprintf(words[i], sizeof words[i], "%d", numbers[i]);
-    snprintf(words[4], sizeof words[4], "%u", plan->seed);
-    snprintf(name, sizeof name, "bus.name=soak%d", index);
-    snprintf(backoff, sizeof backoff, "reconnect.backoff.max=%dms", plan->backoff_max_ms);
-    place(soak, index, address, sizeof address);
     /* Frequent probes: a gap begins at the last that was answered, and is to cover little. */
-    const char *argv[8 + SETTINGS] = {"/proc/self/exe",
-                                      index < SOAK_PUBLISHERS ? "publisher" : "subscriber",
-                                      words[0],
-                                      soak->members[index].base,
-                                      words[1],
-                                      words[2],
-                                      words[3],
-                                      words[4],
-                                      name,
-                                      address,
-                                      backoff,
-                                      "redis.ping.interval=250ms",
-                                      "workers=2",
-                                      NULL};
-    if (soak_has_history())
-        argv[13] = plan->history ? "history.enabled=yes" : "history.enabled=no";
+    snprintf(line, sizeof line,
+             "/proc/self/exe %s %d %s %d %d %d %u bus.name=soak%d %s reconnect.backoff.max=%dms "
+             "redis.ping.interval=250ms workers=2 %s",
+             index < SOAK_PUBLISHERS ? "publisher" : "subscriber", index, soak->members[index].base,
+             SOAK_PUBLISHERS, SOAK_LANES, rate_of(plan), plan->seed, index, address,
+             plan->backoff_max_ms,
+             !soak_has_history() ? ""
+             : plan->history     ? "history.enabled=yes"
+                                 : "history.enabled=no");
+    for (char *word = strtok_r(line, " ", &state); word && count < WORDS_MOST;
+         word = strtok_r(NULL, " ", &state))
+        argv[count++] = word;
+    argv[count] = NULL;
     child_start(&soak->members[index].child, argv);
-    const char *line = child_line(&soak->members[index].child);
-    ck_assert_msg(line && !strcmp(line, "live"), "member %d did not come up", index);
+    const char *answer = child_line(&soak->members[index].child);
+    ck_assert_msg(answer && !strcmp(answer, "live"), "member %d did not come up", index);
 }
 
 void soak_settle(struct soak *soak)
