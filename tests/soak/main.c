@@ -11,8 +11,8 @@
 static int number(const char *name, int otherwise)
 {
     const char *text = getenv(name);
-    long value = text ? strtol(text, NULL, 10) : 0;
-    return value > 0 && value <= 100000000 ? (int)value : otherwise;
+    long value = text && *text ? strtol(text, NULL, 10) : -1;
+    return value >= 0 && value <= 100000000 ? (int)value : otherwise;
 }
 
 START_TEST(soak)
