@@ -96,7 +96,7 @@ read_only_tree() {
     local as=() before
     shopt -s nullglob # there may be no page that is built
     mkdir "$tmp/tree" "$tmp/far" &&
-        cp -a --parents Makefile include lib man pkgconfig examples tests/bench/bench.mk "$tmp/tree" &&
+        cp -a --parents Makefile include lib man pkgconfig examples tests/*/*.mk "$tmp/tree" &&
         mkdir "$tmp/tree/build" && cp -a "$B"/{lib,examples,evbus,libevbus.*,deps.ok,man*} "$tmp/tree/build" || return
     chmod -R a+rX,a-w "$tmp/tree" && chmod 777 "$tmp/far"
     before=$(find "$tmp/tree" -printf '%p %T@ %m\n' | sort)

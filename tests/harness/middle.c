@@ -28,6 +28,8 @@ struct pair {          /* a connection of the bus's, and the one to the server b
     SSL *ssl;          /* owned; NULL: not MIDDLE_TLS */
     BIO *in, *out;     /* the SSL's: what came, what is to go */
     size_t sent, came; /* to, from the bus */
+    size_t stop_at;    /* hangs up when so many came; 0: never */
+    bool swallows;     /* what comes from either side goes nowhere */
     struct middle_act act;
     unsigned char header[HEADER]; /* of the record that comes */
     size_t header_length, record_left;
@@ -195,14 +197,19 @@ static bool from_bus(struct middle *middle, struct pair *pair)
     if (n <= 0)
         return false;
     size_t length = (size_t)n;
-    keep(&pair->raw, bytes, length);
+    bool last = pair->stop_at && pair->came + length >= pair->stop_at;
+    length = last ? pair->stop_at - pair->came : length;
+    if (!pair->act.forget)
+        keep(&pair->raw, bytes, length);
     scan(middle, pair, bytes, length);
     flip(bytes, length, pair->came, pair->act.flip_in_at);
     pair->came += length;
+    if (pair->swallows)
+        return true;
     if (pair->act.kind == MIDDLE_TLS)
         return decrypt(pair, bytes, length);
     if (pair->act.kind == MIDDLE_PASS)
-        return put(pair->server, bytes, length, SIZE_MAX);
+        return put(pair->server, bytes, length, SIZE_MAX) && !last;
     if (!pair->act.says)
         return true;
     put(pair->bus, (const unsigned char *)pair->act.says, strlen(pair->act.says), SIZE_MAX);
@@ -213,8 +220,8 @@ static bool from_server(struct pair *pair)
 {
     unsigned char bytes[PART];
     ssize_t n = recv(pair->server, bytes, sizeof bytes, MSG_DONTWAIT);
-    if (n <= 0)
-        return false;
+    if (n <= 0 || pair->swallows)
+        return n > 0;
     if (!pair->ssl)
         return to_bus(pair, bytes, (size_t)n);
     ERR_clear_error();
@@ -390,6 +397,29 @@ void middle_cut(struct middle *middle)
     cut_all(middle);
     pthread_mutex_unlock(&middle->lock);
     wake(middle);
+}
+
+void middle_cut_after(struct middle *middle, size_t bytes, bool reset)
+{
+    pthread_mutex_lock(&middle->lock);
+    for (int i = 0; i < PAIRS_MOST; i++) {
+        struct pair *pair = &middle->pairs[i];
+        pair->act.reset = reset;
+        pair->act.cut_at = pair->sent + bytes;
+        pair->stop_at = pair->came + bytes;
+        if (pair->bus >= 0 && bytes == 0)
+            hang_up(middle, pair);
+    }
+    pthread_mutex_unlock(&middle->lock);
+    wake(middle);
+}
+
+void middle_swallow(struct middle *middle)
+{
+    pthread_mutex_lock(&middle->lock);
+    for (int i = 0; i < PAIRS_MOST; i++)
+        middle->pairs[i].swallows = middle->pairs[i].bus >= 0;
+    pthread_mutex_unlock(&middle->lock);
 }
 
 static int look(struct middle *middle, const int *value)

@@ -1,7 +1,7 @@
 /*
  * middle.h - who stands between a bus and its server and is not to be trusted: on a port of
  * 127.0.0.1 it speaks TLS by any certificate and passes on what is inside, or passes on what comes,
- * whole or damaged, or talks nonsense. It keeps every byte that it gets from the bus, as it came
+ * whole or damaged, or talks nonsense. Unless told to forget it keeps every byte that it gets from the bus, as it came
  * and decrypted. One thread of its own; the calls below come from the test's thread.
  */
 #ifndef HARNESS_MIDDLE_H
@@ -27,6 +27,7 @@ struct middle_act { /* what becomes of a connection, from its beginning on */
     size_t cut_at;              /* hangs up after so many bytes to the bus; 0: never */
     size_t flip_in_at, flip_at; /* that byte from, to the bus becomes another one; 0: none */
     bool reset;                 /* hangs up by RST */
+    bool forget;                /* keeps none of what it gets */
     bool drip;                  /* every byte to the bus in a write of its own */
 };
 
@@ -40,6 +41,9 @@ int middle_port(const struct middle *middle);
 void middle_become(struct middle *middle, const struct middle_act *act,
                    const struct middle_act *second);
 void middle_cut(struct middle *middle); /* hangs up on everybody */
+/* The connections that are open end, each when so many more bytes have passed it one way; 0: now. */
+void middle_cut_after(struct middle *middle, size_t bytes, bool reset);
+void middle_swallow(struct middle *middle); /* those that are open pass on nothing any more */
 int middle_accepted(struct middle *middle);
 int middle_no_tls(struct middle *middle); /* connections that brought what is no TLS record */
 bool middle_got(struct middle *middle, const char *text);  /* as it came on the wire */

@@ -1,7 +1,6 @@
 /* recorder.c - lost, doubled, reordered. */
 #include "harness/recorder.h"
 #include <check.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,9 +135,21 @@ evbus_event *event_numbered(const char *type, int publisher, int number, int pad
     return event;
 }
 
+bool event_numbers(const evbus_event *event, int *publisher, int *number)
+{
+    const char *data = evbus_event_data(event, NULL);
+    char *end;
+    if (!data || strncmp(data, "{\"p\":", 5) != 0)
+        return false;
+    *publisher = (int)strtol(data + 5, &end, 10);
+    if (strncmp(end, ",\"n\":", 5) != 0)
+        return false;
+    *number = (int)strtol(end + 5, &end, 10);
+    return *publisher >= 0 && *number > 0;
+}
+
 int event_number(const evbus_event *event)
 {
-    int publisher, number = -1;
-    const char *data = evbus_event_data(event, NULL);
-    return data && sscanf(data, "{\"p\":%d,\"n\":%d", &publisher, &number) == 2 ? number : -1;
+    int publisher, number;
+    return event_numbers(event, &publisher, &number) ? number : -1;
 }

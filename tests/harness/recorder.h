@@ -8,6 +8,7 @@
 #define HARNESS_RECORDER_H
 #include <evbus.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { RECORDER_PUBLISHERS = 16 };
@@ -38,6 +39,8 @@ void recorder_expect_perfect(struct recorder *recorder, const char *who, int cou
 int publish_numbered(evbus *bus, const char *type, int publisher, int number);
 /* Such an event, not published. `padding` more bytes of data. */
 evbus_event *event_numbered(const char *type, int publisher, int number, int padding);
+/* The two numbers of an event of the kind; false: it is another kind. */
+bool event_numbers(const evbus_event *event, int *publisher, int *number);
 int event_number(const evbus_event *event); /* its n, -1: none */
 
 #endif

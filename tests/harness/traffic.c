@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { SOON = 15000, WINDOWS_MOST = 1000 };
 
@@ -142,16 +141,9 @@ struct window {
 
 static int64_t read_time(const char *text)
 {
-    struct tm tm;
-    int ms = 0;
-    memset(&tm, 0, sizeof tm);
-    int parts = text ? sscanf(text, "%d-%d-%dT%d:%d:%d.%dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
-                              &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &ms)
-                     : 0;
-    ck_assert_msg(parts == 7, "no time: %s", text ? text : "none");
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
-    return ((int64_t)timegm(&tm) * 1000 + ms) * 1000;
+    int64_t at_us = time_us_of(text);
+    ck_assert_msg(at_us >= 0, "no time: %s", text ? text : "none");
+    return at_us;
 }
 
 static int read_windows(struct peer *peer, struct window windows[WINDOWS_MOST])

@@ -1,6 +1,7 @@
 /* until.c - conditions with a deadline. */
 #include "harness/until.h"
 #include "harness/suite.h"
+#include <stdio.h>
 #include <time.h>
 
 static int64_t clock_us(clockid_t clock)
@@ -18,6 +19,18 @@ int64_t now_us(void)
 int64_t now_wall_us(void)
 {
     return clock_us(CLOCK_REALTIME);
+}
+
+int64_t time_us_of(const char *rfc3339)
+{
+    struct tm tm = {0};
+    int ms = 0;
+    int parts = rfc3339 ? sscanf(rfc3339, "%d-%d-%dT%d:%d:%d.%dZ", &tm.tm_year, &tm.tm_mon,
+                                 &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec, &ms)
+                        : 0;
+    tm.tm_year -= 1900;
+    tm.tm_mon -= 1;
+    return parts == 7 ? ((int64_t)timegm(&tm) * 1000 + ms) * 1000 : -1;
 }
 
 void nap_us(int64_t us)

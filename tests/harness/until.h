@@ -9,9 +9,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-int64_t now_us(void);      /* monotonic */
-int64_t now_wall_us(void); /* Unix time */
-void nap_us(int64_t us);   /* the pace of a publisher; never a way to wait for somebody */
+int64_t now_us(void);                    /* monotonic */
+int64_t now_wall_us(void);               /* Unix time */
+int64_t time_us_of(const char *rfc3339); /* Unix time of "2026-11-21T02:42:34.309Z"; -1: none */
+void nap_us(int64_t us); /* the pace of a publisher; never a way to wait for somebody */
 
 struct wait { /* struct wait w = wait_for(5000); while (!condition && wait_more(&w)); */
     int64_t until_us;
