@@ -46,6 +46,10 @@ struct evbus {
     pthread_mutex_t queues_lock;
     struct evb_node queues;
 
+    struct evb_job replay_job;
+    atomic_bool replay_posted; /* it is in the loop's inbox */
+    atomic_int by_position;    /* subscriptions that take own events from Redis */
+
     struct evb_job left_job;        /* of freeing, when every worker has left; fixed then */
     struct evb_waiter *free_waiter; /* made at open, so that evbus_free() cannot fail */
     evbus_sub **ended;              /* fixed once CLOSED: the subscriptions there were (refs) */
@@ -56,6 +60,7 @@ struct evbus {
     struct evb_map channels, patterns; /* Redis name -> struct evb_via, owned */
     struct evb_node waiters;           /* for the connection */
     struct evb_node closers;
+    struct evb_node replays;   /* those that read, or wait to */
     struct evb_node histories; /* queries that wait for an answer */
     uint64_t messages;         /* received */
     int64_t gap_from_us;       /* Unix time from which events may be missed; 0: none */

@@ -13,6 +13,7 @@
 #include "history.h"
 #include "interest.h"
 #include "pool.h"
+#include "replay.h"
 #include "route.h"
 #include "subscribe.h"
 #include "wait.h"
@@ -175,6 +176,7 @@ static void finish(struct evbus *bus)
     evb_log(&bus->log, EVBUS_LOG_INFO, "closed");
     evb_waiter_end_all(&bus->waiters, EVBUS_ECLOSED);
     evb_history_end_all(bus);
+    evb_replay_end_all(bus);
     evb_waiter_end_all(&bus->closers, 0);
 }
 

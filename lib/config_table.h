@@ -106,8 +106,9 @@ X(RECOVERY_MAX_TIME, "recovery.max.time", DURATION, NULL, 1, 86400000, "60s", fa
 X(QUEUE_SIZE, "queue.size", INT, NULL, 1, 100000000, "1000", false, "",
   "events that may wait for a subscription or in a queue")
 X(QUEUE_BYTES, "queue.bytes", SIZE, NULL, 1, 1099511627776, "4MiB", false, "", "their bytes")
-X(QUEUE_FULL, "queue.full", CHOICE, "drop-oldest|drop-newest", 0, 0, "drop-oldest", false, "",
-  "what gives way")
+X(QUEUE_FULL, "queue.full", CHOICE, "drop-oldest|drop-newest|lag", 0, 0, "lag", false, "",
+  "what gives way; lag: nothing, what others publish is read from the history when there is room "
+  "again (without history drop-oldest)")
 X(HISTORY_LOCAL_EVENTS, "history.local.events", INT, NULL, 0, 1000000, "0", false, "",
   "last events kept in this process for evbus_history(), for each of up to 8 threads, 8 MiB each; "
   "0: none")

@@ -20,7 +20,7 @@ void evb_fifo_fini(struct evb_fifo *fifo)
     fifo->oldest = fifo->newest = fifo->spare = NULL;
 }
 
-static bool fits(const struct evb_fifo *fifo, int64_t size)
+bool evb_fifo_fits(const struct evb_fifo *fifo, int64_t size)
 {
     return fifo->count < fifo->max_events && fifo->bytes + size <= fifo->max_bytes;
 }
@@ -62,9 +62,9 @@ int evb_fifo_push(struct evb_fifo *fifo, struct evb_fifo_item item)
     struct evb_fifo_item old;
     struct evb_chunk *chunk;
     if (fifo->full == EVB_FULL_DROP_OLDEST && size <= fifo->max_bytes)
-        for (; !fits(fifo, size) && evb_fifo_pop(fifo, &old, 1); dropped++)
+        for (; !evb_fifo_fits(fifo, size) && evb_fifo_pop(fifo, &old, 1); dropped++)
             fifo->drop(&old);
-    if (fits(fifo, size) && (chunk = newest(fifo))) {
+    if (evb_fifo_fits(fifo, size) && (chunk = newest(fifo))) {
         append(fifo, chunk, item, size);
     } else {
         fifo->drop(&item);

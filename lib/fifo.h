@@ -37,6 +37,7 @@ void evb_fifo_fini(struct evb_fifo *fifo); /* drops what waits, uncounted */
 /* Takes the references of `item`, whatever happens: it waits, or it or older ones were dropped to
  * keep the bound. Answers how many were dropped. */
 int evb_fifo_push(struct evb_fifo *fifo, struct evb_fifo_item item);
+bool evb_fifo_fits(const struct evb_fifo *fifo, int64_t size);
 int evb_fifo_pop(struct evb_fifo *fifo, struct evb_fifo_item *items, int max); /* how many */
 /* The oldest chunk with its items, now the caller's until it goes back by evb_fifo_give(); NULL:
  * empty. */

@@ -82,8 +82,7 @@ static void count_accepted(struct evbus *bus, const struct evb_handover *way)
         evb_count(&bus->metrics, EVB_COUNT_evicted, 1);
 }
 
-int evb_handover_post(const struct evb_handover *way, struct evbus *bus, evbus_event *event,
-                      bool local)
+int evb_handover_post(struct evb_handover *way, struct evbus *bus, evbus_event *event, bool local)
 {
     struct evb_item *item;
     if (way->way == EVB_WAY_NONE || way->way == EVB_WAY_DROPPED) {
@@ -99,6 +98,7 @@ int evb_handover_post(const struct evb_handover *way, struct evbus *bus, evbus_e
     item->owner = bus;
     item->history =
         way->history && !evb_patterns_match(bus->exclude, event->type.ptr, event->type.length);
+    way->kept = item->history && way->way == EVB_WAY_OUTBOX;
     item->size = way->size;
     item->report = way->report;
     item->user = way->user;

@@ -18,6 +18,7 @@ struct evb_handover {
     evbus_report_fn report; /* set by the caller; NULL: nobody asks */
     void *user;
     bool history; /* it may be kept; set before posting */
+    bool kept;    /* it will be */
     enum evb_way way;
     bool away;   /* outbox.full=off: it is dropped because Redis is away */
     size_t size; /* bytes reserved */
@@ -30,7 +31,6 @@ int evb_handover_reserve(struct evb_handover *way, struct evbus *bus, const evbu
 void evb_handover_release(const struct evb_handover *way,
                           struct evbus *bus); /* instead of posting */
 /* A frozen event; `local`: this node's subscribers get it here. 0, or EVBUS_ENOMEM. */
-int evb_handover_post(const struct evb_handover *way, struct evbus *bus, evbus_event *event,
-                      bool local);
+int evb_handover_post(struct evb_handover *way, struct evbus *bus, evbus_event *event, bool local);
 
 #endif

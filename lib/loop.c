@@ -13,7 +13,8 @@
 
 enum {
     JOBS_A_ROUND = 4096,
-    ROUNDS_A_TURN = 16 /* then sockets and timers get their turn */
+    ROUNDS_A_TURN = 16, /* then sockets and timers get their turn */
+    LATE_MS = 20        /* or when so much time has gone, if a job asks */
 };
 
 static void wake_up(struct evb_loop *loop)
@@ -48,7 +49,7 @@ static bool take_inbox(struct evb_loop *loop)
 /* True: something was written to Redis. */
 static bool run_jobs(struct evb_loop *loop)
 {
-    for (int n = 0; n < JOBS_A_ROUND && (loop->pending || take_inbox(loop)); n++) {
+    for (int n = 0; n < JOBS_A_ROUND && !loop->late && (loop->pending || take_inbox(loop)); n++) {
         struct evb_job *job = loop->pending;
         loop->pending = job->next;
         job->run(job);
@@ -65,7 +66,7 @@ static void run_rounds(struct evb_loop *loop)
         bool wrote = run_jobs(loop);
         if (wrote && !evb_loop_has_rest(loop))
             sched_yield();
-        if (!evb_loop_has_rest(loop))
+        if (loop->late || !evb_loop_has_rest(loop))
             return;
     }
 }
@@ -75,6 +76,7 @@ void evb_loop_begin(struct evb_loop *loop)
     if (loop->depth++ == 0) {
         atomic_store_explicit(&loop->thread, pthread_self(), memory_order_relaxed);
         atomic_store(&loop->asleep, 0);
+        loop->late = false;
         atomic_store_explicit(&loop->begun_ms, evb_clock_rough_ms(), memory_order_relaxed);
     }
 }
@@ -263,6 +265,12 @@ int64_t evb_loop_longest_ms(const struct evb_loop *loop)
     int64_t longest_ms = atomic_load_explicit(&loop->longest_ms, memory_order_relaxed);
     int64_t lag_ms = evb_loop_lag_ms(loop);
     return lag_ms > longest_ms ? lag_ms : longest_ms;
+}
+
+bool evb_loop_is_late(struct evb_loop *loop)
+{
+    loop->late = loop->late || evb_loop_lag_ms(loop) >= LATE_MS;
+    return loop->late;
 }
 
 bool evb_loop_turns_here(const struct evb_loop *loop)

@@ -40,6 +40,7 @@ struct evb_loop {
 
     struct evb_job *pending;  /* loop only: taken from the inbox, oldest first */
     int depth;                /* loop only: nested evb_loop_begin() */
+    bool late;                /* loop only: this round's jobs wait for the next one */
     void (*gone)(void *user); /* loop only: see evb_loop_stop_alone() */
     void *gone_user;
 };
@@ -59,7 +60,10 @@ bool evb_loop_has_rest(const struct evb_loop *loop);
 void evb_loop_fini(struct evb_loop *loop);
 void evb_loop_drop(struct evb_loop *loop); /* in a forked child: descriptors only */
 void evb_loop_post(struct evb_loop *loop,
-                   struct evb_job *job);               /* any thread; jobs of a thread in order */
+                   struct evb_job *job); /* any thread; jobs of a thread in order */
+/* On the loop, by a job with much to do. True: sockets and timers have waited for long; it posts
+ * itself again and returns. */
+bool evb_loop_is_late(struct evb_loop *loop);
 bool evb_loop_is_here(const struct evb_loop *loop);    /* is this thread the loop's? */
 bool evb_loop_turns_here(const struct evb_loop *loop); /* and inside a round? */
 

@@ -10,6 +10,7 @@
 #include "json.h"
 #include "rand.h"
 #include "recover.h"
+#include "replay.h"
 #include "route.h"
 #include "waiter.h"
 #include <evbus_libevent.h>
@@ -50,6 +51,7 @@ static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, c
         return;
     set_mode(bus, bus->redis_only ? EVBUS_MODE_REDIS_ONLY : EVBUS_MODE_HYBRID, why);
     evb_recover_ready(bus);
+    evb_replay_look(bus);
     if (evb_bus_connected(bus))
         evb_waiter_end_all(&bus->waiters, 0);
 }
@@ -87,6 +89,7 @@ static void on_decided(const struct evb_topic *topic, void *user)
         evb_count(&bus->metrics, EVB_COUNT_refused_subscriptions, 1);
         evb_log(&bus->log, EVBUS_LOG_WARNING, "Redis refuses %s: %s", topic->name, refusal);
     }
+    evb_replay_look(bus);
     if (via)
         tell_pattern(bus, via, refused ? refusal : NULL);
     if (evb_bus_connected(bus))
@@ -272,6 +275,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     evb_list_init(&bus->waiters);
     evb_list_init(&bus->closers);
     evb_list_init(&bus->histories);
+    evb_list_init(&bus->replays);
     evb_metrics_init(&bus->metrics);
     if (read_settings(bus, config) != 0 ||
         evb_registry_init(&bus->registry, bus->wants_redis, evb_interest_changed, bus) != 0)

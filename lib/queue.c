@@ -121,20 +121,40 @@ static void tell_edge(evbus_queue *queue)
         queue->slow_edge(queue);
 }
 
-void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item, unsigned how)
+static bool give_back(evbus_queue *queue, struct evb_fifo_item item, bool answer)
+{
+    pthread_mutex_unlock(&queue->lock);
+    evbus_event_unref(item.event);
+    evb_sub_unref(item.sub);
+    return answer;
+}
+
+/* Lock held. False: no room, and the event comes again. */
+static bool has_room(evbus_queue *queue, const evbus_event *event, bool *edge)
+{
+    if (evb_fifo_fits(&queue->fifo, event->size) || event->size > queue->fifo.max_bytes)
+        return true;
+    *edge = became_slow(queue, 0, 0);
+    return false;
+}
+
+bool evb_queue_push(evbus_queue *queue, struct evb_fifo_item item, unsigned how)
 {
     struct evb_limit *limit = item.sub->limit;
+    bool slow = false;
     pthread_mutex_lock(&queue->lock);
     if (queue->freed) { /* what it holds keeps its subscription, and that the queue: for ever */
         pthread_mutex_unlock(&queue->lock);
         item_drop(&item);
-        return;
+        return true;
     }
-    if (limit && limit->all_put) {
-        pthread_mutex_unlock(&queue->lock);
-        evbus_event_unref(item.event);
-        evb_sub_unref(item.sub);
-        return;
+    if (limit && limit->all_put)
+        return give_back(queue, item, true);
+    if (how & EVB_MAY_LAG && !has_room(queue, item.event, &slow)) {
+        give_back(queue, item, false);
+        if (slow)
+            tell_edge(queue);
+        return false;
     }
     bool was_empty = queue->fifo.count == 0;
     int dropped;
@@ -152,7 +172,31 @@ void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item, unsigned how)
         tell_edge(queue);
     if (last)
         evb_sub_end(item.sub);
+    return true;
 }
+
+static int64_t queue_room(evbus_queue *queue, int64_t most)
+{
+    pthread_mutex_lock(&queue->lock);
+    struct evb_fill fill = fill_of(queue);
+    queue->starved = !evb_fill_is_well(&fill);
+    int64_t room = queue->starved ? 0 : fill.max_events - fill.events;
+    pthread_mutex_unlock(&queue->lock);
+    return room < most ? room : most;
+}
+
+static void queue_lag(evbus_queue *queue, bool on)
+{
+    pthread_mutex_lock(&queue->lock);
+    if (queue->slow)
+        queue->slow->lagging += on ? 1 : -1;
+    bool edge = !on && queue->slow && evb_slow_taken(queue->slow, fill_of(queue));
+    pthread_mutex_unlock(&queue->lock);
+    if (edge)
+        tell_edge(queue);
+}
+
+const struct evb_sub_queue evb_queue_door = {evb_queue_push, queue_room, queue_lag};
 
 void evb_queue_close(evbus_queue *queue)
 {
@@ -298,11 +342,16 @@ static int pull(evbus_queue *queue, int timeout_ms, struct evb_fifo_item *items,
         n = wait_live(queue, timeout_ms, items, max);
     }
     bool edge = queue->slow && evb_slow_taken(queue->slow, fill_of(queue));
+    struct evb_fill fill = fill_of(queue);
+    bool roomy = queue->starved && evb_fill_is_well(&fill);
+    queue->starved = queue->starved && !roomy;
     if (n == 0 && queue->closed)
         n = EVBUS_ECLOSED;
     pthread_mutex_unlock(&queue->lock);
     if (edge)
         tell_edge(queue);
+    if (roomy)
+        queue->roomy(queue->keeper);
     if (waits)
         evb_queue_unref(queue);
     return n;

@@ -31,15 +31,19 @@ struct evbus_queue {
     evbus_sub **subs; /* owned array of refs: what evbus_queue_free() ends */
     int sub_count, sub_room;
 
-    struct evb_slow *slow; /* owned, under lock; NULL: it has never dropped */
+    struct evb_slow *slow;       /* owned, under lock; NULL: it has never dropped */
+    bool starved;                /* a subscription waits for room */
+    void (*roomy)(void *keeper); /* fixed after init: there is some; no lock is held */
 };
 
 evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full);
 void evb_queue_ref(evbus_queue *queue);
 void evb_queue_drop(evbus_queue *queue); /* closes its descriptors; in a forked child that is all */
 void evb_queue_unref(evbus_queue *queue);
-/* Takes item's references; the caller holds the subscription by another one. */
-void evb_queue_push(evbus_queue *queue, struct evb_fifo_item item, unsigned how);
+extern const struct evb_sub_queue evb_queue_door; /* for its subscriptions */
+/* Takes item's references; the caller holds the subscription by another one. False: no room
+ * (EVB_MAY_LAG). */
+bool evb_queue_push(evbus_queue *queue, struct evb_fifo_item item, unsigned how);
 void evb_queue_close(evbus_queue *queue); /* what waits stays; then pulling says ECLOSED */
 void evb_queue_clear(evbus_queue *queue); /* drops what waits, and what still comes */
 int evb_queue_add_sub(evbus_queue *queue, evbus_sub *sub);       /* takes a reference */

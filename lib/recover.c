@@ -17,20 +17,29 @@ static void announce(struct evbus *bus, int64_t from_us, int64_t to_us, const st
         &json, "{\"from\":\"%s\",\"to\":\"%s\",\"count\":%lld,\"cause\":\"%s\",\"reason\":", from,
         to, (long long)gap->count, gap->cause);
     evb_json_quote(&json, gap->reason, strlen(gap->reason));
+    if (gap->pattern) {
+        evb_buf_text(&json, ",\"pattern\":");
+        evb_json_quote(&json, gap->pattern, strlen(gap->pattern));
+    }
     evb_buf_char(&json, '}');
     evb_count(&bus->metrics, EVB_COUNT_gaps, 1);
-    evb_log(&bus->log, EVBUS_LOG_WARNING, "events of others from %s to %s may be missing: %s", from,
-            to, gap->reason);
+    evb_log(&bus->log, EVBUS_LOG_WARNING, "events of %s from %s to %s may be missing: %s",
+            gap->pattern ? gap->pattern : "others", from, to, gap->reason);
     if (!json.failed)
         evb_route_system(bus, "evbus.gap", json.data);
     evb_buf_fini(&json);
+}
+
+void evb_recover_gap(struct evbus *bus, const struct evb_gap *gap)
+{
+    announce(bus, gap->from_ms * 1000, gap->to_ms * 1000, gap);
 }
 
 /* The window in which events may be missing began at `from_us`. */
 static void announce_window(struct evbus *bus, int64_t from_us, const char *cause,
                             const char *reason)
 {
-    struct evb_gap gap = {cause, reason, 0, 0, -1};
+    struct evb_gap gap = {cause, reason, 0, 0, -1, NULL};
     announce(bus, from_us, evb_clock_us(), &gap);
 }
 
@@ -94,7 +103,7 @@ static void on_held(evbus_event *event, void *user)
 
 static void on_gap(const struct evb_gap *gap, void *user)
 {
-    announce(user, gap->from_ms * 1000, gap->to_ms * 1000, gap);
+    evb_recover_gap(user, gap);
 }
 
 static void on_live(void *user)

@@ -8,8 +8,9 @@
 
 extern const struct evb_recovery_hooks evb_recover_hooks; /* for the shard; user: the bus */
 
-void evb_recover_lost(struct evbus *bus, const char *why); /* the link went down */
-void evb_recover_away(struct evbus *bus, const char *why); /* an attempt failed */
-void evb_recover_ready(struct evbus *bus);                 /* the link is up */
+void evb_recover_gap(struct evbus *bus, const struct evb_gap *gap); /* announces it */
+void evb_recover_lost(struct evbus *bus, const char *why);          /* the link went down */
+void evb_recover_away(struct evbus *bus, const char *why);          /* an attempt failed */
+void evb_recover_ready(struct evbus *bus);                          /* the link is up */
 
 #endif

@@ -16,7 +16,7 @@ static int64_t page_room(void *user)
 static void tell_gap(struct evb_recovery *recovery, const char *cause, const char *reason,
                      struct evb_position from, int64_t to_ms, int64_t count)
 {
-    struct evb_gap gap = {cause, reason, (int64_t)from.ms, to_ms, count};
+    struct evb_gap gap = {cause, reason, (int64_t)from.ms, to_ms, count, NULL};
     recovery->hooks->gap(&gap, recovery->user);
 }
 

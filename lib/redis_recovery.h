@@ -12,6 +12,7 @@ struct evb_gap {
     const char *reason;     /* a sentence */
     int64_t from_ms, to_ms; /* Unix time of the server */
     int64_t count;          /* at most so many events of all types; -1: not known */
+    const char *pattern;    /* of the one subscription that it is about; NULL: all of the bus */
 };
 
 struct evb_recovery_hooks {

@@ -11,133 +11,14 @@
 #include "alloc.h"
 #include "clock.h"
 #include "codec.h"
+#include "deliver.h"
 #include "err.h"
 #include "fork.h"
 #include "handover.h"
 #include "json.h"
 #include <string.h>
 
-enum { DEFERRED_EVENTS = 65536, DEFERRED_BYTES = 64 << 20 }; /* of one thread */
 enum { NODES_IDLE_MS = 3600000 };
-
-struct evb_deferred { /* published inside an inline handler: delivered when that has returned */
-    struct evb_deferred *next;
-    struct evbus *bus;  /* ref */
-    evbus_event *event; /* ref */
-    unsigned how;
-};
-
-/* ---- delivery ---- */
-
-static void give_back(evbus_event *event, unsigned how)
-{
-    if (how & EVB_GIVEN)
-        evbus_event_unref(event);
-}
-
-/* What was missed belongs to those who listened already, with Redis's leave. */
-static bool may_have(const struct evbus *bus, const evbus_sub *sub, const evbus_event *event)
-{
-    const struct evb_via *via = sub->entry->via;
-    int64_t since_ms = evb_recovery_server_ms(&bus->redis.recovery, sub->created_ms);
-    return via && via->wire == EVB_WIRE_LIVE && (int64_t)event->position.ms >= since_ms;
-}
-
-static bool is_for(const struct evbus *bus, const evbus_sub *sub, const evbus_event *event,
-                   unsigned how, const struct evb_via *only)
-{
-    return (!only || sub->entry->via == only) &&
-           (!(how & EVB_FROM_HISTORY) || may_have(bus, sub, event));
-}
-
-/* The reference of EVB_GIVEN goes to the last subscriber, if that one keeps the event. */
-static int walk(struct evbus *bus, struct evb_thread *thread, evbus_event *event, unsigned how,
-                const struct evb_via *only)
-{
-    const struct evb_snapshot *snapshot =
-        evb_registry_snapshot(&bus->registry, thread, event->type.ptr, event->type.length);
-    bool kept = false, special = only || how & EVB_FROM_HISTORY;
-    if (!snapshot) {
-        give_back(event, how);
-        return EVBUS_ENOMEM;
-    }
-    unsigned handled = thread->handled; /* perhaps of another bus, whose handler published here */
-    thread->handled = 0;
-    for (size_t i = 0; i < snapshot->count; i++)
-        if (!special || is_for(bus, snapshot->subs[i], event, how, only))
-            kept = evb_sub_deliver(snapshot->subs[i], event,
-                                   i + 1 < snapshot->count ? how & ~EVB_GIVEN : how, thread);
-    if (!kept)
-        give_back(event, how);
-    evb_sub_flush_count(&bus->metrics, thread);
-    thread->handled = handled;
-    bool closed = atomic_load_explicit(&bus->state, memory_order_acquire) == EVB_BUS_CLOSED;
-    if (closed)
-        evb_bus_ref(bus); /* the snapshot may have been the last to keep it */
-    evb_hazard_release(thread);
-    if (closed) {
-        evb_registry_purge(&bus->registry);
-        evb_bus_unref(bus);
-    }
-    return 0;
-}
-
-static bool may_defer(const struct evb_thread *thread, const evbus_event *event)
-{
-    return thread->deferred_count < DEFERRED_EVENTS &&
-           thread->deferred_bytes + event->size <= DEFERRED_BYTES;
-}
-
-static int defer(struct evbus *bus, struct evb_thread *thread, evbus_event *event, unsigned how)
-{
-    struct evb_deferred *later = evb_alloc(sizeof *later);
-    if (!later) {
-        give_back(event, how);
-        return evb_fail_memory();
-    }
-    if (!(how & EVB_GIVEN))
-        evbus_event_ref(event);
-    evb_bus_ref(bus);
-    *later = (struct evb_deferred){.bus = bus, .event = event, .how = how | EVB_GIVEN};
-    *thread->deferred_end = later;
-    thread->deferred_end = &later->next;
-    thread->deferred_count++;
-    thread->deferred_bytes += event->size;
-    return 0;
-}
-
-static void deliver_deferred(struct evb_thread *thread)
-{
-    struct evb_deferred *later;
-    while ((later = thread->deferred)) {
-        thread->deferred = later->next;
-        if (!thread->deferred)
-            thread->deferred_end = &thread->deferred;
-        thread->deferred_count--;
-        thread->deferred_bytes -= later->event->size;
-        if (later->bus->generation == evb_fork_generation()) /* a handler may have forked */
-            walk(later->bus, thread, later->event, later->how, NULL);
-        else
-            evbus_event_unref(later->event);
-        evb_bus_unref(later->bus);
-        evb_free(later);
-    }
-}
-
-/* One event at a time on a thread: no subscriber sees an effect before its cause. The reference of
- * EVB_GIVEN is gone afterwards. */
-static int deliver(struct evbus *bus, struct evb_thread *thread, evbus_event *event, unsigned how,
-                   const struct evb_via *only)
-{
-    if (thread->delivering)
-        return defer(bus, thread, event, how);
-    thread->delivering = true;
-    int rc = walk(bus, thread, event, how, only);
-    if (thread->deferred)
-        deliver_deferred(thread);
-    thread->delivering = false;
-    return rc;
-}
 
 void evb_route_system(struct evbus *bus, const char *type, const char *json)
 {
@@ -147,7 +28,7 @@ void evb_route_system(struct evbus *bus, const char *type, const char *json)
     if (strcmp(type, EVB_TYPE_SLOW) == 0 || strcmp(type, EVB_TYPE_SLOW_END) == 0)
         how |= EVB_OF_SLOW;
     if (thread && event && evb_event_freeze(event, bus->node, bus->source) == 0)
-        deliver(bus, thread, event, how, NULL);
+        evb_deliver(bus, thread, event, how, NULL);
     else
         evbus_event_unref(event);
 }
@@ -196,9 +77,9 @@ static int check_event(const struct evbus *bus, const struct evb_thread *thread,
         return where;
     if ((rc = check_data(bus, event, where & EVB_FROM_REDIS)) != 0)
         return rc;
-    if (thread->delivering && !may_defer(thread, event))
+    if (thread->delivering && !evb_deliver_may_defer(thread, event))
         return evb_fail(EVBUS_EFULL, "this handler's events wait for its return, and there are %d",
-                        DEFERRED_EVENTS);
+                        EVB_DEFERRED_EVENTS);
     return where;
 }
 
@@ -227,13 +108,14 @@ static int check_and_deliver(struct evbus *bus, struct evb_thread *thread, evbus
         rc = freeze_and_post(bus, event, where, flags, way);
     evb_hazard_set(thread, thread->hazards - 1, bus);
     if (rc != 0 || !(where & EVB_FROM_LOCAL)) {
-        give_back(event, given);
+        evb_deliver_give_back(event, given);
         return rc != 0 ? rc : way->bits;
     }
     evb_count(&bus->metrics, EVB_COUNT_published_local, 1);
     if (bus->recent.limit)
         evb_recent_push(&bus->recent, event);
-    if (deliver(bus, thread, event, EVB_FROM_LOCAL | EVB_FROM_SELF | given, NULL) != 0) {
+    unsigned from = way->kept ? EVB_FROM_KEPT : EVB_FROM_LOCAL;
+    if (evb_deliver(bus, thread, event, from | EVB_FROM_SELF | given, NULL) != 0) {
         evb_count(&bus->metrics, EVB_COUNT_dropped, 1); /* no memory; it is on its way to Redis */
         return way->bits;
     }
@@ -249,7 +131,7 @@ static int accept_event(struct evbus *bus, evbus_event *event, int flags, struct
     struct evb_thread *thread = evb_thread_self();
     int where = thread ? check_event(bus, thread, event, flags) : EVBUS_ENOMEM;
     if (where < 0) {
-        give_back(event, given);
+        evb_deliver_give_back(event, given);
         return where;
     }
     evb_hazard_hold(thread, &bus->state);
@@ -345,9 +227,9 @@ static bool is_echo(struct evbus *bus, const char *channel, const struct evb_rep
     return true;
 }
 
-static bool is_self(const struct evbus *bus, const evbus_event *event)
+unsigned evb_route_is_self(const struct evbus *bus, const evbus_event *event)
 {
-    return event->node.ptr && !strcmp(event->node.ptr, bus->node);
+    return event->node.ptr && !strcmp(event->node.ptr, bus->node) ? EVB_FROM_SELF : 0;
 }
 
 static bool is_new(struct evbus *bus, const evbus_event *event)
@@ -377,18 +259,20 @@ static bool accept_received(struct evbus *bus, evbus_event *event, unsigned how,
         evb_recent_push(&bus->recent, event);
     if (!thread)
         return false;
-    how |= EVB_FROM_REDIS | EVB_GIVEN | (is_self(bus, event) ? EVB_FROM_SELF : 0);
-    deliver(bus, thread, event, how, only);
+    how |= EVB_FROM_REDIS | EVB_GIVEN | evb_route_is_self(bus, event);
+    how |= evb_position_is_none(event->position) ? 0 : EVB_POSITIONED;
+    evb_deliver(bus, thread, event, how, only);
     return true;
 }
 
 /* True: the event's reference went with it. */
-static bool receive(struct evbus *bus, evbus_event *event, const struct evb_reply *channel,
-                    const struct evb_reply *pattern)
+static bool receive(struct evbus *bus, evbus_event *event, unsigned how,
+                    const struct evb_reply *channel, const struct evb_reply *pattern)
 {
     const struct evb_reply *name = pattern ? pattern : channel;
     const struct evb_via *only = NULL;
-    if (is_self(bus, event) && (event->seq == 0 || event->seq > bus->redis.outbox.seq)) {
+    bool self = evb_route_is_self(bus, event);
+    if (self && (event->seq == 0 || event->seq > bus->redis.outbox.seq)) {
         complain(bus, EVB_COUNT_forged, channel->text, "this bus's mark on what it never sent");
         return false;
     }
@@ -397,7 +281,7 @@ static bool receive(struct evbus *bus, evbus_event *event, const struct evb_repl
         return false;
     }
     if (evb_position_is_none(event->position))
-        bus->heard_unkept = bus->heard_unkept || !is_self(bus, event);
+        bus->heard_unkept = bus->heard_unkept || !self;
     else if (evb_recovery_takes(&bus->redis.recovery, event))
         return false;
     /* Without seq and id nothing tells a second copy (message and pmessage) from a second event:
@@ -405,7 +289,7 @@ static bool receive(struct evbus *bus, evbus_event *event, const struct evb_repl
     if (!event->seq && !event->id.ptr &&
         !(only = evb_interest_find(bus, name->text, name->length, pattern != NULL)))
         return false;
-    return accept_received(bus, event, 0, only);
+    return accept_received(bus, event, how, only);
 }
 
 /* The event that a channel brought; NULL: none, which is counted. */
@@ -433,28 +317,66 @@ void evb_route_message(const struct evb_reply *channel, const struct evb_reply *
                        const struct evb_reply *pattern, void *user)
 {
     struct evbus *bus = user;
-    if (is_echo(bus, channel->text, payload))
+    bool echo = is_echo(bus, channel->text, payload);
+    if (echo && !atomic_load(&bus->by_position))
         return;
     evbus_event *event = decode(bus, channel, payload);
-    if (event && !receive(bus, event, channel, pattern))
+    if (event && !receive(bus, event, echo ? EVB_ECHO : 0, channel, pattern))
         evbus_event_unref(event);
+}
+
+static bool is_ours(const struct evbus *bus, const struct evb_reply *channel)
+{
+    return channel->length > bus->prefix_length &&
+           memcmp(channel->text, bus->prefix, bus->prefix_length) == 0;
+}
+
+/* Own events that were delivered here when they were published. */
+static bool is_own(const struct evbus *bus, const struct evb_reply *envelope)
+{
+    uint64_t seq;
+    return evb_codec_is_echo(envelope->text, envelope->length, bus->node, &seq);
+}
+
+static evbus_event *decode_entry(struct evbus *bus, struct evb_position at,
+                                 const struct evb_reply *channel, const struct evb_reply *envelope)
+{
+    evbus_event *event = decode(bus, channel, envelope);
+    if (!event)
+        return NULL;
+    event->origin = EVBUS_ORIGIN_REPLAY;
+    evb_event_set_position(event, at);
+    return event;
 }
 
 void evb_route_entry(struct evbus *bus, struct evb_position at, const struct evb_reply *channel,
                      const struct evb_reply *envelope)
 {
-    uint64_t seq;
-    bool ours = channel->length > bus->prefix_length &&
-                memcmp(channel->text, bus->prefix, bus->prefix_length) == 0;
-    if (!ours || evb_codec_is_echo(envelope->text, envelope->length, bus->node, &seq))
+    bool own = is_own(bus, envelope);
+    if (!is_ours(bus, channel) || (own && !atomic_load(&bus->by_position)))
         return;
-    evbus_event *event = decode(bus, channel, envelope);
-    if (!event)
-        return;
-    event->origin = EVBUS_ORIGIN_REPLAY;
-    evb_event_set_position(event, at);
-    if (!accept_received(bus, event, EVB_FROM_HISTORY, NULL))
+    evbus_event *event = decode_entry(bus, at, channel, envelope);
+    if (event && !accept_received(bus, event, EVB_FROM_HISTORY | (own ? EVB_ECHO : 0), NULL))
         evbus_event_unref(event);
+}
+
+evbus_event *evb_route_entry_for(struct evbus *bus, const evbus_sub *sub, struct evb_position at,
+                                 const struct evb_reply *channel, const struct evb_reply *envelope,
+                                 unsigned *how)
+{
+    const char *type = channel->text + bus->prefix_length;
+    size_t length = channel->length - bus->prefix_length;
+    const struct evb_entry *entry = sub->entry;
+    if (!is_ours(bus, channel) ||
+        !evb_pattern_matches(entry->pattern, entry->length, type, length) ||
+        (is_own(bus, envelope) && !sub->by_position))
+        return NULL;
+    evbus_event *event = decode_entry(bus, at, channel, envelope);
+    if (!event)
+        return NULL;
+    evb_count(&bus->metrics, EVB_COUNT_replayed, 1);
+    *how |= evb_route_is_self(bus, event);
+    return event;
 }
 
 void evb_route_held(struct evbus *bus, evbus_event *event)

@@ -4,7 +4,7 @@
  */
 #ifndef EVB_ROUTE_H
 #define EVB_ROUTE_H
-#include "interest.h"
+#include "deliver.h"
 
 #define EVB_TYPE_SLOW     "evbus.slow"
 #define EVB_TYPE_SLOW_END "evbus.slow_end"
@@ -17,6 +17,12 @@ void evb_route_message(const struct evb_reply *channel, const struct evb_reply *
 void evb_route_entry(struct evbus *bus, struct evb_position at, const struct evb_reply *channel,
                      const struct evb_reply *envelope);
 void evb_route_held(struct evbus *bus, evbus_event *event);
+/* An entry as an event for one subscription, the caller's reference; NULL: it is not for that.
+ * *how gains EVB_FROM_SELF. */
+evbus_event *evb_route_entry_for(struct evbus *bus, const evbus_sub *sub, struct evb_position at,
+                                 const struct evb_reply *channel, const struct evb_reply *envelope,
+                                 unsigned *how);
+unsigned evb_route_is_self(const struct evbus *bus, const evbus_event *event); /* EVB_FROM_SELF */
 /* An event of the library itself (evbus.*), to this process's subscribers. Any thread. */
 void evb_route_system(struct evbus *bus, const char *type, const char *json);
 

@@ -18,7 +18,7 @@ void evb_slow_free(struct evb_slow *slow)
     evb_free(slow);
 }
 
-static bool is_well(const struct evb_fill *fill)
+bool evb_fill_is_well(const struct evb_fill *fill)
 {
     return fill->events <= fill->max_events / 2 && fill->bytes <= fill->max_bytes / 2;
 }
@@ -27,7 +27,7 @@ bool evb_slow_dropped(struct evb_slow *slow, int n, struct evb_fill fill,
                       struct evb_metrics *metrics)
 {
     bool begins = slow->state == EVB_SLOW_NOT;
-    if (!evb_slow_is(slow) && is_well(&fill))
+    if (!evb_slow_is(slow) && evb_fill_is_well(&fill))
         return false; /* an event that is above the bound alone, or for which memory ran out */
     if (begins) {
         slow->began = (struct evb_slow_edge){fill.events, fill.bytes, evb_clock_rough_ms()};
@@ -45,7 +45,7 @@ bool evb_slow_dropped(struct evb_slow *slow, int n, struct evb_fill fill,
 
 bool evb_slow_taken(struct evb_slow *slow, struct evb_fill fill)
 {
-    if (!evb_slow_is(slow) || !is_well(&fill))
+    if (!evb_slow_is(slow) || slow->lagging || !evb_fill_is_well(&fill))
         return false;
     slow->ended = (struct evb_slow_edge){fill.events, fill.bytes, evb_clock_rough_ms()};
     slow->state = slow->state == EVB_SLOW_TOLD ? EVB_SLOW_OVER : EVB_SLOW_MISSED;

@@ -39,6 +39,7 @@ struct evb_slow {
     /* under lock */
     enum evb_slow_state state;
     bool posted; /* `job` is in the loop's inbox */
+    int lagging; /* subscriptions that read what they missed: it is slow until they have it */
     struct evb_slow_edge began, ended;
     int64_t dropped;
 
@@ -57,6 +58,8 @@ bool evb_slow_dropped(struct evb_slow *slow, int n, struct evb_fill fill,
                       struct evb_metrics *metrics);
 bool evb_slow_taken(struct evb_slow *slow, struct evb_fill fill);
 
+/* Is there room to go on? Pure. */
+bool evb_fill_is_well(const struct evb_fill *fill);
 /* `slow` may be NULL here. */
 static inline bool evb_slow_is(const struct evb_slow *slow)
 {

@@ -8,14 +8,10 @@
 #include <errno.h>
 #include <string.h>
 
-enum { DRAIN_A_TURN = 1024 };        /* then the next subscription has its turn */
 enum { FAILED = 1, NOT_CALLED = 2 }; /* what call_limited() answers, but for 0 */
 
 /* Not part of the short way: a frame of its own, so that the short way needs none. */
 #define AWAY __attribute__((noinline))
-
-static void drain(struct evb_job *job);
-static void help(struct evb_work *work);
 
 static void item_drop(struct evb_fifo_item *item)
 {
@@ -33,8 +29,8 @@ evbus_sub *evb_sub_new(void)
     atomic_init(&sub->state, EVB_SUB_LIVE);
     sub->generation = evb_fork_generation();
     sub->created_ms = evb_clock_mono_ms();
-    sub->job.run = drain;
-    sub->work.run = help;
+    sub->job.run = evb_sub_run_job;
+    sub->work.run = evb_sub_run_work;
     evb_list_init(&sub->work.node);
     evb_list_init(&sub->node);
     evb_lock_init(&sub->lock);
@@ -138,7 +134,7 @@ static AWAY void count_failed(evbus_sub *sub, int rc)
     evb_count(sub->metrics, EVB_COUNT_failed, 1);
 }
 
-static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
+void evb_sub_call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
 {
     evb_hazard_hold(thread, sub);
     if (atomic_load(&sub->state) == EVB_SUB_LIVE) {
@@ -196,191 +192,6 @@ void evb_sub_flush_count(struct evb_metrics *metrics, struct evb_thread *thread)
     thread->handled = 0;
 }
 
-static void count_dropped(evbus_sub *sub, int n)
-{
-    atomic_fetch_add_explicit(&sub->dropped, n, memory_order_relaxed);
-    evb_count(sub->metrics, EVB_COUNT_dropped, n);
-}
-
-static struct evb_fill fill_of(const evbus_sub *sub)
-{
-    const struct evb_fifo *fifo = &sub->fifo;
-    const struct evb_lanes *lanes = sub->lanes;
-    if (!lanes)
-        return (struct evb_fill){fifo->count, fifo->bytes, fifo->max_events, fifo->max_bytes};
-    return (struct evb_fill){lanes->count, lanes->bytes, lanes->max_events, lanes->max_bytes};
-}
-
-/* Lock held. True: an edge is to be told. */
-static AWAY bool became_slow(evbus_sub *sub, int dropped, unsigned how)
-{
-    if (how & EVB_OF_SLOW && !evb_slow_is(sub->slow))
-        return false;
-    if (!sub->slow)
-        sub->slow = evb_slow_new(sub, &sub->lock);
-    return sub->slow && evb_slow_dropped(sub->slow, dropped, fill_of(sub), sub->metrics);
-}
-
-static AWAY void tell_edge(evbus_sub *sub)
-{
-    if (sub->slow_edge)
-        sub->slow_edge(sub);
-}
-
-/* Takes a reference to the event. */
-static void push(evbus_sub *sub, evbus_event *event, unsigned how)
-{
-    struct evb_fifo_item item = {.event = event};
-    pthread_mutex_lock(&sub->lock);
-    int dropped = evb_fifo_push(&sub->fifo, item);
-    bool edge = dropped && became_slow(sub, dropped, how);
-    bool schedule = !sub->scheduled;
-    sub->scheduled = true;
-    pthread_mutex_unlock(&sub->lock);
-    if (dropped)
-        count_dropped(sub, dropped);
-    if (schedule) {
-        evb_sub_ref(sub); /* the job's */
-        evb_loop_post(sub->loop, &sub->job);
-    }
-    if (edge)
-        tell_edge(sub);
-}
-
-static void give_chunk(evbus_sub *sub, struct evb_chunk *used)
-{
-    pthread_mutex_lock(&sub->lock);
-    evb_fifo_give(&sub->fifo, used);
-    pthread_mutex_unlock(&sub->lock);
-}
-
-/* The next events, in exchange for the used-up chunk; NULL: the job is done, and gone. */
-static struct evb_chunk *next_chunk(evbus_sub *sub, struct evb_chunk *used)
-{
-    pthread_mutex_lock(&sub->lock);
-    if (used)
-        evb_fifo_give(&sub->fifo, used);
-    struct evb_chunk *chunk = evb_fifo_take(&sub->fifo);
-    if (sub->slow) /* told here: who waits for the job waits for a whole turn */
-        evb_slow_taken(sub->slow, fill_of(sub));
-    bool edge = evb_slow_untold(sub->slow);
-    if (!chunk)
-        sub->scheduled = false;
-    pthread_mutex_unlock(&sub->lock);
-    if (edge)
-        tell_edge(sub);
-    return chunk;
-}
-
-static unsigned call_all(evbus_sub *sub, struct evb_chunk *chunk, struct evb_thread *thread)
-{
-    for (uint32_t i = chunk->first; i < chunk->end; i++) {
-        call(sub, chunk->items[i].event, thread);
-        evbus_event_unref(chunk->items[i].event);
-    }
-    return chunk->end - chunk->first;
-}
-
-/* On the loop: hands over what waits, a turn's worth. */
-static void drain(struct evb_job *job)
-{
-    evbus_sub *sub = evb_container(job, evbus_sub, job);
-    struct evb_thread *thread = evb_thread_self();
-    struct evb_chunk *chunk = NULL;
-    unsigned turn = 0;
-    if (!thread) { /* no memory for its record: what waits goes on waiting */
-        evb_loop_post(sub->loop, &sub->job);
-        return;
-    }
-    while (turn < DRAIN_A_TURN && (chunk = next_chunk(sub, chunk)))
-        turn += call_all(sub, chunk, thread);
-    evb_sub_flush_count(sub->metrics, thread);
-    if (!chunk) {
-        evb_sub_unref(sub);
-        return;
-    }
-    give_chunk(sub, chunk);
-    evb_loop_post(sub->loop, &sub->job);
-}
-
-/* ---- on workers ---- */
-
-/* As many workers as have something to do are asked for, at most all: each takes one event after
- * the other until none is left whose key is free. Takes a reference to the event. */
-static void push_lane(evbus_sub *sub, evbus_event *event, unsigned how)
-{
-    uint64_t key = evb_lanes_key(sub->lanes, event);
-    bool ready;
-    pthread_mutex_lock(&sub->lock);
-    int dropped = evb_lanes_push(sub->lanes, event, key, &ready);
-    bool edge = dropped && !sub->lanes->closed && became_slow(sub, dropped, how);
-    bool ask = ready && sub->helpers < sub->workers->count;
-    sub->helpers += ask;
-    pthread_mutex_unlock(&sub->lock);
-    if (dropped)
-        count_dropped(sub, dropped);
-    if (edge)
-        tell_edge(sub);
-    if (!ask)
-        return;
-    evb_sub_ref(sub); /* the worker's */
-    if (!evb_workers_ask(sub->workers, &sub->work))
-        help(&sub->work);
-}
-
-/* The next event, when `used` is handled; NULL: the worker has done its part, or (*again) lets
- * other work go first. */
-static struct evb_lane_item *next_item(evbus_sub *sub, struct evb_lane_item *used, bool *again)
-{
-    struct evb_lane_item *item = NULL;
-    struct evb_job *when_idle = NULL;
-    pthread_mutex_lock(&sub->lock);
-    if (used)
-        evb_lanes_done(sub->lanes, used);
-    *again = used && !evb_list_empty(&sub->lanes->ready) && evb_workers_crowded(sub->workers);
-    if (!*again && !(item = evb_lanes_take(sub->lanes)) && --sub->helpers == 0) {
-        when_idle = sub->when_idle;
-        sub->when_idle = NULL;
-    }
-    bool edge = sub->slow && evb_slow_taken(sub->slow, fill_of(sub));
-    pthread_mutex_unlock(&sub->lock);
-    if (edge)
-        tell_edge(sub);
-    if (when_idle)
-        evb_loop_post(sub->loop, when_idle);
-    return item;
-}
-
-/* On a worker; or, when they have left, on the thread that came too late: then the subscription is
- * over, and what waits is only dropped. */
-static void help(struct evb_work *work)
-{
-    evbus_sub *sub = evb_container(work, evbus_sub, work);
-    struct evb_thread *thread = evb_thread_self();
-    struct evb_lane_item *item = NULL;
-    bool again;
-    do {
-        while ((item = next_item(sub, item, &again))) {
-            call(sub, item->event, thread);
-            evb_sub_flush_count(sub->metrics, thread);
-            evbus_event_unref(item->event);
-        }
-    } while (again && !evb_workers_ask(sub->workers, work));
-    if (!again)
-        evb_sub_unref(sub);
-}
-
-bool evb_sub_drain(evbus_sub *sub, struct evb_job *job)
-{
-    pthread_mutex_lock(&sub->lock);
-    bool busy = sub->helpers > 0;
-    sub->lanes->closed = true;
-    if (busy && job)
-        sub->when_idle = job;
-    pthread_mutex_unlock(&sub->lock);
-    return busy;
-}
-
 /* ---- delivering ---- */
 
 /* Straight from the socket to the handler, when nothing waits in front. */
@@ -402,14 +213,7 @@ static AWAY bool queue_up(evbus_sub *sub, evbus_event *event, unsigned how)
         return false;
     if (!given)
         evbus_event_ref(event);
-    if (sub->deliver == EVB_DELIVER_QUEUE) {
-        evb_sub_ref(sub);
-        sub->enqueue(sub->queue, (struct evb_fifo_item){.event = event, .sub = sub}, how);
-    } else if (sub->deliver == EVB_DELIVER_LOOP) {
-        push(sub, event, how);
-    } else {
-        push_lane(sub, event, how);
-    }
+    evb_sub_put(sub, event, how);
     return given;
 }
 
@@ -419,18 +223,22 @@ bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
         return false;
     if (sub->deliver == EVB_DELIVER_INLINE ||
         (sub->deliver == EVB_DELIVER_LOOP && may_call_now(sub, how, thread))) {
-        call(sub, event, thread);
+        evb_sub_call(sub, event, thread);
         return false;
     }
     return queue_up(sub, event, how);
 }
 
-bool evb_sub_idle(evbus_sub *sub)
+bool evb_sub_offer(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
 {
-    pthread_mutex_lock(&sub->lock);
-    bool idle = !sub->scheduled && !sub->helpers;
-    pthread_mutex_unlock(&sub->lock);
-    return idle;
+    if (!(sub->scope & (int)how) || (!sub->echo && how & EVB_FROM_SELF) || is_spent(sub))
+        return true;
+    if (sub->deliver == EVB_DELIVER_INLINE ||
+        (sub->deliver == EVB_DELIVER_LOOP && may_call_now(sub, how, thread))) {
+        evb_sub_call(sub, event, thread);
+        return true;
+    }
+    return evb_sub_put(sub, evbus_event_ref(event), (how & ~EVB_GIVEN) | EVB_MAY_LAG);
 }
 
 /* Its lock may have been held when the child began: there it must not be touched. */

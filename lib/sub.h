@@ -25,12 +25,22 @@ enum {
     EVB_FROM_SELF = 4, /* published by this bus */
     EVB_GIVEN = 8,     /* with a reference that its receiver may keep */
     EVB_OF_SLOW = 16,  /* tells of a slow one, and makes nobody slow: or it would go on for ever */
-    EVB_FROM_HISTORY = 32 /* read, not live */
+    EVB_FROM_HISTORY = 32, /* read, not live */
+    EVB_FROM_KEPT = 64,    /* local, instead of EVB_FROM_LOCAL: the history has it as well */
+    EVB_POSITIONED = 128,  /* from Redis, with its place in the history */
+    EVB_ECHO = 256,        /* own, delivered here when it was published */
+    EVB_MAY_LAG = 512      /* where there is no room, the history brings it again */
 };
 enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_WORKERS, EVB_DELIVER_QUEUE };
 enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };
 
 struct evb_entry;
+
+struct evb_sub_queue {                                                        /* queue.c's side */
+    bool (*put)(evbus_queue *queue, struct evb_fifo_item item, unsigned how); /* false: no room */
+    int64_t (*room)(evbus_queue *queue, int64_t most);
+    void (*lag)(evbus_queue *queue, bool on);
+};
 
 struct evb_limit { /* so many handler calls, or events put in the queue: then it ends */
     /* fixed after init */
@@ -49,9 +59,9 @@ struct evbus_sub {
     atomic_int refs; /* the handle, its entry, snapshots, what waits for it */
     atomic_int state;
 
-    /* Fixed after init. Publishers read it for each event: what is written for each stands apart. */
+    /* Fixed after init. Publishers read it: what is written for each event stands apart. */
     int deliver;
-    int scope; /* EVB_FROM_LOCAL | EVB_FROM_REDIS */
+    int scope; /* EVB_FROM_LOCAL | EVB_FROM_KEPT | EVB_FROM_REDIS */
     bool echo;
     unsigned generation; /* of forks */
     int64_t created_ms;  /* monotonic: what is older is not recovered for it */
@@ -59,8 +69,8 @@ struct evbus_sub {
     void *user;
     struct evb_limit *limit; /* owned; NULL: none */
     int64_t tag;
-    evbus_queue *queue; /* ref; EVB_DELIVER_QUEUE */
-    void (*enqueue)(evbus_queue *queue, struct evb_fifo_item item, unsigned how);
+    evbus_queue *queue;                /* ref; EVB_DELIVER_QUEUE */
+    const struct evb_sub_queue *door;  /* what it does with `queue` */
     struct evb_lanes *lanes;           /* owned, what is in it under lock; EVB_DELIVER_WORKERS */
     struct evb_workers *workers;       /* borrowed from `keeper`; EVB_DELIVER_WORKERS */
     struct evb_loop *loop;             /* borrowed from `keeper` */
@@ -69,6 +79,11 @@ struct evbus_sub {
     struct evb_entry *entry;           /* ref */
     void (*release)(evbus_sub *sub);   /* gives keeper, entry and queue back */
     void (*slow_edge)(evbus_sub *sub); /* one is to be told; no lock is held; NULL: nobody asks */
+    /* Of those that may read the history: gets positioned events in the place of
+     * evb_sub_deliver(), on the loop. NULL: this one may not. */
+    bool (*take)(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread);
+    void (*roomy)(void *keeper); /* there is room again where evb_sub_room() found none */
+    bool by_position;            /* takes own events that are kept from Redis, in their place */
 
     struct evb_node node; /* in its entry; under the registry's lock */
 
@@ -92,6 +107,10 @@ struct evbus_sub {
     struct evb_work work;
 
     struct evb_slow *slow; /* owned, under lock; NULL: it has never dropped */
+    bool starved;          /* under lock: somebody waits for roomy() */
+
+    struct evb_replay *replay; /* owned; fixed after init, or made and seen on the loop alone */
+    atomic_bool replaying;     /* it is among those that the loop looks after */
 };
 
 evbus_sub *evb_sub_new(void);
@@ -99,6 +118,13 @@ evbus_sub *evb_sub_new(void);
 int evb_sub_set_limit(evbus_sub *sub, int64_t most, void (*leave)(evbus_sub *sub));
 void evb_sub_ref(evbus_sub *sub);
 void evb_sub_unref(evbus_sub *sub);
+/* As evb_sub_deliver() without EVB_GIVEN; false: there is no room, and nothing happened but that
+ * it counts as slow. An event beyond all bounds is dropped. */
+bool evb_sub_offer(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread);
+/* How many events may come next, at most `most`; 0: none before roomy(). */
+int64_t evb_sub_room(evbus_sub *sub, int64_t most);
+/* It began to read what it missed, or has all of it. */
+void evb_sub_lag(evbus_sub *sub, bool on);
 /* True: it kept the reference that was given. */
 bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread);
 void evb_sub_end(evbus_sub *sub); /* no handler starts after it */
@@ -111,5 +137,15 @@ bool evb_sub_idle(evbus_sub *sub); /* nothing waits for the loop or a worker */
 /* EVB_DELIVER_WORKERS: what waits is handled, what comes from now on is dropped. True: a worker is
  * still at it, and the last one posts `job` (unless NULL; one at a time) to the loop. */
 bool evb_sub_drain(evbus_sub *sub, struct evb_job *job);
+
+/* ---- between sub.c and sub_pending.c ---- */
+
+void evb_sub_call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread);
+/* Takes a reference to the event. False: no room (EVB_MAY_LAG). */
+bool evb_sub_put(evbus_sub *sub, evbus_event *event, unsigned how);
+void evb_sub_run_job(struct evb_job *job); /* on the loop: hands over what waits, a turn's worth */
+/* On a worker; or, when they have left, on the thread that came too late: then the subscription is
+ * over, and what waits is only dropped. */
+void evb_sub_run_work(struct evb_work *work);
 
 #endif

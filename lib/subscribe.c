@@ -1,24 +1,33 @@
 /* subscribe.c - the doors to subscriptions and queues. Any thread. */
 #include "subscribe.h"
 #include "alloc.h"
+#include "clock.h"
 #include "err.h"
 #include "fork.h"
 #include "interest.h"
 #include "option.h"
 #include "queue.h"
+#include "replay.h"
 #include "tell.h"
 #include <string.h>
 
 #define SCOPES     "both|local|redis"
 #define DELIVERIES "loop|inline|workers"
-#define FULLS      "drop-oldest|drop-newest"
+#define FULLS      "drop-oldest|drop-newest|lag"
 
 struct sub_options {
     int64_t scope, echo, deliver, size, bytes, full, limit;
-    char *key; /* owned; NULL: not given */
+    char *key, *from; /* owned; NULL: not given */
 };
 
-static const int scope_bits[] = {EVB_FROM_LOCAL | EVB_FROM_REDIS, EVB_FROM_LOCAL, EVB_FROM_REDIS};
+static void options_fini(struct sub_options *options)
+{
+    evb_free(options->key);
+    evb_free(options->from);
+}
+
+static const int scope_bits[] = {EVB_FROM_LOCAL | EVB_FROM_KEPT | EVB_FROM_REDIS,
+                                 EVB_FROM_LOCAL | EVB_FROM_KEPT, EVB_FROM_REDIS};
 
 static void queue_defaults(const struct evbus *bus, struct sub_options *options)
 {
@@ -28,13 +37,23 @@ static void queue_defaults(const struct evbus *bus, struct sub_options *options)
                                     .full = evb_config_number(bus->config, EVB_CFG_QUEUE_FULL)};
 }
 
+/* Without history nothing could be read later. */
+static int policy(const struct evbus *bus, int64_t full)
+{
+    return full == EVB_FULL_LAG && !bus->keeps_history ? EVB_FULL_DROP_OLDEST : (int)full;
+}
+
 static void sub_release(evbus_sub *sub)
 {
+    struct evbus *bus = sub->keeper;
     if (sub->entry)
         evb_entry_unref(sub->entry);
     if (sub->queue)
         evb_queue_unref(sub->queue);
-    evb_bus_unref(sub->keeper);
+    evb_replay_free(sub->replay);
+    if (sub->by_position)
+        atomic_fetch_sub(&bus->by_position, 1);
+    evb_bus_unref(bus);
 }
 
 /* Only once it has ended: closing the bus waits for those that it finds there. */
@@ -58,9 +77,11 @@ static evbus_sub *sub_make(struct evbus *bus, const struct sub_options *options)
     evb_bus_ref(bus);
     sub->release = sub_release;
     sub->slow_edge = evb_tell_sub;
+    sub->roomy = evb_replay_wake;
+    sub->take = bus->keeps_history ? evb_replay_take : NULL;
     sub->fifo.max_events = options->size;
     sub->fifo.max_bytes = options->bytes;
-    sub->fifo.full = (int)options->full;
+    sub->fifo.full = policy(bus, options->full);
     return sub;
 }
 
@@ -73,8 +94,35 @@ static bool use_workers(struct evbus *bus, evbus_sub *sub, const struct sub_opti
         return false;
     }
     sub->workers = &bus->workers;
-    sub->lanes = evb_lanes_new(options->key, options->size, options->bytes, (int)options->full);
+    sub->lanes =
+        evb_lanes_new(options->key, options->size, options->bytes, policy(bus, options->full));
     return sub->lanes && evb_workers_start(&bus->workers, bus->source) == 0;
+}
+
+/* from=: reads the history first. */
+static int use_history(struct evbus *bus, evbus_sub *sub, const struct sub_options *options)
+{
+    struct evb_moment from = {.kind = EVB_MOMENT_NOW};
+    int64_t now_ms = evb_clock_us() / 1000;
+    int rc = options->from
+                 ? evb_moment_read("subscription option from", options->from, now_ms, &from)
+                 : 0;
+    if (rc != 0 || from.kind == EVB_MOMENT_NOW)
+        return rc;
+    if (!bus->keeps_history)
+        return evb_fail(EVBUS_ENOTSUP,
+                        "from=%s: this bus has no history (redis.url, "
+                        "history.enabled)",
+                        options->from);
+    if (options->scope == 1)
+        return evb_fail(EVBUS_EINVAL, "from=%s with scope=local: the history is in Redis",
+                        options->from);
+    if (options->scope == 0) {
+        sub->by_position = true;
+        sub->scope &= ~EVB_FROM_KEPT;
+        atomic_fetch_add(&bus->by_position, 1);
+    }
+    return evb_replay_plan(sub, &from);
 }
 
 static evbus_sub *handler_sub(struct evbus *bus, const struct sub_options *options,
@@ -93,7 +141,7 @@ static evbus_sub *handler_sub(struct evbus *bus, const struct sub_options *optio
     sub->fn = fn;
     sub->user = user;
     if ((!options->limit || evb_sub_set_limit(sub, options->limit, leave_registry) == 0) &&
-        (!workers || use_workers(bus, sub, options)))
+        (!workers || use_workers(bus, sub, options)) && use_history(bus, sub, options) == 0)
         return sub;
     evb_sub_unref(sub);
     return NULL;
@@ -111,8 +159,11 @@ static evbus_sub *sub_add(struct evbus *bus, evbus_sub *sub, const char *pattern
 {
     if (is_system(pattern))
         sub->scope &= ~EVB_FROM_REDIS;
-    if (evb_registry_add(&bus->registry, sub, pattern) == 0)
+    if (evb_registry_add(&bus->registry, sub, pattern) == 0) {
+        if (sub->replay)
+            evb_replay_begin(sub);
         return sub;
+    }
     evb_sub_unref(sub);
     return NULL;
 }
@@ -147,11 +198,12 @@ evbus_sub *evbus_subscribe(evbus *bus, const char *pattern, const char *text, ev
         {"full", EVB_VALUE_CHOICE, FULLS, 0, 0, &options.full},
         {"limit", EVB_VALUE_INT, NULL, 1, INT64_MAX, &options.limit},
         {"key", EVB_VALUE_TEXT, NULL, 1, 5 + EVB_TEXT_MAX, &options.key},
+        {"from", EVB_VALUE_TEXT, NULL, 1, 64, &options.from},
         {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
     if (evb_option_parse("subscription option", text, table) != 0)
         return NULL;
     evbus_sub *sub = handler_sub(bus, &options, fn, user);
-    evb_free(options.key);
+    options_fini(&options);
     return sub ? sub_add(bus, sub, pattern) : NULL;
 }
 
@@ -202,6 +254,8 @@ int evbus_unsubscribe(evbus_sub *sub)
         atomic_store(&sub->limit->let_go, true);
     evb_registry_remove(&bus->registry, sub);
     evb_sub_end(sub);
+    if (atomic_load(&sub->replaying))
+        evb_replay_wake(bus);
     evb_sub_wait_ended(sub, -1);
     evb_sub_unref(sub);
     return 0;
@@ -227,10 +281,11 @@ evbus_queue *evbus_queue_open(evbus *bus, const char *text)
         {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
     if (evb_option_parse("queue option", text, table) != 0)
         return NULL;
-    evbus_queue *queue = evb_queue_new(options.size, options.bytes, (int)options.full);
+    evbus_queue *queue = evb_queue_new(options.size, options.bytes, policy(bus, options.full));
     if (!queue)
         return NULL;
     queue->slow_edge = evb_tell_queue;
+    queue->roomy = evb_replay_wake;
     queue->metrics = &bus->metrics;
     queue->loop = &bus->loop;
     queue->keeper = bus;
@@ -260,6 +315,7 @@ evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const 
     const struct evb_option table[] = {{"scope", EVB_VALUE_CHOICE, SCOPES, 0, 0, &options.scope},
                                        {"echo", EVB_VALUE_BOOL, NULL, 0, 0, &options.echo},
                                        {"limit", EVB_VALUE_INT, NULL, 1, INT64_MAX, &options.limit},
+                                       {"from", EVB_VALUE_TEXT, NULL, 1, 64, &options.from},
                                        {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
     if (evb_option_parse("queue subscription option", text, table) != 0)
         return NULL;
@@ -269,14 +325,16 @@ evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const 
     sub->deliver = EVB_DELIVER_QUEUE;
     sub->tag = tag;
     sub->queue = queue;
-    sub->enqueue = evb_queue_push;
+    sub->fifo.full = queue->fifo.full;
+    sub->door = &evb_queue_door;
     evb_queue_ref(queue);
-    if ((options.limit && evb_sub_set_limit(sub, options.limit, leave_registry) != 0) ||
-        evb_queue_add_sub(queue, sub) != 0) {
-        evb_sub_unref(sub);
-        return NULL;
-    }
-    return sub_add(bus, sub, pattern);
+    bool good = (!options.limit || evb_sub_set_limit(sub, options.limit, leave_registry) == 0) &&
+                use_history(bus, sub, &options) == 0 && evb_queue_add_sub(queue, sub) == 0;
+    options_fini(&options);
+    if (good)
+        return sub_add(bus, sub, pattern);
+    evb_sub_unref(sub);
+    return NULL;
 }
 
 void evbus_queue_free(evbus_queue *queue)
@@ -297,6 +355,8 @@ void evbus_queue_free(evbus_queue *queue)
         if (subs[i]->entry)
             evb_registry_remove(&bus->registry, subs[i]);
         evb_sub_end(subs[i]);
+        if (atomic_load(&subs[i]->replaying))
+            evb_replay_wake(bus);
         evb_sub_unref(subs[i]);
     }
     evb_free(subs);

@@ -6,8 +6,9 @@
 
 enum { NAMED = 8 /* subscriptions of a queue, at most */, LOG_EVERY_MS = 1000 };
 
-static const char *const policies[] = {
-    [EVB_FULL_DROP_OLDEST] = "drop-oldest", [EVB_FULL_DROP_NEWEST] = "drop-newest"};
+static const char *const policies[] = {[EVB_FULL_DROP_OLDEST] = "drop-oldest",
+                                       [EVB_FULL_DROP_NEWEST] = "drop-newest",
+                                       [EVB_FULL_LAG] = "lag"};
 
 struct subject {
     struct evb_buf json; /* without the closing brace */
@@ -50,9 +51,10 @@ static void log_edge(struct evbus *bus, struct evb_slow *slow, const struct subj
     slow->logged_ms = now_ms;
     evb_log(&bus->log, EVBUS_LOG_WARNING,
             "%s is slow: %lld events (size=%lld) with %lld bytes (bytes=%lld) wait, and full=%s "
-            "drops; %s",
+            "%s; %s",
             name, (long long)news->events, (long long)subject->max_events, (long long)news->bytes,
-            (long long)subject->max_bytes, policies[subject->full], subject->remedy);
+            (long long)subject->max_bytes, policies[subject->full],
+            subject->full == EVB_FULL_LAG ? "reads the rest later" : "drops", subject->remedy);
 }
 
 static void tell(struct evbus *bus, struct evb_slow *slow, struct subject *subject,

@@ -211,6 +211,40 @@ START_TEST(a_held_loop_is_told_and_does_no_harm)
 }
 END_TEST
 
+/* Each handler is quick enough, and many of them wait: the loop still serves others in between. */
+static int take_a_millisecond(evbus_sub *sub, evbus_event *event, void *user)
+{
+    (void)sub;
+    (void)event;
+    nap_us(1000);
+    atomic_fetch_add((atomic_int *)user, 1);
+    return 0;
+}
+
+START_TEST(many_handlers_leave_room)
+{
+    enum { MANY = 1500 };
+    atomic_int taken = 0;
+    struct server *server = server_start(NULL);
+    evbus *bus = server_bus(server, NULL), *other = server_bus(server, NULL);
+    expect_connected(other, SOON);
+    bus_subscribe(bus, "t", "scope=local size=2000", take_a_millisecond, &taken);
+    atomic_int seen = 0;
+    evbus_sub *sub = bus_subscribe(bus, "u", "scope=redis", handle_count, &seen);
+    ck_assert_int_eq(evbus_sub_wait(sub, suite_patience(SOON)), 0);
+    for (int n = 0; n < MANY; n++)
+        bus_publish(bus, "t", NULL);
+    bus_publish(other, "u", NULL);
+    expect_count(&seen, 1, SOON);
+    ck_assert_int_lt(atomic_load(&taken), MANY); /* it did not wait for all of them */
+    expect_count(&taken, MANY, SOON);
+    ck_assert_int_lt(evbus_stat(bus, "loop_lag_max_us"), 1000000);
+    bus_end(bus);
+    bus_end(other);
+    server_free(server);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     Suite *suite = suite_create("slow subscribers");
@@ -218,5 +252,6 @@ int main(int argc, char **argv)
     suite_add(suite, "the_bus_ends_meanwhile", the_bus_ends_meanwhile, 30);
     suite_add(suite, "a_held_loop_is_told_and_does_no_harm", a_held_loop_is_told_and_does_no_harm,
               30);
+    suite_add(suite, "many_handlers_leave_room", many_handlers_leave_room, 30);
     return suite_run(suite, argc, argv);
 }

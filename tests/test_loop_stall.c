@@ -103,11 +103,44 @@ START_TEST(others_see_it_meanwhile)
 }
 END_TEST
 
+/* A job without end, that asks: others get their turn whenever it has taken 20 ms. */
+static int turns;
+
+static void go_on(struct evb_job *job)
+{
+    turns++;
+    ck_assert_int_lt(evb_loop_lag_ms(&loop), 20);
+    atomic_fetch_add(&clock_us, 5000);
+    ck_assert_int_eq(evb_loop_is_late(&loop), evb_loop_lag_ms(&loop) >= 20);
+    evb_loop_post(&loop, job);
+}
+
+START_TEST(a_job_that_asks_leaves_room)
+{
+    struct evb_job job = {.run = go_on};
+    atomic_store(&clock_us, 7000000);
+    evb_clock_set(NULL, read_clock);
+    turns = 0;
+    struct event_base *base = event_base_new();
+    ck_assert_int_eq(evb_loop_init(&loop, base), 0);
+    evb_loop_post(&loop, &job);
+    for (int round = 1; round <= 3; round++) {
+        event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        ck_assert_int_eq(turns, 4 * round);
+        ck_assert_int_eq(evb_loop_longest_ms(&loop), 20);
+    }
+    evb_clock_set(NULL, NULL);
+    evb_loop_fini(&loop);
+    event_base_free(base);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("loop stall");
     TCase *tests = unit_case(suite, "stall");
     tcase_add_test(tests, a_stall_is_told_once);
+    tcase_add_test(tests, a_job_that_asks_leaves_room);
     tcase_add_test(tests, others_see_it_meanwhile);
     return unit_run(suite);
 }

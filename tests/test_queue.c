@@ -33,7 +33,7 @@ static evbus_sub *sub_into(evbus_queue *to, int64_t tag)
 {
     evbus_sub *made = sub_of(EVB_DELIVER_QUEUE, NULL, NULL);
     made->queue = to;
-    made->enqueue = evb_queue_push;
+    made->door = &evb_queue_door;
     made->tag = tag;
     return made;
 }

@@ -63,7 +63,7 @@ static const struct {
     {REDIS, false, REDIS, true},  {REDIS, false, REDIS | SELF, false},
 };
 
-static void count_enqueued(evbus_queue *queue, struct evb_fifo_item item, unsigned how)
+static bool count_enqueued(evbus_queue *queue, struct evb_fifo_item item, unsigned how)
 {
     (void)queue;
     (void)how;
@@ -71,7 +71,10 @@ static void count_enqueued(evbus_queue *queue, struct evb_fifo_item item, unsign
     atomic_fetch_add(&got_count, 1);
     evbus_event_unref(item.event);
     evb_sub_unref(item.sub);
+    return true;
 }
+
+static const struct evb_sub_queue count_door = {count_enqueued, NULL, NULL};
 
 /* All ways to deliver filter alike, whether the event comes with a reference or not. */
 START_TEST(filter)
@@ -80,7 +83,7 @@ START_TEST(filter)
     for (int way = 0; way < 2 * (EVB_DELIVER_QUEUE + 1); way++) {
         int deliver = way / 2;
         evbus_sub *sub = sub_of(deliver, keep, NULL);
-        sub->enqueue = count_enqueued;
+        sub->door = &count_door;
         sub->scope = filters[_i].scope;
         sub->echo = filters[_i].echo;
         setup();
@@ -100,7 +103,7 @@ START_TEST(a_reference_that_is_given)
     open_base();
     for (int deliver = EVB_DELIVER_LOOP; deliver <= EVB_DELIVER_QUEUE; deliver++) {
         evbus_sub *sub = sub_of(deliver, keep, NULL);
-        sub->enqueue = count_enqueued;
+        sub->door = &count_door;
         setup();
         evbus_event *event = evbus_event_ref(event_of("t", 0));
         bool kept = evb_sub_deliver(sub, event, LOCAL | EVB_GIVEN, evb_thread_self());
@@ -277,7 +280,7 @@ START_TEST(queue_gets_references)
 {
     open_base();
     evbus_sub *sub = sub_of(EVB_DELIVER_QUEUE, NULL, NULL);
-    sub->enqueue = count_enqueued;
+    sub->door = &count_door;
     deliver_local(sub, 9);
     ck_assert_int_eq(atomic_load(&got_count), 1);
     ck_assert_uint_eq(got[0], 9);

@@ -166,7 +166,7 @@ static evbus_sub *into_queue(int64_t limit, int64_t size, int full)
     queue->loop = &sub_loop;
     evbus_sub *sub = limited(EVB_DELIVER_QUEUE, limit);
     sub->queue = queue;
-    sub->enqueue = evb_queue_push;
+    sub->door = &evb_queue_door;
     atomic_store(&sub_loop.thread, (pthread_t)0);
     return sub;
 }
@@ -240,7 +240,7 @@ START_TEST(evicted_after_the_end)
     evbus_sub *sub = into_queue(2, 2, EVB_FULL_DROP_OLDEST),
               *other = sub_of(EVB_DELIVER_QUEUE, NULL, NULL);
     other->queue = queue;
-    other->enqueue = evb_queue_push;
+    other->door = &evb_queue_door;
     deliver_local(sub, 1);
     deliver_local(sub, 2);
     deliver_local(other, 3);

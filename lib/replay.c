@@ -1,0 +1,307 @@
+/* replay.c - subscriptions that read the history. Loop only, but for planning and waking. */
+#include "replay.h"
+#include "alloc.h"
+#include "clock.h"
+#include "err.h"
+#include "recover.h"
+#include <string.h>
+
+enum { PAGE = 256 };
+
+enum phase {
+    PHASE_IDLE,    /* live */
+    PHASE_PLANNED, /* waits for Redis */
+    PHASE_READING
+};
+
+struct evb_replay {
+    struct evb_job job;   /* begins it */
+    struct evb_node node; /* among the bus's, which holds a reference to the subscription then */
+    evbus_sub *sub;       /* borrowed: it owns this */
+    struct evb_moment from;
+    enum phase phase;
+    bool lags;                /* the subscription was told so */
+    bool exact;               /* `last` is a place, not only a time */
+    struct evb_position last; /* had, or passed over */
+    struct evb_reader reader;
+};
+
+static struct evbus *bus_of(const struct evb_replay *replay)
+{
+    return replay->sub->keeper;
+}
+
+static bool is_over(const struct evb_replay *replay)
+{
+    return atomic_load(&replay->sub->state) != EVB_SUB_LIVE;
+}
+
+/* ---- what the reader brings ---- */
+
+static struct evb_position just_before(struct evb_position at)
+{
+    return (struct evb_position){at.ms, at.n ? at.n - 1 : 0};
+}
+
+static void read_from(struct evb_replay *replay, struct evb_position at)
+{
+    replay->phase = PHASE_READING;
+    replay->last = at;
+    evb_reader_start(&replay->reader, at, false);
+}
+
+/* Entries are counted: a jump tells how many were let go. */
+static void tell_jump(struct evb_replay *replay, struct evb_position at)
+{
+    const struct evb_entry *entry = replay->sub->entry;
+    bool trimmed = at.n > replay->last.n;
+    enum evb_loss loss = trimmed ? EVB_LOSS_TRIMMED : EVB_LOSS_FLUSHED;
+    struct evb_gap gap = {.cause = evb_loss_name(loss),
+                          .reason = evb_loss_words(loss),
+                          .from_ms = (int64_t)replay->last.ms,
+                          .to_ms = (int64_t)at.ms,
+                          .count = trimmed ? (int64_t)(at.n - replay->last.n - 1) : -1,
+                          .pattern = entry->pattern};
+    evb_recover_gap(bus_of(replay), &gap);
+}
+
+/* False: no room; it comes again. */
+static bool give(struct evb_replay *replay, evbus_event *event, unsigned how)
+{
+    if (evb_deliver_offer(bus_of(replay), replay->sub, event, how))
+        return true;
+    read_from(replay, just_before(event->position));
+    return false;
+}
+
+static void on_entry(struct evb_position at, const struct evb_reply *channel,
+                     const struct evb_reply *envelope, void *user)
+{
+    struct evb_replay *replay = user;
+    const evbus_sub *sub = replay->sub;
+    unsigned how = EVB_FROM_REDIS | EVB_FROM_HISTORY | EVB_POSITIONED;
+    if (replay->exact && at.n != replay->last.n + 1)
+        tell_jump(replay, at);
+    replay->exact = true;
+    replay->last = at;
+    evbus_event *event = evb_route_entry_for(bus_of(replay), sub, at, channel, envelope, &how);
+    if (event)
+        give(replay, event, how);
+    evbus_event_unref(event);
+    if (is_over(replay))
+        evb_reader_stop(&replay->reader);
+}
+
+static void on_held(evbus_event *event, void *user)
+{
+    struct evb_replay *replay = user;
+    replay->last = event->position;
+    unsigned how = EVB_FROM_REDIS | EVB_POSITIONED;
+    give(replay, event, how | evb_route_is_self(bus_of(replay), event));
+    if (is_over(replay))
+        evb_reader_stop(&replay->reader);
+}
+
+static int64_t room(void *user)
+{
+    struct evb_replay *replay = user;
+    return is_over(replay) ? 0 : evb_sub_room(replay->sub, PAGE);
+}
+
+static void on_missing(void *user)
+{
+    (void)user; /* nothing is expected: the count tells */
+}
+
+static void go_live(struct evb_replay *replay)
+{
+    replay->phase = PHASE_IDLE;
+    if (replay->lags)
+        evb_sub_lag(replay->sub, false);
+    replay->lags = false;
+    evb_replay_wake(bus_of(replay));
+}
+
+static void on_live(void *user)
+{
+    go_live(user);
+}
+
+static void give_up(struct evb_replay *replay, const char *why)
+{
+    struct evbus *bus = bus_of(replay);
+    struct evb_gap gap = {.cause = "refused",
+                          .reason = why,
+                          .from_ms = (int64_t)replay->last.ms,
+                          .to_ms = evb_clock_us() / 1000,
+                          .count = -1,
+                          .pattern = replay->sub->entry->pattern};
+    evb_recover_gap(bus, &gap);
+    go_live(replay);
+}
+
+static void on_failed(const char *error, void *user)
+{
+    give_up(user, error);
+}
+
+static const struct evb_reader_hooks hooks = {on_entry,   on_held, room,
+                                              on_missing, on_live, on_failed};
+
+/* ---- beginning and end ---- */
+
+static struct evb_replay *replay_of(evbus_sub *sub)
+{
+    struct evbus *bus = sub->keeper;
+    if (sub->replay)
+        return sub->replay;
+    struct evb_replay *replay = evb_calloc(1, sizeof *replay);
+    if (!replay)
+        return NULL;
+    replay->sub = sub;
+    evb_list_init(&replay->node);
+    evb_reader_init(&replay->reader, &bus->redis.stream, &bus->redis.asks, &hooks, replay);
+    return sub->replay = replay;
+}
+
+void evb_replay_free(struct evb_replay *replay)
+{
+    evb_free(replay);
+}
+
+static void look_after(struct evb_replay *replay)
+{
+    if (!evb_list_empty(&replay->node))
+        return;
+    evb_sub_ref(replay->sub);
+    evb_list_push(&bus_of(replay)->replays, &replay->node);
+    atomic_store(&replay->sub->replaying, true);
+}
+
+static void let_go(struct evb_replay *replay)
+{
+    evb_reader_stop(&replay->reader);
+    evb_list_remove(&replay->node);
+    atomic_store(&replay->sub->replaying, false);
+    evb_sub_unref(replay->sub);
+}
+
+int evb_replay_plan(evbus_sub *sub, const struct evb_moment *from)
+{
+    struct evb_replay *replay = replay_of(sub);
+    if (!replay)
+        return evb_fail_memory();
+    replay->from = *from;
+    replay->phase = PHASE_PLANNED;
+    return 0;
+}
+
+static void begin_job(struct evb_job *job)
+{
+    struct evb_replay *replay = evb_container(job, struct evb_replay, job);
+    struct evbus *bus = bus_of(replay);
+    look_after(replay);
+    evb_sub_unref(replay->sub); /* the job's */
+    evb_replay_look(bus);
+}
+
+void evb_replay_begin(evbus_sub *sub)
+{
+    sub->replay->job.run = begin_job;
+    evb_sub_ref(sub);
+    if (!evb_bus_post(sub->keeper, &sub->replay->job))
+        evb_sub_unref(sub);
+}
+
+static void start(struct evb_replay *replay)
+{
+    const struct evb_moment *from = &replay->from;
+    struct evb_position at = {0, 0};
+    if (from->kind == EVB_MOMENT_TIME || from->kind == EVB_MOMENT_POSITION)
+        at = (struct evb_position){(uint64_t)from->ms, from->n};
+    replay->exact = from->kind == EVB_MOMENT_POSITION;
+    read_from(replay, at);
+}
+
+/* One that was planned begins when its channel is confirmed: what comes from then on is heard. */
+static void look_at(struct evb_replay *replay)
+{
+    struct evbus *bus = bus_of(replay);
+    const struct evb_via *via = replay->sub->entry->via;
+    bool ready = atomic_load(&bus->redis.state) == EVB_REDIS_READY;
+    if (is_over(replay) || replay->phase == PHASE_IDLE) {
+        let_go(replay);
+    } else if (ready && !evb_stream_is_on(&bus->redis.stream)) {
+        give_up(replay, "the history is not kept: evbus_health_json() says why");
+    } else if (ready && replay->phase == PHASE_READING) {
+        evb_reader_go(&replay->reader);
+    } else if (ready && via && via->wire == EVB_WIRE_LIVE) {
+        start(replay);
+    }
+}
+
+void evb_replay_look(struct evbus *bus)
+{
+    EVB_LIST_EACH(&bus->replays, node)
+    look_at(evb_container(node, struct evb_replay, node));
+}
+
+static void look_job(struct evb_job *job)
+{
+    struct evbus *bus = evb_container(job, struct evbus, replay_job);
+    atomic_store(&bus->replay_posted, false);
+    evb_replay_look(bus);
+    evb_bus_unref(bus);
+}
+
+void evb_replay_wake(void *keeper)
+{
+    struct evbus *bus = keeper;
+    if (atomic_exchange(&bus->replay_posted, true))
+        return;
+    bus->replay_job.run = look_job;
+    evb_bus_ref(bus);
+    if (!evb_bus_post(bus, &bus->replay_job))
+        evb_bus_unref(bus);
+}
+
+void evb_replay_end_all(struct evbus *bus)
+{
+    EVB_LIST_EACH(&bus->replays, node)
+    let_go(evb_container(node, struct evb_replay, node));
+}
+
+/* ---- what comes live ---- */
+
+/* There is no room for this one: it and what follows will be read. */
+static void fall_behind(evbus_sub *sub, struct evb_position at)
+{
+    struct evb_replay *replay = replay_of(sub);
+    if (!replay) {
+        atomic_fetch_add_explicit(&sub->dropped, 1, memory_order_relaxed);
+        evb_count(sub->metrics, EVB_COUNT_dropped, 1);
+        return;
+    }
+    replay->lags = replay->exact = true;
+    evb_sub_lag(sub, true);
+    look_after(replay);
+    read_from(replay, just_before(at));
+}
+
+bool evb_replay_take(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
+{
+    struct evb_replay *replay = sub->replay;
+    if (replay && replay->phase != PHASE_IDLE) {
+        evb_reader_hold(&replay->reader, event); /* or the next page has it */
+        return false;
+    }
+    if (replay && evb_position_compare(event->position, replay->last) <= 0)
+        return false; /* it read that already */
+    if (replay)
+        replay->last = event->position;
+    if (sub->fifo.full != EVB_FULL_LAG)
+        evb_sub_deliver(sub, event, how & ~(unsigned)EVB_GIVEN, thread);
+    else if (!evb_sub_offer(sub, event, how, thread))
+        fall_behind(sub, event->position);
+    return false;
+}
