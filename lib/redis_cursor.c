@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { CLOCK_SLACK_MS = 1000, ROLL_BACK_MS = 60000 };
+enum { CLOCK_SLACK_MS = 1000 };
 
 static const struct {
     const char *name, *words;
@@ -34,6 +34,13 @@ void evb_cursor_set(struct evb_cursor *cursor, const char *epoch, struct evb_pos
     snprintf(cursor->epoch, sizeof cursor->epoch, "%s", epoch);
 }
 
+void evb_cursor_move(struct evb_cursor *cursor, struct evb_position at)
+{
+    cursor->at = at;
+    cursor->ahead = (struct evb_position){0, 0};
+    cursor->exact = cursor->known = true;
+}
+
 void evb_cursor_set_time(struct evb_cursor *cursor, const char *epoch, int64_t server_ms)
 {
     evb_cursor_set(cursor, epoch, (struct evb_position){(uint64_t)server_ms, 0});
@@ -58,51 +65,28 @@ void evb_cursor_prove(struct evb_cursor *cursor, const struct evb_stream_facts *
     evb_cursor_set(cursor, facts->epoch, facts->last);
 }
 
-static enum evb_loss lost(enum evb_loss loss, int64_t *count, int64_t n)
-{
-    *count = n;
-    return loss;
-}
-
 /* A time is covered where an older entry is still there, or nothing was ever let go; or where all
  * is gone, and by its age, for only age lets go of the last one. */
-static enum evb_loss judge_time(struct evb_position from, const struct evb_stream_facts *facts,
-                                int64_t ttl_ms, int64_t *count)
+enum evb_loss evb_loss_since(struct evb_position from, const struct evb_stream_facts *facts,
+                             int64_t ttl_ms, int64_t *count)
 {
     bool young = facts->server_ms - (int64_t)from.ms < ttl_ms;
     bool covered = facts->last.n == 0 || (facts->length == 0 && young) ||
                    (facts->length > 0 && (facts->first.n <= 1 || facts->first.ms <= from.ms));
+    *count = covered ? 0 : -1;
     if (covered)
         return EVB_LOSS_NONE;
-    return lost(facts->length < 0 ? EVB_LOSS_EVICTED : EVB_LOSS_TRIMMED, count, -1);
+    return facts->length < 0 ? EVB_LOSS_EVICTED : EVB_LOSS_TRIMMED;
 }
 
-enum evb_loss evb_cursor_judge(const struct evb_cursor *cursor,
-                               const struct evb_stream_facts *facts, int64_t ttl_ms, int64_t *count,
-                               struct evb_position *start, bool *expect)
+enum evb_loss evb_loss_between(struct evb_position from, const char *epoch, struct evb_position to,
+                               const char *now, uint64_t begun, int64_t *count)
 {
-    struct evb_position from = evb_cursor_end(cursor);
-    const struct evb_position none = {0, 0};
-    *count = 0;
-    *start = from;
-    *expect = false;
-    if (cursor->epoch[0] && strcmp(cursor->epoch, facts->epoch) != 0) {
-        *start = none;
-        return lost(EVB_LOSS_FLUSHED, count, -1);
-    }
-    if (!cursor->exact)
-        return judge_time(from, facts, ttl_ms, count);
-    if (facts->last.n < from.n) {
-        *start = (struct evb_position){from.ms > ROLL_BACK_MS ? from.ms - ROLL_BACK_MS : 0, 0};
-        return lost(EVB_LOSS_ROLLED_BACK, count, -1);
-    }
-    if (facts->last.n == from.n)
-        return EVB_LOSS_NONE;
-    if (facts->begun > from.n)
-        return lost(EVB_LOSS_EVICTED, count, (int64_t)(facts->begun - from.n));
-    uint64_t oldest = facts->length > 0 ? facts->first.n : facts->last.n + 1;
-    if (oldest > from.n + 1)
-        return lost(EVB_LOSS_TRIMMED, count, (int64_t)(oldest - from.n - 1));
-    *expect = from.n > 0 && oldest <= from.n;
-    return EVB_LOSS_NONE;
+    *count = -1;
+    if (epoch[0] && strcmp(epoch, now) != 0)
+        return EVB_LOSS_FLUSHED;
+    if (to.n <= from.n)
+        return EVB_LOSS_ROLLED_BACK;
+    *count = (int64_t)(to.n - from.n - 1);
+    return begun > from.n ? EVB_LOSS_EVICTED : EVB_LOSS_TRIMMED;
 }

@@ -25,6 +25,7 @@ struct evb_cursor {
 };
 
 void evb_cursor_set(struct evb_cursor *cursor, const char *epoch, struct evb_position at);
+void evb_cursor_move(struct evb_cursor *cursor, struct evb_position at); /* in the same epoch */
 /* All since that time of the server may be missing. */
 void evb_cursor_set_time(struct evb_cursor *cursor, const char *epoch, int64_t server_ms);
 /* A positioned event arrived. Beyond the server's time, `latest_ms`, it is forged. */
@@ -33,14 +34,13 @@ void evb_cursor_see(struct evb_cursor *cursor, struct evb_position position, int
 void evb_cursor_prove(struct evb_cursor *cursor, const struct evb_stream_facts *facts);
 struct evb_position evb_cursor_end(const struct evb_cursor *cursor);
 
-/*
- * What is lost behind `from` (of `epoch`, exact or a time), when the stream's facts are these.
- * `*count` is at most so many entries of all types, -1: not known; `*start` is where to read on,
- * and is an entry that must be there if `*expect`.
- */
-enum evb_loss evb_cursor_judge(const struct evb_cursor *cursor,
-                               const struct evb_stream_facts *facts, int64_t ttl_ms, int64_t *count,
-                               struct evb_position *start, bool *expect);
+/* Is all since that time of the server still there? `*count`: -1, not known. */
+enum evb_loss evb_loss_since(struct evb_position from, const struct evb_stream_facts *facts,
+                             int64_t ttl_ms, int64_t *count);
+/* What a jump from `from`, of `epoch`, to `to`, of `now`, means. `begun`: entries before the stream
+ * that is there. `*count` is at most so many entries of all types, -1: not known. */
+enum evb_loss evb_loss_between(struct evb_position from, const char *epoch, struct evb_position to,
+                               const char *now, uint64_t begun, int64_t *count);
 const char *evb_loss_name(enum evb_loss loss); /* "trimmed" */
 const char *evb_loss_words(enum evb_loss loss);
 

@@ -34,11 +34,11 @@ void evb_reader_stop(struct evb_reader *reader)
     reader->running = reader->asked = false;
 }
 
-void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool expect)
+void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool exact)
 {
     evb_reader_stop(reader);
     reader->at = at;
-    reader->expect = expect;
+    reader->exact = exact;
     reader->running = true;
     evb_reader_go(reader);
 }
@@ -51,8 +51,8 @@ void evb_reader_go(struct evb_reader *reader)
         return;
     drop_held(reader);
     evb_position_write(reader->at, from + 1);
-    reader->asked = evb_stream_read(reader->stream, reader->asks, from + reader->expect, "+", false,
-                                    room + reader->expect, on_page, reader);
+    reader->asked =
+        evb_stream_read(reader->stream, reader->asks, from, "+", false, room, on_page, reader);
 }
 
 void evb_reader_hold(struct evb_reader *reader, evbus_event *event)
@@ -98,7 +98,7 @@ static void join(struct evb_reader *reader)
 
 static bool is_page(const struct evb_reply *reply)
 {
-    if (reply->kind != EVB_REPLY_ARRAY || reply->count % 3 != 1)
+    if (reply->kind != EVB_REPLY_ARRAY || reply->count % 3 != 0)
         return false;
     for (size_t i = 0; i < reply->count; i++)
         if (reply->item[i]->kind != EVB_REPLY_STRING)
@@ -106,28 +106,43 @@ static bool is_page(const struct evb_reply *reply)
     return true;
 }
 
-/* False: a hook stopped the reader. */
-static bool hand_out(struct evb_reader *reader, const struct evb_reply *reply)
+/* Is the next entry there, or are some missing? False: a hook stopped the reader. */
+static bool check_next(struct evb_reader *reader, const struct evb_reply *page,
+                       struct evb_position next)
 {
     unsigned run = reader->run;
-    for (size_t i = 1; i < reply->count; i += 3) {
+    struct evb_jump jump = {reader->at, next, page->item[1]->text};
+    if (reader->exact && next.n != reader->at.n + 1)
+        reader->hooks->jump(&jump, reader->user);
+    return reader->run == run;
+}
+
+static bool hand_out(struct evb_reader *reader, const struct evb_reply *page)
+{
+    unsigned run = reader->run;
+    for (size_t i = 3; i < page->count; i += 3) {
         struct evb_position at;
-        if (!evb_position_read(reply->item[i]->text, reply->item[i]->length, &at))
+        if (!evb_position_read(page->item[i]->text, page->item[i]->length, &at))
             continue; /* nothing of ours */
-        bool same = evb_position_compare(at, reader->at) == 0;
-        if (reader->expect && !same)
-            reader->hooks->missing(reader->user);
-        if (reader->run != run)
+        if (!check_next(reader, page, at))
             return false;
-        if (!(reader->expect && same)) {
-            reader->at = at;
-            reader->hooks->entry(at, reply->item[i + 1], reply->item[i + 2], reader->user);
-        }
-        reader->expect = false;
+        reader->at = at;
+        reader->exact = true;
+        reader->hooks->entry(at, page->item[i + 1], page->item[i + 2], reader->user);
         if (reader->run != run)
             return false;
     }
     return true;
+}
+
+/* What was there may have gone while nothing of it was read. */
+static bool check_end(struct evb_reader *reader, const struct evb_reply *page)
+{
+    struct evb_position last;
+    if (!evb_position_read(page->item[2]->text, page->item[2]->length, &last))
+        return true;
+    last.n++;
+    return check_next(reader, page, last);
 }
 
 static void on_page(const struct evb_reply *reply, void *user)
@@ -152,15 +167,8 @@ static void on_page(const struct evb_reply *reply, void *user)
     }
     reader->stream->known[EVB_SCRIPT_READ] = true;
     bool last = strcmp(reply->item[0]->text, "end") == 0;
-    if (!hand_out(reader, reply))
+    if (!hand_out(reader, reply) || (last && !check_end(reader, reply)))
         return;
-    if (last && reader->expect) { /* not even the expected one */
-        unsigned run = reader->run;
-        reader->expect = false;
-        reader->hooks->missing(reader->user);
-        if (reader->run != run)
-            return;
-    }
     if (last && !reader->overflow)
         join(reader);
     else

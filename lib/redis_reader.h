@@ -1,21 +1,27 @@
 /*
  * redis_reader.h - reads the history from a position on, until nothing is left, and joins what
  * comes live without a hole or a double: what arrives while a page is asked for is held back, and
- * belongs behind the page if that was the last one. Loop only.
+ * belongs behind the page if that was the last one. Entries are counted in their positions, so that
+ * a jump tells that some are missing. Loop only.
  */
 #ifndef EVB_REDIS_READER_H
 #define EVB_REDIS_READER_H
 #include "redis_stream.h"
 
-struct evb_reader_hooks { /* each may stop the reader */
+struct evb_jump {                 /* between what was handed out and what is there */
+    struct evb_position from, to; /* `to` is the next entry that is there, or will be */
+    const char *epoch;            /* of the stream now */
+};
+
+struct evb_reader_hooks { /* each may stop the reader, or start it elsewhere */
     /* An entry, in the order of positions. */
     void (*entry)(struct evb_position at, const struct evb_reply *channel,
                   const struct evb_reply *envelope, void *user);
     void (*held)(evbus_event *event, void *user); /* one that was held back; borrowed */
     /* How many entries may come next; 0: none until evb_reader_go(). */
     int64_t (*room)(void *user);
-    void (*missing)(void *user); /* the entry that was expected to be the first is not there */
-    void (*live)(void *user);    /* from now on what arrives is next */
+    void (*jump)(const struct evb_jump *jump, void *user);
+    void (*live)(void *user);                      /* from now on what arrives is next */
     void (*failed)(const char *error, void *user); /* Redis refuses to be read */
 };
 
@@ -27,7 +33,7 @@ struct evb_reader {
     void *user;
 
     struct evb_position at; /* up to here all was handed out */
-    bool expect;            /* an entry at `at` is to be the first */
+    bool exact;             /* the next entry is the next number; else `at` is only a time */
     bool running;           /* from start to live, failed or stop */
     bool asked;             /* a page is under way */
     unsigned run;           /* counts starts and stops */
@@ -39,7 +45,8 @@ struct evb_reader {
 
 void evb_reader_init(struct evb_reader *reader, struct evb_stream *stream, struct evb_asks *asks,
                      const struct evb_reader_hooks *hooks, void *user);
-void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool expect);
+/* Behind `at`. */
+void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool exact);
 void evb_reader_go(struct evb_reader *reader);   /* there is room again, or a link again */
 void evb_reader_stop(struct evb_reader *reader); /* no hook is called any more */
 /* A positioned event arrived while it runs: it comes by `held`, or as an entry. */

@@ -5,7 +5,7 @@
 #include <evbus.h>
 #include <stdio.h>
 
-enum { PAGE = 256 };
+enum { PAGE = 256, ROLL_BACK_MS = 60000 };
 
 static int64_t page_room(void *user)
 {
@@ -36,6 +36,16 @@ static void give_up(struct evb_recovery *recovery, const char *cause, const char
     recovery->hooks->live(recovery->user);
 }
 
+static struct evb_position just_before(struct evb_position at)
+{
+    return (struct evb_position){at.ms, at.n - 1};
+}
+
+static void start(struct evb_recovery *recovery)
+{
+    evb_reader_start(&recovery->reader, evb_cursor_end(&recovery->cursor), recovery->cursor.exact);
+}
+
 static bool beyond_limits(struct evb_recovery *recovery)
 {
     char why[160];
@@ -57,10 +67,8 @@ static void on_entry(struct evb_position at, const struct evb_reply *channel,
                      const struct evb_reply *envelope, void *user)
 {
     struct evb_recovery *recovery = user;
-    char epoch[EVB_EPOCH_TEXT];
     recovery->entries++;
-    snprintf(epoch, sizeof epoch, "%s", recovery->stream->facts.epoch);
-    evb_cursor_set(&recovery->cursor, epoch, at);
+    evb_cursor_move(&recovery->cursor, at);
     recovery->hooks->entry(at, channel, envelope, recovery->user);
     if (evb_recovery_running(recovery))
         beyond_limits(recovery);
@@ -69,16 +77,31 @@ static void on_entry(struct evb_position at, const struct evb_reply *channel,
 static void on_held(evbus_event *event, void *user)
 {
     struct evb_recovery *recovery = user;
-    evb_cursor_set(&recovery->cursor, recovery->stream->facts.epoch, event->position);
+    evb_cursor_move(&recovery->cursor, event->position);
     recovery->hooks->held(event, recovery->user);
 }
 
-static void on_missing(void *user)
+/* What is missing is told, and reading goes on with what there is: of another epoch from its
+ * beginning; of an older state from before its end, for its clock may be another one. Doubles are
+ * known by their numbers. */
+static void on_jump(const struct evb_jump *jump, void *user)
 {
     struct evb_recovery *recovery = user;
-    struct evb_position at = recovery->reader.at;
-    enum evb_loss loss = EVB_LOSS_ROLLED_BACK;
-    tell_gap(recovery, evb_loss_name(loss), evb_loss_words(loss), at, now_ms(recovery), -1);
+    struct evb_position from = jump->from, to = jump->to;
+    int64_t count, to_ms = (int64_t)to.ms;
+    enum evb_loss loss = evb_loss_between(from, recovery->cursor.epoch, to, jump->epoch,
+                                          recovery->stream->facts.begun, &count);
+    if (loss == EVB_LOSS_FLUSHED || loss == EVB_LOSS_ROLLED_BACK)
+        to_ms = now_ms(recovery);
+    if (loss == EVB_LOSS_FLUSHED)
+        evb_cursor_set(&recovery->cursor, jump->epoch, (struct evb_position){0, 0});
+    else if (loss == EVB_LOSS_ROLLED_BACK)
+        evb_cursor_set_time(&recovery->cursor, jump->epoch,
+                            from.ms > ROLL_BACK_MS ? (int64_t)from.ms - ROLL_BACK_MS : 0);
+    else
+        evb_cursor_set(&recovery->cursor, jump->epoch, just_before(to));
+    tell_gap(recovery, evb_loss_name(loss), evb_loss_words(loss), from, to_ms, count);
+    start(recovery);
 }
 
 static void on_live(void *user)
@@ -96,8 +119,8 @@ static void on_failed(const char *error, void *user)
     give_up(recovery, "refused", why);
 }
 
-static const struct evb_reader_hooks reader_hooks = {on_entry,   on_held, page_room,
-                                                     on_missing, on_live, on_failed};
+static const struct evb_reader_hooks reader_hooks = {on_entry, on_held, page_room,
+                                                     on_jump,  on_live, on_failed};
 
 void evb_recovery_init(struct evb_recovery *recovery, struct evb_stream *stream,
                        struct evb_asks *asks, const struct evb_recovery_settings *settings,
@@ -140,48 +163,28 @@ void evb_recovery_proven(struct evb_recovery *recovery)
         evb_cursor_prove(&recovery->cursor, &recovery->stream->facts);
 }
 
-/* What was told once is not told again after another drop. */
-static void go_behind(struct evb_cursor *cursor, enum evb_loss loss,
-                      const struct evb_stream_facts *facts, struct evb_position start)
-{
-    if (loss == EVB_LOSS_ROLLED_BACK)
-        evb_cursor_set_time(cursor, facts->epoch, (int64_t)start.ms);
-    else if (loss == EVB_LOSS_FLUSHED)
-        evb_cursor_set(cursor, facts->epoch, start);
-    else if (facts->length > 0)
-        evb_cursor_set(cursor, facts->epoch,
-                       (struct evb_position){facts->first.ms, facts->first.n - 1});
-    else
-        evb_cursor_set(cursor, facts->epoch, facts->last);
-}
-
 void evb_recovery_ready(struct evb_recovery *recovery, int64_t since_ms)
 {
     const struct evb_stream_facts *facts = &recovery->stream->facts;
     struct evb_cursor *cursor = &recovery->cursor;
-    struct evb_position start;
     int64_t count;
-    bool expect;
     recovery->waiting = false;
     if (!cursor->known && since_ms)
-        evb_cursor_set_time(cursor, "", evb_recovery_server_ms(recovery, since_ms));
+        evb_cursor_set_time(cursor, facts->epoch, evb_recovery_server_ms(recovery, since_ms));
     if (!cursor->known) {
         evb_cursor_prove(cursor, facts);
         recovery->hooks->live(recovery->user);
         return;
     }
-    struct evb_position from = evb_cursor_end(cursor);
     enum evb_loss loss =
-        evb_cursor_judge(cursor, facts, recovery->set.ttl_ms, &count, &start, &expect);
-    if (loss != EVB_LOSS_NONE) {
-        int64_t to_ms = loss == EVB_LOSS_TRIMMED && facts->length > 0 ? (int64_t)facts->first.ms
-                                                                      : facts->server_ms;
-        go_behind(cursor, loss, facts, start);
-        tell_gap(recovery, evb_loss_name(loss), evb_loss_words(loss), from, to_ms, count);
-    }
+        cursor->exact ? EVB_LOSS_NONE
+                      : evb_loss_since(evb_cursor_end(cursor), facts, recovery->set.ttl_ms, &count);
+    if (loss != EVB_LOSS_NONE)
+        tell_gap(recovery, evb_loss_name(loss), evb_loss_words(loss), evb_cursor_end(cursor),
+                 facts->length > 0 ? (int64_t)facts->first.ms : facts->server_ms, count);
     recovery->started_ms = evb_clock_mono_ms();
     recovery->entries = 0;
-    evb_reader_start(&recovery->reader, start, expect);
+    start(recovery);
 }
 
 void evb_recovery_lost(struct evb_recovery *recovery)

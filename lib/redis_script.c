@@ -101,8 +101,9 @@ static const char fence[] =
 static const char read[] =
     "local stream, from, back, till = KEYS[1], ARGV[1], tonumber(ARGV[2]) < 0, ARGV[3]\n"
     "local most, room = tonumber(ARGV[4]), tonumber(ARGV[5])\n"
-    "local reply = {'end'}\n"
-    "local at = 1\n"
+    "local known = redis.call('HMGET', KEYS[2], 'epoch', 'last')\n"
+    "local reply = {'end', known[1] or '', known[2] or '0-0'}\n"
+    "local at = 3\n"
     "while most > 0 do\n"
     "  local page = math.min(most, 32)\n"
     "  local entries = redis.call(back and 'XREVRANGE' or 'XRANGE', stream, from, till,\n"

@@ -14,9 +14,10 @@
  *   reply {receivers or why it was refused, epoch, last position, first position or "", length or
  *         -1 (no stream), server's time (ms), entries before this stream was made}
  * read: entries from a position on, or back from it
- *   keys  stream
+ *   keys  stream, state
  *   args  position to begin with, -1 or 1: which way, where to end, most entries, most bytes
- *   reply {"more" or "end", {position, channel, envelope}...}, without the inner brackets
+ *   reply {"more" or "end", epoch, last position, {position, channel, envelope}...}, without the
+ *         inner brackets
  */
 #ifndef EVB_REDIS_SCRIPT_H
 #define EVB_REDIS_SCRIPT_H

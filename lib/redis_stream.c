@@ -257,9 +257,10 @@ bool evb_stream_read(struct evb_stream *stream, struct evb_asks *asks, const cha
     if (!evb_asks_expect(asks, fn, user))
         return false;
     evb_buf_init(&words);
-    evb_script_begin(&stream->scripts, &words, EVB_SCRIPT_READ, !stream->known[EVB_SCRIPT_READ], 7);
-    evb_script_number(&words, 1);
+    evb_script_begin(&stream->scripts, &words, EVB_SCRIPT_READ, !stream->known[EVB_SCRIPT_READ], 8);
+    evb_script_number(&words, 2);
     put_key(stream, &words, EVB_KEY_STREAM);
+    put_key(stream, &words, EVB_KEY_STATE);
     evb_script_word(&words, from, strlen(from));
     evb_script_number(&words, back ? -1 : 1);
     evb_script_word(&words, till, strlen(till));

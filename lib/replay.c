@@ -4,7 +4,7 @@
 #include "clock.h"
 #include "err.h"
 #include "recover.h"
-#include <string.h>
+#include <stdio.h>
 
 enum { PAGE = 256 };
 
@@ -21,8 +21,8 @@ struct evb_replay {
     struct evb_moment from;
     enum phase phase;
     bool lags;                /* the subscription was told so */
-    bool exact;               /* `last` is a place, not only a time */
     struct evb_position last; /* had, or passed over */
+    char epoch[EVB_EPOCH_TEXT];
     struct evb_reader reader;
 };
 
@@ -43,26 +43,32 @@ static struct evb_position just_before(struct evb_position at)
     return (struct evb_position){at.ms, at.n ? at.n - 1 : 0};
 }
 
-static void read_from(struct evb_replay *replay, struct evb_position at)
+static void read_from(struct evb_replay *replay, struct evb_position at, bool exact)
 {
     replay->phase = PHASE_READING;
-    replay->last = at;
-    evb_reader_start(&replay->reader, at, false);
+    evb_reader_start(&replay->reader, at, exact);
 }
 
-/* Entries are counted: a jump tells how many were let go. */
-static void tell_jump(struct evb_replay *replay, struct evb_position at)
+static void on_jump(const struct evb_jump *jump, void *user)
 {
-    const struct evb_entry *entry = replay->sub->entry;
-    bool trimmed = at.n > replay->last.n;
-    enum evb_loss loss = trimmed ? EVB_LOSS_TRIMMED : EVB_LOSS_FLUSHED;
+    struct evb_replay *replay = user;
+    struct evbus *bus = bus_of(replay);
+    int64_t count;
+    enum evb_loss loss = evb_loss_between(jump->from, replay->epoch, jump->to, jump->epoch,
+                                          bus->redis.stream.facts.begun, &count);
+    bool gone = loss == EVB_LOSS_FLUSHED || loss == EVB_LOSS_ROLLED_BACK;
     struct evb_gap gap = {.cause = evb_loss_name(loss),
                           .reason = evb_loss_words(loss),
-                          .from_ms = (int64_t)replay->last.ms,
-                          .to_ms = (int64_t)at.ms,
-                          .count = trimmed ? (int64_t)(at.n - replay->last.n - 1) : -1,
-                          .pattern = entry->pattern};
-    evb_recover_gap(bus_of(replay), &gap);
+                          .from_ms = (int64_t)jump->from.ms,
+                          .to_ms = gone ? evb_clock_us() / 1000 : (int64_t)jump->to.ms,
+                          .count = count,
+                          .pattern = replay->sub->entry->pattern};
+    snprintf(replay->epoch, sizeof replay->epoch, "%s", jump->epoch);
+    evb_recover_gap(bus, &gap);
+    if (gone) /* what follows is all new */
+        read_from(replay, (struct evb_position){0, 0}, false);
+    else
+        read_from(replay, just_before(jump->to), true);
 }
 
 /* False: no room; it comes again. */
@@ -70,7 +76,7 @@ static bool give(struct evb_replay *replay, evbus_event *event, unsigned how)
 {
     if (evb_deliver_offer(bus_of(replay), replay->sub, event, how))
         return true;
-    read_from(replay, just_before(event->position));
+    read_from(replay, just_before(event->position), true);
     return false;
 }
 
@@ -80,9 +86,6 @@ static void on_entry(struct evb_position at, const struct evb_reply *channel,
     struct evb_replay *replay = user;
     const evbus_sub *sub = replay->sub;
     unsigned how = EVB_FROM_REDIS | EVB_FROM_HISTORY | EVB_POSITIONED;
-    if (replay->exact && at.n != replay->last.n + 1)
-        tell_jump(replay, at);
-    replay->exact = true;
     replay->last = at;
     evbus_event *event = evb_route_entry_for(bus_of(replay), sub, at, channel, envelope, &how);
     if (event)
@@ -106,11 +109,6 @@ static int64_t room(void *user)
 {
     struct evb_replay *replay = user;
     return is_over(replay) ? 0 : evb_sub_room(replay->sub, PAGE);
-}
-
-static void on_missing(void *user)
-{
-    (void)user; /* nothing is expected: the count tells */
 }
 
 static void go_live(struct evb_replay *replay)
@@ -145,8 +143,7 @@ static void on_failed(const char *error, void *user)
     give_up(user, error);
 }
 
-static const struct evb_reader_hooks hooks = {on_entry,   on_held, room,
-                                              on_missing, on_live, on_failed};
+static const struct evb_reader_hooks hooks = {on_entry, on_held, room, on_jump, on_live, on_failed};
 
 /* ---- beginning and end ---- */
 
@@ -213,14 +210,19 @@ void evb_replay_begin(evbus_sub *sub)
         evb_sub_unref(sub);
 }
 
+static void note_epoch(struct evb_replay *replay)
+{
+    snprintf(replay->epoch, sizeof replay->epoch, "%s", bus_of(replay)->redis.stream.facts.epoch);
+}
+
 static void start(struct evb_replay *replay)
 {
     const struct evb_moment *from = &replay->from;
     struct evb_position at = {0, 0};
     if (from->kind == EVB_MOMENT_TIME || from->kind == EVB_MOMENT_POSITION)
         at = (struct evb_position){(uint64_t)from->ms, from->n};
-    replay->exact = from->kind == EVB_MOMENT_POSITION;
-    read_from(replay, at);
+    note_epoch(replay);
+    read_from(replay, at, from->kind == EVB_MOMENT_POSITION);
 }
 
 /* One that was planned begins when its channel is confirmed: what comes from then on is heard. */
@@ -282,10 +284,11 @@ static void fall_behind(evbus_sub *sub, struct evb_position at)
         evb_count(sub->metrics, EVB_COUNT_dropped, 1);
         return;
     }
-    replay->lags = replay->exact = true;
+    replay->lags = true;
+    note_epoch(replay);
     evb_sub_lag(sub, true);
     look_after(replay);
-    read_from(replay, just_before(at));
+    read_from(replay, just_before(at), true);
 }
 
 bool evb_replay_take(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
