@@ -60,7 +60,10 @@ struct evbus {
     struct evb_map channels, patterns; /* Redis name -> struct evb_via, owned */
     struct evb_node waiters;           /* for the connection */
     struct evb_node closers;
-    struct evb_node replays;   /* those that read, or wait to */
+    struct evb_node replays;  /* those that read, or wait to */
+    struct evb_node durables; /* those with a place in Redis */
+    void (*durables_done)(void *user);
+    void *durables_user;
     struct evb_node histories; /* queries that wait for an answer */
     uint64_t messages;         /* received */
     int64_t gap_from_us;       /* Unix time from which events may be missed; 0: none */

@@ -122,6 +122,28 @@ static const char read[] =
     "reply[1] = 'more'\n"
     "return reply\n";
 
+static const char cursor[] =
+    "local key, owner, place, epoch = KEYS[1], ARGV[1], ARGV[2], ARGV[3]\n"
+    "local clock = redis.call('TIME')\n"
+    "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
+    "local known = redis.call('HMGET', key, 'owner', 'until', 'place', 'epoch')\n"
+    "local left = tonumber(known[2] or '0') - now\n"
+    "if known[1] and known[1] ~= owner and left > 0 then\n"
+    "  return {0, known[1], string.format('%.0f', left)}\n"
+    "end\n"
+    "if place ~= '' then\n"
+    "  redis.call('HSET', key, 'place', place, 'epoch', epoch)\n"
+    "else\n"
+    "  place, epoch = known[3] or '', known[4] or ''\n"
+    "end\n"
+    "if ARGV[4] == 'leave' then\n"
+    "  redis.call('HDEL', key, 'owner', 'until')\n"
+    "else\n"
+    "  redis.call('HSET', key, 'owner', owner, 'until', string.format('%.0f', now + ARGV[5]))\n"
+    "end\n"
+    "redis.call('PEXPIRE', key, ARGV[6])\n"
+    "return {1, place, epoch}\n";
+
 static const struct {
     const char *text;
     size_t length;
@@ -129,6 +151,7 @@ static const struct {
     [EVB_SCRIPT_APPEND] = {append, sizeof append - 1},
     [EVB_SCRIPT_FENCE] = {fence, sizeof fence - 1},
     [EVB_SCRIPT_READ] = {read, sizeof read - 1},
+    [EVB_SCRIPT_CURSOR] = {cursor, sizeof cursor - 1},
 };
 
 /* SHA1 is how Redis names scripts (redis.io/commands/evalsha). */

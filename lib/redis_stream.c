@@ -269,3 +269,21 @@ bool evb_stream_read(struct evb_stream *stream, struct evb_asks *asks, const cha
     send_words(asks->link, &words);
     return true;
 }
+
+bool evb_stream_cursor(struct evb_stream *stream, struct evb_asks *asks, const char *const words[5],
+                       int64_t lease_ms, int64_t idle_ms, evb_ask_fn fn, void *user)
+{
+    struct evb_buf out;
+    if (!evb_asks_expect(asks, fn, user))
+        return false;
+    evb_buf_init(&out);
+    evb_script_begin(&stream->scripts, &out, EVB_SCRIPT_CURSOR, !stream->known[EVB_SCRIPT_CURSOR],
+                     8);
+    evb_script_number(&out, 1);
+    for (size_t i = 0; i < 5; i++)
+        evb_script_word(&out, words[i], strlen(words[i]));
+    evb_script_number(&out, lease_ms);
+    evb_script_number(&out, idle_ms);
+    send_words(asks->link, &out);
+    return true;
+}

@@ -94,4 +94,8 @@ int evb_stream_fenced(struct evb_stream *stream, const struct evb_reply *reply, 
 bool evb_stream_read(struct evb_stream *stream, struct evb_asks *asks, const char *from,
                      const char *till, bool back, int64_t most, evb_ask_fn fn, void *user);
 
+/* The script "cursor" of redis_script.h; `words`: key, owner, place, epoch, "stay" or "leave". */
+bool evb_stream_cursor(struct evb_stream *stream, struct evb_asks *asks, const char *const words[5],
+                       int64_t lease_ms, int64_t idle_ms, evb_ask_fn fn, void *user);
+
 #endif
