@@ -24,10 +24,9 @@ struct evb_durable {
     struct evb_node node; /* among the bus's, which holds a reference to the subscription then */
     struct event *timer;  /* owned */
     int64_t timer_ms;     /* monotonic: when it fires; 0: it does not */
-    struct evb_position start;  /* what Redis has; none: nothing */
-    char epoch[EVB_EPOCH_TEXT]; /* of `start` */
-    bool begun;                 /* it reads, or is live */
-    bool leaving;               /* the last word to Redis is under way */
+    struct evb_place place;
+    bool begun;   /* it reads, or is live */
+    bool leaving; /* the last word to Redis is under way */
 
     /* under the subscription's lock; its condition tells of changes */
     enum evb_durable_state state;
@@ -121,11 +120,10 @@ static void refuse(struct evb_durable *durable, const char *why, int64_t again_m
 
 static void hold(struct evb_durable *durable, const struct evb_reply *reply)
 {
-    struct evb_position none = {0, 0};
+    struct evb_place *place = &durable->place;
     if (!durable->begun) {
-        snprintf(durable->epoch, sizeof durable->epoch, "%s", reply->item[2]->text);
-        durable->start = none;
-        evb_position_read(reply->item[1]->text, reply->item[1]->length, &durable->start);
+        snprintf(place->epoch, sizeof place->epoch, "%s", reply->item[2]->text);
+        place->known = evb_position_read(reply->item[1]->text, reply->item[1]->length, &place->at);
     }
     enter(durable, EVB_DURABLE_HELD, NULL);
     arm(durable, lease_ms(durable) / 3);
@@ -320,12 +318,9 @@ void evb_durable_begin(evbus_sub *sub)
     look_at(durable, false);
 }
 
-bool evb_durable_may_begin(const struct evb_durable *durable, struct evb_position *at,
-                           const char **epoch)
+const struct evb_place *evb_durable_place(const struct evb_durable *durable)
 {
-    *at = durable->start;
-    *epoch = durable->epoch;
-    return durable->state == EVB_DURABLE_HELD;
+    return durable->state == EVB_DURABLE_HELD ? &durable->place : NULL;
 }
 
 /* Where it begins is kept at once: after a restart it goes on from there, even if nothing came. */

@@ -13,6 +13,12 @@ enum evb_durable_state {
     EVB_DURABLE_REFUSED /* somebody else holds it, or Redis refuses */
 };
 
+struct evb_place { /* what Redis has */
+    bool known;    /* false: it has never been anywhere */
+    struct evb_position at;
+    char epoch[EVB_EPOCH_TEXT];
+};
+
 struct evb_durable;
 
 /* Before the subscription's first event, when its handler is set. `pause` is called where the lease
@@ -26,9 +32,8 @@ void evb_durable_free(struct evb_durable *durable); /* with its subscription; NU
 /* Asks for the lease where it is not held, saves what moved, gives back what has ended. */
 void evb_durable_look(struct evbus *bus);
 void evb_durable_lost(struct evbus *bus); /* the link is gone */
-/* May it begin? *at: behind which place; none: it has never been anywhere. */
-bool evb_durable_may_begin(const struct evb_durable *durable, struct evb_position *at,
-                           const char **epoch);
+/* Where it may begin; NULL: it may not yet. */
+const struct evb_place *evb_durable_place(const struct evb_durable *durable);
 void evb_durable_began(struct evb_durable *durable, struct evb_position at);
 /* The bus closes: places are saved and leases given back; done() when Redis has answered, or
  * cannot. */

@@ -47,6 +47,7 @@ static struct evb_position just_before(struct evb_position at)
 static void read_from(struct evb_replay *replay, struct evb_position at, bool exact)
 {
     replay->phase = PHASE_READING;
+    replay->last = at;
     evb_reader_start(&replay->reader, at, exact);
 }
 
@@ -231,22 +232,27 @@ static void note_epoch(struct evb_replay *replay)
     snprintf(replay->epoch, sizeof replay->epoch, "%s", bus_of(replay)->redis.stream.facts.epoch);
 }
 
+/* Else it is a time, of which nobody knows how many entries came before. */
+static bool is_counted(struct evb_position at)
+{
+    return at.n > 0 || at.ms == 0;
+}
+
 /* Where a durable subscription goes on: where it was, here or elsewhere; else where it was asked to
  * begin. False: it may not yet. */
 static bool find_place(struct evb_replay *replay, struct evb_position *at, bool *exact)
 {
     struct evb_durable *durable = replay->sub->durable;
-    struct evb_position place;
-    const char *epoch;
-    if (!evb_durable_may_begin(durable, &place, &epoch))
+    const struct evb_place *place = evb_durable_place(durable);
+    if (!place)
         return false;
-    if (evb_position_compare(place, replay->last) < 0)
-        place = replay->last;
-    else if (epoch[0])
-        snprintf(replay->epoch, sizeof replay->epoch, "%s", epoch);
-    if (!evb_position_is_none(place)) {
-        *at = place;
-        *exact = true;
+    if (!evb_position_is_none(replay->last) && evb_position_compare(place->at, replay->last) <= 0) {
+        *at = replay->last;
+        *exact = is_counted(*at);
+    } else if (place->known) {
+        *at = place->at;
+        *exact = is_counted(*at);
+        snprintf(replay->epoch, sizeof replay->epoch, "%s", place->epoch);
     } else if (replay->from.kind == EVB_MOMENT_NOW) {
         *at = bus_of(replay)->redis.stream.facts.last;
         *exact = true;
