@@ -6,7 +6,8 @@
 #include <string.h>
 
 /* What may be refused (memory, disk, replicas, a replica's role) is refused at the first write,
- * before anything has happened: Redis lets a script that has written run to its end. */
+ * before anything has happened: Redis lets a script that has written run to its end. Where an event
+ * cannot be kept for all that, those behind it get no position: two would have the same. */
 static const char append[] =
     "local stream, state, mark, latest = KEYS[1], KEYS[2], KEYS[3], KEYS[4]\n"
     "local after, first = tonumber(ARGV[1]), tonumber(ARGV[2])\n"
@@ -27,19 +28,20 @@ static const char append[] =
     "n = tonumber(n)\n"
     "redis.call('SET', mark, string.format('%.0f', math.max(done, first + count - 1)),\n"
     "           'PX', ARGV[3])\n"
-    "local reply, newest, before = {ms, n}, {}, n\n"
+    "local reply, newest, before, failed = {ms, n}, {}, n, nil\n"
     "for i = 1, count do\n"
     "  local result = -1\n"
     "  if first + i - 1 > done then\n"
     "    local channel, event = ARGV[4 + 2 * i], ARGV[5 + 2 * i]\n"
     "    local id = ms .. '-' .. string.format('%.0f', n + 1)\n"
-    "    result = redis.pcall('PUBLISH', channel,\n"
+    "    result = redis.pcall('PUBLISH', channel, failed and event or\n"
     "        string.sub(event, 1, -2) .. ',\"position\":\"' .. id .. '\"}')\n"
     "    if type(result) == 'table' then\n"
     "      result = result.err\n"
     "    else\n"
-    "      local kept = redis.pcall('XADD', stream, id, 'c', channel, 'e', event)\n"
+    "      local kept = failed or redis.pcall('XADD', stream, id, 'c', channel, 'e', event)\n"
     "      if type(kept) == 'table' then\n"
+    "        failed = kept\n"
     "        result = 'KEEP ' .. kept.err\n"
     "      else\n"
     "        n = n + 1\n"

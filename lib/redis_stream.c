@@ -201,7 +201,8 @@ static bool is_text(const struct evb_reply *reply)
 static bool read_facts(struct evb_stream_facts *facts, const struct evb_reply *reply)
 {
     struct evb_reply **item = reply->item;
-    if (reply->kind != EVB_REPLY_ARRAY || reply->count != 7)
+    if (reply->kind != EVB_REPLY_ARRAY || reply->count != 7 ||
+        (item[0]->kind != EVB_REPLY_INTEGER && !is_text(item[0])))
         return false;
     for (size_t i = 1; i < 7; i++)
         if (i < 4 ? !is_text(item[i]) : item[i]->kind != EVB_REPLY_INTEGER)
@@ -239,7 +240,8 @@ int evb_stream_fenced(struct evb_stream *stream, const struct evb_reply *reply, 
     if (!read_facts(&stream->facts, reply))
         return EVBUS_EPARSE;
     stream->known[EVB_SCRIPT_FENCE] = true;
-    atomic_store(&stream->state, EVB_STREAM_ON);
+    if (atomic_load(&stream->state) == EVB_STREAM_ASKED) /* not after a call was refused */
+        atomic_store(&stream->state, EVB_STREAM_ON);
     if (reply->item[0]->kind == EVB_REPLY_INTEGER) {
         *receivers = reply->item[0]->integer;
         return 0;

@@ -70,7 +70,6 @@ void evb_stream_fini(struct evb_stream *stream);
 bool evb_stream_may_be(const struct evb_stream *stream); /* on, or not known yet */
 bool evb_stream_is_on(const struct evb_stream *stream);  /* any thread */
 void evb_stream_link_up(struct evb_stream *stream);      /* a new connection: all is open */
-void evb_stream_link_lost(struct evb_stream *stream);
 /* The script cannot be run: from now on, on this connection, events are published alone. */
 void evb_stream_lacks(struct evb_stream *stream, const char *error);
 
