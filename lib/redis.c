@@ -384,6 +384,7 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
                       &hooks->recovery, user);
     if (evb_stream_init(&redis->stream, &settings->stream, log) != 0)
         return EVBUS_ENOMEM;
+    redis->stream.fault = &redis->no_history;
     if (!redis->timer || !redis->deadline || !redis->pause || !redis->expiry)
         return evb_fail_memory();
     return evb_subs_add(&redis->subs, settings->inbox, strlen(settings->inbox), false);
