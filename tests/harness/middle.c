@@ -31,7 +31,7 @@ struct pair {          /* a connection of the bus's, and the one to the server b
     struct middle_act act;
     unsigned char header[HEADER]; /* of the record that comes */
     size_t header_length, record_left;
-    bool no_tls;
+    bool no_tls, mute;
     struct bytes raw, plain;
 };
 
@@ -215,6 +215,8 @@ static bool from_server(struct pair *pair)
     ssize_t n = recv(pair->server, bytes, sizeof bytes, MSG_DONTWAIT);
     if (n <= 0)
         return false;
+    if (pair->mute)
+        return true;
     if (!pair->ssl)
         return to_bus(pair, bytes, (size_t)n);
     ERR_clear_error();
@@ -390,6 +392,14 @@ void middle_cut(struct middle *middle)
     cut_all(middle);
     pthread_mutex_unlock(&middle->lock);
     wake(middle);
+}
+
+void middle_mute(struct middle *middle)
+{
+    pthread_mutex_lock(&middle->lock);
+    for (int i = 0; i < PAIRS_MOST; i++)
+        middle->pairs[i].mute = true;
+    pthread_mutex_unlock(&middle->lock);
 }
 
 static int look(struct middle *middle, const int *value)

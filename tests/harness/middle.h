@@ -40,6 +40,8 @@ int middle_port(const struct middle *middle);
 void middle_become(struct middle *middle, const struct middle_act *act,
                    const struct middle_act *second);
 void middle_cut(struct middle *middle); /* hangs up on everybody */
+/* From now on, until it hangs up: what the server says is swallowed. */
+void middle_mute(struct middle *middle);
 int middle_accepted(struct middle *middle);
 int middle_no_tls(struct middle *middle); /* connections that brought what is no TLS record */
 bool middle_got(struct middle *middle, const char *text);  /* as it came on the wire */
