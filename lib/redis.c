@@ -167,6 +167,25 @@ static void on_role(const struct evb_reply *reply, void *user)
     go_on(redis, rc, why);
 }
 
+static void take_facts(struct evb_redis *redis)
+{
+    if (!evb_stream_is_on(&redis->stream))
+        return;
+    evb_recovery_facts(&redis->recovery);
+    if (redis->recovery.need == EVB_FACTS_ASKED)
+        evb_recovery_ready(&redis->recovery, 0);
+}
+
+/* Of a fence that is sent from now on. */
+static void ask_facts(struct evb_redis *redis)
+{
+    const struct evb_fence *fence = &redis->heart.fence;
+    if (redis->recovery.need != EVB_FACTS_STALE || (fence->sent_us && !fence->answered_ms))
+        return;
+    redis->recovery.need = EVB_FACTS_ASKED;
+    evb_heart_fence(&redis->heart, &redis->asks);
+}
+
 static void on_fence_reply(const struct evb_reply *reply, void *user)
 {
     struct evb_redis *redis = user;
@@ -174,8 +193,11 @@ static void on_fence_reply(const struct evb_reply *reply, void *user)
     if (!reply)
         return;
     int rc = evb_heart_answered(&redis->heart, reply, why, sizeof why);
-    if (redis->heart.fence.with_history && evb_stream_is_on(&redis->stream))
-        evb_recovery_facts(&redis->recovery);
+    const struct evb_fence *fence = &redis->heart.fence;
+    if (fence->with_history && !fence->put_off && !fence->anew)
+        take_facts(redis);
+    else if (!fence->with_history && redis->recovery.need == EVB_FACTS_ASKED)
+        evb_recovery_give_up(&redis->recovery);
     if (redis->heart.fence.refused)
         evb_heart_tell(&redis->heart, &redis->lacks, "publish", redis->heart.fence.right);
     if (redis->heart.fence.anew && evb_pair_state(redis) == EVB_REDIS_READY)
@@ -218,6 +240,7 @@ static void publisher_reply(struct evb_link *link, const struct evb_reply *reply
     (void)link;
     if (evb_asks_expects(&redis->asks, outbox->answered_count)) {
         evb_asks_answer(&redis->asks, reply);
+        ask_facts(redis);
         return;
     }
     bool known = evb_answer_is_call(outbox) ? on_call(redis, reply) : on_publish(redis, reply);

@@ -92,11 +92,12 @@ enum evb_loss evb_cursor_judge(const struct evb_cursor *cursor,
     }
     if (!cursor->exact)
         return judge_time(from, facts, ttl_ms, count);
-    if (facts->last.n < from.n) {
+    bool same = facts->last.n == from.n;
+    if (facts->last.n < from.n || (same && from.n > 0 && facts->last.ms != from.ms)) {
         *start = (struct evb_position){from.ms > ROLL_BACK_MS ? from.ms - ROLL_BACK_MS : 0, 0};
         return lost(EVB_LOSS_ROLLED_BACK, count, -1);
     }
-    if (facts->last.n == from.n)
+    if (same)
         return EVB_LOSS_NONE;
     if (facts->begun > from.n)
         return lost(EVB_LOSS_EVICTED, count, (int64_t)(facts->begun - from.n));

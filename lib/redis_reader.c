@@ -25,55 +25,6 @@ static void drop_held(struct evb_reader *reader)
     reader->overflow = false;
 }
 
-void evb_reader_stop(struct evb_reader *reader)
-{
-    if (reader->asked)
-        evb_asks_forget(reader->asks, reader);
-    drop_held(reader);
-    reader->run++;
-    reader->running = reader->asked = false;
-}
-
-void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool expect)
-{
-    evb_reader_stop(reader);
-    reader->at = at;
-    reader->expect = expect;
-    reader->running = true;
-    evb_reader_go(reader);
-}
-
-void evb_reader_go(struct evb_reader *reader)
-{
-    char from[EVB_POSITION_TEXT + 1] = "(";
-    int64_t room = reader->running && !reader->asked ? reader->hooks->room(reader->user) : 0;
-    if (room <= 0)
-        return;
-    drop_held(reader);
-    evb_position_write(reader->at, from + 1);
-    reader->asked = evb_stream_read(reader->stream, reader->asks, from + reader->expect, "+", false,
-                                    room + reader->expect, on_page, reader);
-}
-
-void evb_reader_hold(struct evb_reader *reader, evbus_event *event)
-{
-    if (!reader->asked || reader->overflow)
-        return; /* the next page has it */
-    if (reader->held_count == reader->held_room) {
-        size_t room = reader->held_room ? reader->held_room * 2 : 64;
-        evbus_event **held = evb_resize(reader->held, room * sizeof(evbus_event *));
-        reader->overflow = !held;
-        if (!held)
-            return;
-        reader->held = held;
-        reader->held_room = room;
-    }
-    reader->held_bytes += event->size;
-    reader->overflow = reader->held_bytes > HELD_BYTES || reader->held_count == HELD_EVENTS;
-    if (!reader->overflow)
-        reader->held[reader->held_count++] = evbus_event_ref(event);
-}
-
 /* The page was the last: what came meanwhile is next. */
 static void join(struct evb_reader *reader)
 {
@@ -96,6 +47,62 @@ static void join(struct evb_reader *reader)
     reader->hooks->live(reader->user);
 }
 
+void evb_reader_stop(struct evb_reader *reader)
+{
+    if (reader->asked)
+        evb_asks_forget(reader->asks, reader);
+    drop_held(reader);
+    reader->run++;
+    reader->running = reader->asked = false;
+}
+
+void evb_reader_skip(struct evb_reader *reader)
+{
+    reader->run++;
+    join(reader);
+}
+
+void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool expect)
+{
+    evb_reader_stop(reader);
+    reader->at = at;
+    reader->expect = expect;
+    reader->running = true;
+    evb_reader_go(reader);
+}
+
+void evb_reader_go(struct evb_reader *reader)
+{
+    char from[EVB_POSITION_TEXT + 1] = "(";
+    int64_t room = reader->running && !reader->asked ? reader->hooks->room(reader->user) : 0;
+    if (room <= 0)
+        return;
+    drop_held(reader);
+    evb_position_write(reader->at, from + 1);
+    bool with_last = reader->at.n > 0; /* it shows that nothing behind it is gone */
+    reader->asked = evb_stream_read(reader->stream, reader->asks, from + with_last, "+", false,
+                                    room + with_last, on_page, reader);
+}
+
+void evb_reader_hold(struct evb_reader *reader, evbus_event *event)
+{
+    if (!reader->asked || reader->overflow)
+        return; /* the next page has it */
+    if (reader->held_count == reader->held_room) {
+        size_t room = reader->held_room ? reader->held_room * 2 : 64;
+        evbus_event **held = evb_resize(reader->held, room * sizeof(evbus_event *));
+        reader->overflow = !held;
+        if (!held)
+            return;
+        reader->held = held;
+        reader->held_room = room;
+    }
+    reader->held_bytes += event->size;
+    reader->overflow = reader->held_bytes > HELD_BYTES || reader->held_count == HELD_EVENTS;
+    if (!reader->overflow)
+        reader->held[reader->held_count++] = evbus_event_ref(event);
+}
+
 static bool is_page(const struct evb_reply *reply)
 {
     if (reply->kind != EVB_REPLY_ARRAY || reply->count % 3 != 1)
@@ -106,33 +113,67 @@ static bool is_page(const struct evb_reply *reply)
     return true;
 }
 
-/* False: a hook stopped the reader. */
-static bool hand_out(struct evb_reader *reader, const struct evb_reply *reply)
+static void tell_hole(struct evb_reader *reader, struct evb_position next)
+{
+    if (reader->hooks->hole && reader->at.n > 0 && next.n != reader->at.n + 1)
+        reader->hooks->hole(next, reader->user);
+}
+
+/* False: a hook stopped the reader. `*found`: what it has handed out last is there. */
+static bool hand_out(struct evb_reader *reader, const struct evb_reply *reply, bool *found)
 {
     unsigned run = reader->run;
     for (size_t i = 1; i < reply->count; i += 3) {
         struct evb_position at;
         if (!evb_position_read(reply->item[i]->text, reply->item[i]->length, &at))
             continue; /* nothing of ours */
-        bool same = evb_position_compare(at, reader->at) == 0;
-        if (reader->expect && !same)
+        if (evb_position_compare(at, reader->at) == 0) {
+            reader->expect = false;
+            *found = true;
+            continue;
+        }
+        if (reader->expect)
             reader->hooks->missing(reader->user);
+        else
+            tell_hole(reader, at);
         if (reader->run != run)
             return false;
-        if (!(reader->expect && same)) {
-            reader->at = at;
-            reader->hooks->entry(at, reply->item[i + 1], reply->item[i + 2], reader->user);
-        }
         reader->expect = false;
+        reader->at = at;
+        *found = true;
+        reader->hooks->entry(at, reply->item[i + 1], reply->item[i + 2], reader->user);
         if (reader->run != run)
             return false;
     }
     return true;
 }
 
+static void fail(struct evb_reader *reader, const char *error)
+{
+    unsigned run = reader->run;
+    reader->running = false;
+    reader->hooks->failed(error, reader->user);
+    if (reader->run == run)
+        drop_held(reader);
+}
+
+/* Nothing follows: is that so, or is it gone? False: a hook stopped the reader. */
+static bool ends_well(struct evb_reader *reader, bool found)
+{
+    const struct evb_position none = {0, 0};
+    unsigned run = reader->run;
+    if (reader->expect)
+        reader->hooks->missing(reader->user);
+    else if (!found)
+        tell_hole(reader, none);
+    reader->expect = false;
+    return reader->run == run;
+}
+
 static void on_page(const struct evb_reply *reply, void *user)
 {
     struct evb_reader *reader = user;
+    bool found = false;
     reader->asked = false;
     if (!reply) { /* the link is gone: whoever brings another one says go */
         drop_held(reader);
@@ -144,23 +185,13 @@ static void on_page(const struct evb_reply *reply, void *user)
         return;
     }
     if (reply->kind == EVB_REPLY_ERROR || !is_page(reply)) {
-        reader->running = false;
-        drop_held(reader);
-        reader->hooks->failed(reply->kind == EVB_REPLY_ERROR ? reply->text : "no page of entries",
-                              reader->user);
+        fail(reader, reply->kind == EVB_REPLY_ERROR ? reply->text : "no page of entries");
         return;
     }
     reader->stream->known[EVB_SCRIPT_READ] = true;
     bool last = strcmp(reply->item[0]->text, "end") == 0;
-    if (!hand_out(reader, reply))
+    if (!hand_out(reader, reply, &found) || (last && !ends_well(reader, found)))
         return;
-    if (last && reader->expect) { /* not even the expected one */
-        unsigned run = reader->run;
-        reader->expect = false;
-        reader->hooks->missing(reader->user);
-        if (reader->run != run)
-            return;
-    }
     if (last && !reader->overflow)
         join(reader);
     else

@@ -17,6 +17,9 @@ struct evb_reader_hooks { /* each may stop the reader */
     void (*missing)(void *user); /* the entry that was expected to be the first is not there */
     void (*live)(void *user);    /* from now on what arrives is next */
     void (*failed)(const char *error, void *user); /* Redis refuses to be read */
+    /* The one that is next does not follow `at`: what was between is gone. None is next: neither is
+     * `at` there any more. NULL: nobody minds. */
+    void (*hole)(struct evb_position next, void *user);
 };
 
 struct evb_reader {
@@ -42,6 +45,7 @@ void evb_reader_init(struct evb_reader *reader, struct evb_stream *stream, struc
 void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool expect);
 void evb_reader_go(struct evb_reader *reader);   /* there is room again, or a link again */
 void evb_reader_stop(struct evb_reader *reader); /* no hook is called any more */
+void evb_reader_skip(struct evb_reader *reader); /* live at once, after what was held back */
 /* A positioned event arrived while it runs: it comes by `held`, or as an entry. */
 void evb_reader_hold(struct evb_reader *reader, evbus_event *event);
 

@@ -26,14 +26,14 @@ static int64_t now_ms(const struct evb_recovery *recovery)
     return ms ? ms : evb_clock_us() / 1000;
 }
 
-/* Live from here on; what is behind `at` is lost. */
+/* Live from here on; what is behind `at` is lost, but for what came meanwhile. */
 static void give_up(struct evb_recovery *recovery, const char *cause, const char *reason)
 {
-    struct evb_position at = recovery->reader.at;
-    evb_reader_stop(&recovery->reader);
+    unsigned run = recovery->reader.run;
     evb_cursor_prove(&recovery->cursor, &recovery->stream->facts);
-    tell_gap(recovery, cause, reason, at, now_ms(recovery), -1);
-    recovery->hooks->live(recovery->user);
+    tell_gap(recovery, cause, reason, recovery->reader.at, now_ms(recovery), -1);
+    if (recovery->reader.run == run)
+        evb_reader_skip(&recovery->reader);
 }
 
 static bool beyond_limits(struct evb_recovery *recovery)
@@ -81,6 +81,27 @@ static void on_missing(void *user)
     tell_gap(recovery, evb_loss_name(loss), evb_loss_words(loss), at, now_ms(recovery), -1);
 }
 
+/* It takes a fence to tell why. One that finds nothing wrong leaves a hole in the middle. */
+static void on_hole(struct evb_position next, void *user)
+{
+    struct evb_recovery *recovery = user;
+    struct evb_position at = recovery->reader.at;
+    enum evb_loss loss = EVB_LOSS_TRIMMED;
+    bool more = next.n > at.n;
+    if (evb_position_is_none(next) && evb_position_compare(at, recovery->stream->facts.last) == 0)
+        return; /* nothing came since */
+    if (evb_position_compare(at, recovery->stale_at) == 0) {
+        tell_gap(recovery, evb_loss_name(loss), evb_loss_words(loss), at,
+                 more ? (int64_t)next.ms : now_ms(recovery),
+                 more ? (int64_t)(next.n - at.n - 1) : -1);
+        return;
+    }
+    evb_reader_stop(&recovery->reader);
+    recovery->waiting = true;
+    recovery->need = EVB_FACTS_STALE;
+    recovery->stale_at = at;
+}
+
 static void on_live(void *user)
 {
     struct evb_recovery *recovery = user;
@@ -96,8 +117,8 @@ static void on_failed(const char *error, void *user)
     give_up(recovery, "refused", why);
 }
 
-static const struct evb_reader_hooks reader_hooks = {on_entry,   on_held, page_room,
-                                                     on_missing, on_live, on_failed};
+static const struct evb_reader_hooks reader_hooks = {on_entry, on_held,   page_room, on_missing,
+                                                     on_live,  on_failed, on_hole};
 
 void evb_recovery_init(struct evb_recovery *recovery, struct evb_stream *stream,
                        struct evb_asks *asks, const struct evb_recovery_settings *settings,
@@ -136,7 +157,7 @@ void evb_recovery_facts(struct evb_recovery *recovery)
 
 void evb_recovery_proven(struct evb_recovery *recovery)
 {
-    if (!evb_recovery_running(recovery))
+    if (!evb_recovery_running(recovery) && !recovery->waiting)
         evb_cursor_prove(&recovery->cursor, &recovery->stream->facts);
 }
 
@@ -163,6 +184,7 @@ void evb_recovery_ready(struct evb_recovery *recovery, int64_t since_ms)
     int64_t count;
     bool expect;
     recovery->waiting = false;
+    recovery->need = EVB_FACTS_FINE;
     if (!cursor->known && since_ms)
         evb_cursor_set_time(cursor, "", evb_recovery_server_ms(recovery, since_ms));
     if (!cursor->known) {
@@ -177,6 +199,7 @@ void evb_recovery_ready(struct evb_recovery *recovery, int64_t since_ms)
         int64_t to_ms = loss == EVB_LOSS_TRIMMED && facts->length > 0 ? (int64_t)facts->first.ms
                                                                       : facts->server_ms;
         go_behind(cursor, loss, facts, start);
+        start = cursor->at;
         tell_gap(recovery, evb_loss_name(loss), evb_loss_words(loss), from, to_ms, count);
     }
     recovery->started_ms = evb_clock_mono_ms();
@@ -184,9 +207,18 @@ void evb_recovery_ready(struct evb_recovery *recovery, int64_t since_ms)
     evb_reader_start(&recovery->reader, start, expect);
 }
 
+void evb_recovery_give_up(struct evb_recovery *recovery)
+{
+    recovery->waiting = false;
+    recovery->need = EVB_FACTS_FINE;
+    give_up(recovery, "refused", "the history went away while it was read");
+}
+
 void evb_recovery_lost(struct evb_recovery *recovery)
 {
     evb_reader_stop(&recovery->reader);
+    recovery->need = EVB_FACTS_FINE;
+    recovery->stale_at = (struct evb_position){0, 0};
     recovery->waiting = recovery->waiting || recovery->cursor.known;
 }
 

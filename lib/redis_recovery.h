@@ -26,6 +26,12 @@ struct evb_recovery_settings {
     int64_t max_events, max_ms, ttl_ms;
 };
 
+enum evb_facts_need {
+    EVB_FACTS_FINE,
+    EVB_FACTS_STALE, /* what was to be read is gone: a fence is to tell what there is */
+    EVB_FACTS_ASKED  /* it is under way */
+};
+
 struct evb_recovery {
     /* fixed after init */
     struct evb_recovery_settings set;
@@ -36,6 +42,8 @@ struct evb_recovery {
     struct evb_cursor cursor;
     bool waiting; /* what arrives now is read later: what is before it comes first */
     struct evb_reader reader;
+    enum evb_facts_need need;
+    struct evb_position stale_at; /* where the reader was when they were last asked for */
     int64_t offset_ms;  /* server's time - monotonic, INT64_MIN: not known; never too late */
     int64_t started_ms; /* monotonic */
     int64_t entries;    /* read since */
@@ -50,6 +58,8 @@ bool evb_recovery_running(const struct evb_recovery *recovery);
 /* Both connections are up, and the history's facts are new. Without a place to go on from:
  * from `since_ms` (monotonic) on; 0: from now on. */
 void evb_recovery_ready(struct evb_recovery *recovery, int64_t since_ms);
+/* There is no history any more that could tell. */
+void evb_recovery_give_up(struct evb_recovery *recovery);
 void evb_recovery_lost(struct evb_recovery *recovery); /* the connections are gone */
 /* The first connection does not come at once: evb_recovery_ready() will say since when. */
 void evb_recovery_away(struct evb_recovery *recovery);
