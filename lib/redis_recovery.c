@@ -149,10 +149,11 @@ int64_t evb_recovery_server_ms(const struct evb_recovery *recovery, int64_t mono
     return recovery->offset_ms == INT64_MIN ? 0 : mono_ms + recovery->offset_ms;
 }
 
-/* The reply came after the server looked at its clock: the estimate may be early, never late. */
+/* The reply came after the server looked at its clock, and both clocks cut off what is less than a
+ * millisecond: the estimate may be early, never late. */
 void evb_recovery_facts(struct evb_recovery *recovery)
 {
-    recovery->offset_ms = recovery->stream->facts.server_ms - evb_clock_mono_ms();
+    recovery->offset_ms = recovery->stream->facts.server_ms - evb_clock_mono_ms() - 1;
 }
 
 void evb_recovery_proven(struct evb_recovery *recovery)
