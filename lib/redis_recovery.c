@@ -102,9 +102,15 @@ static void on_hole(struct evb_position next, void *user)
     recovery->stale_at = at;
 }
 
+/* All that there was by the last fence before the last page is handed out, though nothing may have
+ * been there. */
 static void on_live(void *user)
 {
     struct evb_recovery *recovery = user;
+    const struct evb_cursor *cursor = &recovery->cursor;
+    const struct evb_stream_facts *facts = &recovery->stream->facts;
+    if (!cursor->exact || evb_position_compare(evb_cursor_end(cursor), facts->last) < 0)
+        evb_cursor_prove(&recovery->cursor, facts);
     recovery->hooks->live(recovery->user);
 }
 
@@ -187,7 +193,7 @@ void evb_recovery_ready(struct evb_recovery *recovery, int64_t since_ms)
     recovery->waiting = false;
     recovery->need = EVB_FACTS_FINE;
     if (!cursor->known && since_ms)
-        evb_cursor_set_time(cursor, "", evb_recovery_server_ms(recovery, since_ms));
+        evb_cursor_set_time(cursor, facts->epoch, evb_recovery_server_ms(recovery, since_ms));
     if (!cursor->known) {
         evb_cursor_prove(cursor, facts);
         recovery->hooks->live(recovery->user);
