@@ -32,6 +32,7 @@ void evb_bus_unref(void *memory)
     evb_workers_fini(&bus->workers);
     pthread_mutex_destroy(&bus->queues_lock);
     evb_fault_fini(&bus->redis.fault);
+    evb_fault_fini(&bus->redis.no_history);
     evb_free(bus);
 }
 

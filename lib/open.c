@@ -274,6 +274,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     evb_workers_init(&bus->workers);
     pthread_mutex_init(&bus->queues_lock, NULL);
     evb_fault_init(&bus->redis.fault);
+    evb_fault_init(&bus->redis.no_history);
     evb_list_init(&bus->queues);
     evb_list_init(&bus->waiters);
     evb_list_init(&bus->closers);

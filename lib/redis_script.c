@@ -7,7 +7,8 @@
 
 /* What may be refused (memory, disk, replicas, a replica's role) is refused at the first write,
  * before anything has happened: Redis lets a script that has written run to its end. Where an event
- * cannot be kept for all that, those behind it get no position: two would have the same. */
+ * cannot be kept for all that, those behind it get no position: two would have the same. A node's
+ * first call keeps the keys from living for ever if no fence follows. */
 static const char append[] =
     "local stream, state, mark, latest = KEYS[1], KEYS[2], KEYS[3], KEYS[4]\n"
     "local after, first = tonumber(ARGV[1]), tonumber(ARGV[2])\n"
@@ -55,6 +56,11 @@ static const char append[] =
     "  redis.pcall('HSET', state, 'last', ms .. '-' .. string.format('%.0f', n))\n"
     "  for channel, id in pairs(newest) do redis.pcall('HSET', latest, channel, id) end\n"
     "  redis.pcall('XTRIM', stream, 'MAXLEN', '~', ARGV[4])\n"
+    "  if done == 0 then\n"
+    "    for _, key in ipairs({stream, state, latest}) do\n"
+    "      redis.pcall('PEXPIRE', key, ARGV[3])\n"
+    "    end\n"
+    "  end\n"
     "  if math.floor(n / 256) > math.floor(before / 256) then\n"
     "    local bytes = redis.pcall('MEMORY', 'USAGE', stream)\n"
     "    if type(bytes) == 'number' and bytes > tonumber(ARGV[5]) then\n"
@@ -66,7 +72,8 @@ static const char append[] =
     "end\n"
     "return reply\n";
 
-/* Trims by age, keeps the keys alive, forgets the latest of channels whose event is gone. */
+/* Trims by age, keeps the keys alive, forgets the latest of channels whose event is gone: a part at
+ * a time, as long as half of it is old, for types may be as many as events. */
 static const char fence[] =
     "local stream, state, latest = KEYS[1], KEYS[2], KEYS[3]\n"
     "local clock = redis.call('TIME')\n"
@@ -83,16 +90,21 @@ static const char fence[] =
     "local first = info['first-entry']\n"
     "local total = tonumber(string.match(known[2] or '0-0', '%d+$'))\n"
     "local added = info['entries-added'] or info['length'] and total or 0\n"
-    "local some = redis.pcall('HSCAN', latest, redis.call('HGET', state, 'scan') or '0')\n"
-    "if some[2] then\n"
-    "  redis.pcall('HSET', state, 'scan', some[1])\n"
-    "  local oldest = first and tonumber(string.match(first[1], '^%d+')) or now\n"
+    "local oldest = first and tonumber(string.match(first[1], '^%d+')) or now\n"
+    "local cursor = redis.call('HGET', state, 'scan') or '0'\n"
+    "for _ = 1, 64 do\n"
+    "  local some, old = redis.pcall('HSCAN', latest, cursor, 'COUNT', 64), {}\n"
+    "  if not some[2] then break end\n"
+    "  cursor = some[1]\n"
     "  for i = 1, #some[2], 2 do\n"
     "    if tonumber(string.match(some[2][i + 1], '^%d+')) < oldest then\n"
-    "      redis.pcall('HDEL', latest, some[2][i])\n"
+    "      old[#old + 1] = some[2][i]\n"
     "    end\n"
     "  end\n"
+    "  for _, channel in ipairs(old) do redis.pcall('HDEL', latest, channel) end\n"
+    "  if cursor == '0' or 4 * #old < #some[2] then break end\n"
     "end\n"
+    "redis.pcall('HSET', state, 'scan', cursor)\n"
     "for _, key in ipairs(KEYS) do redis.pcall('PEXPIRE', key, ARGV[4]) end\n"
     "local heard = redis.pcall('PUBLISH', ARGV[1], ARGV[2])\n"
     "if type(heard) == 'table' then heard = heard.err end\n"

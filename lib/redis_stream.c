@@ -63,6 +63,15 @@ bool evb_stream_is_on(const struct evb_stream *stream)
     return atomic_load_explicit(&stream->state, memory_order_relaxed) == EVB_STREAM_ON;
 }
 
+const char *evb_stream_state_name(const struct evb_stream *stream)
+{
+    static const char *const names[] = {[EVB_STREAM_OFF] = "off",
+                                        [EVB_STREAM_ASKED] = "asked",
+                                        [EVB_STREAM_ON] = "on",
+                                        [EVB_STREAM_LACKING] = "lacking"};
+    return names[atomic_load(&stream->state)];
+}
+
 void evb_stream_link_up(struct evb_stream *stream)
 {
     memset(stream->known, 0, sizeof stream->known);
@@ -72,8 +81,16 @@ void evb_stream_link_up(struct evb_stream *stream)
         atomic_store(&stream->state, EVB_STREAM_ASKED);
 }
 
+void evb_stream_link_lost(struct evb_stream *stream)
+{
+    if (stream->set.enabled)
+        atomic_store(&stream->state, EVB_STREAM_ASKED);
+}
+
 void evb_stream_lacks(struct evb_stream *stream, const char *error)
 {
+    if (stream->fault)
+        evb_fault_set(stream->fault, EVBUS_ENOTSUP, error);
     atomic_store(&stream->state, EVB_STREAM_LACKING);
     if (stream->told)
         return;

@@ -10,6 +10,7 @@
 #include "log.h"
 #include "position.h"
 #include "redis_asks.h"
+#include "redis_fault.h"
 #include "redis_item.h"
 #include "redis_script.h"
 
@@ -51,6 +52,7 @@ struct evb_stream {
     struct evb_log *log;
     struct evb_scripts scripts;
     char *keys[EVB_STREAM_KEYS]; /* owned */
+    struct evb_fault *fault;     /* borrowed: why it is lacking; NULL: nobody asks */
     int64_t idle_ms;             /* a key that nobody touches lives so long */
 
     _Atomic int state; /* EVB_STREAM_*; read by any thread */
@@ -67,9 +69,11 @@ struct evb_stream {
 int evb_stream_init(struct evb_stream *stream, const struct evb_stream_settings *settings,
                     struct evb_log *log); /* 0, or EVBUS_ENOMEM */
 void evb_stream_fini(struct evb_stream *stream);
-bool evb_stream_may_be(const struct evb_stream *stream); /* on, or not known yet */
-bool evb_stream_is_on(const struct evb_stream *stream);  /* any thread */
-void evb_stream_link_up(struct evb_stream *stream);      /* a new connection: all is open */
+bool evb_stream_may_be(const struct evb_stream *stream);            /* on, or not known yet */
+bool evb_stream_is_on(const struct evb_stream *stream);             /* any thread */
+const char *evb_stream_state_name(const struct evb_stream *stream); /* "on"; any thread */
+void evb_stream_link_up(struct evb_stream *stream);   /* a new connection: all is open */
+void evb_stream_link_lost(struct evb_stream *stream); /* not known until the next one */
 /* The script cannot be run: from now on, on this connection, events are published alone. */
 void evb_stream_lacks(struct evb_stream *stream, const char *error);
 

@@ -57,7 +57,7 @@ static void on_jump(const struct evb_jump *jump, void *user)
     struct evbus *bus = bus_of(replay);
     int64_t count;
     enum evb_loss loss = evb_loss_between(jump->from, replay->epoch, jump->to, jump->epoch,
-                                          bus->redis.stream.facts.begun, &count);
+                                          jump->begun, &count);
     bool gone = loss == EVB_LOSS_FLUSHED || loss == EVB_LOSS_ROLLED_BACK;
     struct evb_gap gap = {.cause = evb_loss_name(loss),
                           .reason = evb_loss_words(loss),
@@ -150,7 +150,7 @@ static void give_up(struct evb_replay *replay, const char *why)
                           .count = -1,
                           .pattern = replay->sub->entry->pattern};
     evb_recover_gap(bus, &gap);
-    go_live(replay);
+    evb_reader_skip(&replay->reader);
 }
 
 static void on_failed(const char *error, void *user)
