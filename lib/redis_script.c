@@ -97,14 +97,15 @@ static const char fence[] =
     "return {heard, known[1] or '', known[2] or '0-0', first and first[1] or '',\n"
     "        info['length'] or -1, now, math.max(0, total - added)}\n";
 
-/* Stops at the bytes, too, for events may be large; one at least. */
+/* Stops at the bytes, too, for events may be large; one at least. What is read from the stream at
+ * once is what is likely to fit. */
 static const char read[] =
     "local stream, from, back, till = KEYS[1], ARGV[1], tonumber(ARGV[2]) < 0, ARGV[3]\n"
     "local most, room = tonumber(ARGV[4]), tonumber(ARGV[5])\n"
     "local reply = {'end'}\n"
-    "local at = 1\n"
+    "local at, page, spent = 1, 2, 0\n"
     "while most > 0 do\n"
-    "  local page = math.min(most, 32)\n"
+    "  page = math.min(most, page)\n"
     "  local entries = redis.call(back and 'XREVRANGE' or 'XRANGE', stream, from, till,\n"
     "      'COUNT', page)\n"
     "  for _, entry in ipairs(entries) do\n"
@@ -112,11 +113,13 @@ static const char read[] =
     "    if room <= 0 then reply[1] = 'more' return reply end\n"
     "    reply[at + 1], reply[at + 2], reply[at + 3] = id, channel or '', event or ''\n"
     "    at = at + 3\n"
-    "    room = room - #(channel or '') - #(event or '') - 64\n"
+    "    local size = #(channel or '') + #(event or '') + 64\n"
+    "    room, spent = room - size, spent + size\n"
     "    from = '(' .. id\n"
     "  end\n"
     "  if #entries < page then return reply end\n"
     "  most = most - page\n"
+    "  page = math.max(1, math.min(128, math.floor(room * (at - 1) / 3 / spent)))\n"
     "end\n"
     "reply[1] = 'more'\n"
     "return reply\n";
