@@ -96,16 +96,6 @@ static void join(struct evb_reader *reader)
     reader->hooks->live(reader->user);
 }
 
-static bool is_page(const struct evb_reply *reply)
-{
-    if (reply->kind != EVB_REPLY_ARRAY || reply->count % 3 != 1)
-        return false;
-    for (size_t i = 0; i < reply->count; i++)
-        if (reply->item[i]->kind != EVB_REPLY_STRING)
-            return false;
-    return true;
-}
-
 /* False: a hook stopped the reader. */
 static bool hand_out(struct evb_reader *reader, const struct evb_reply *reply)
 {
@@ -143,7 +133,7 @@ static void on_page(const struct evb_reply *reply, void *user)
         evb_reader_go(reader);
         return;
     }
-    if (reply->kind == EVB_REPLY_ERROR || !is_page(reply)) {
+    if (reply->kind == EVB_REPLY_ERROR || !evb_stream_is_page(reply)) {
         reader->running = false;
         drop_held(reader);
         reader->hooks->failed(reply->kind == EVB_REPLY_ERROR ? reply->text : "no page of entries",

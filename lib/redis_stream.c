@@ -268,3 +268,13 @@ bool evb_stream_read(struct evb_stream *stream, struct evb_asks *asks, const cha
     send_words(asks->link, &words);
     return true;
 }
+
+bool evb_stream_is_page(const struct evb_reply *reply)
+{
+    if (reply->kind != EVB_REPLY_ARRAY || reply->count % 3 != 1)
+        return false;
+    for (size_t i = 0; i < reply->count; i++)
+        if (reply->item[i]->kind != EVB_REPLY_STRING)
+            return false;
+    return true;
+}

@@ -93,5 +93,7 @@ int evb_stream_fenced(struct evb_stream *stream, const struct evb_reply *reply, 
 /* Reads entries of the stream: see redis_script.h. */
 bool evb_stream_read(struct evb_stream *stream, struct evb_asks *asks, const char *from,
                      const char *till, bool back, int64_t most, evb_ask_fn fn, void *user);
+/* Is it "more" or "end", and three texts for each entry? */
+bool evb_stream_is_page(const struct evb_reply *reply);
 
 #endif

@@ -437,20 +437,28 @@ void evb_route_message(const struct evb_reply *channel, const struct evb_reply *
         evbus_event_unref(event);
 }
 
+evbus_event *evb_route_read(struct evbus *bus, struct evb_position at,
+                            const struct evb_reply *channel, const struct evb_reply *envelope)
+{
+    if (channel->length <= bus->prefix_length ||
+        memcmp(channel->text, bus->prefix, bus->prefix_length) != 0)
+        return NULL;
+    evbus_event *event = decode(bus, channel, envelope);
+    if (!event)
+        return NULL;
+    event->origin = EVBUS_ORIGIN_REPLAY;
+    evb_event_set_position(event, at);
+    return event;
+}
+
 void evb_route_entry(struct evbus *bus, struct evb_position at, const struct evb_reply *channel,
                      const struct evb_reply *envelope)
 {
     uint64_t seq;
-    bool ours = channel->length > bus->prefix_length &&
-                memcmp(channel->text, bus->prefix, bus->prefix_length) == 0;
-    if (!ours || evb_codec_is_echo(envelope->text, envelope->length, bus->node, &seq))
+    if (evb_codec_is_echo(envelope->text, envelope->length, bus->node, &seq))
         return;
-    evbus_event *event = decode(bus, channel, envelope);
-    if (!event)
-        return;
-    event->origin = EVBUS_ORIGIN_REPLAY;
-    evb_event_set_position(event, at);
-    if (!accept_received(bus, event, EVB_FROM_HISTORY, NULL))
+    evbus_event *event = evb_route_read(bus, at, channel, envelope);
+    if (event && !accept_received(bus, event, EVB_FROM_HISTORY, NULL))
         evbus_event_unref(event);
 }
 

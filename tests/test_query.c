@@ -173,6 +173,7 @@ END_TEST
 /* ---- the list ---- */
 
 static struct evb_found found;
+static int64_t most = 1000; /* the limit while they are found */
 
 /* An event with this id, of node `node` (one letter; 0: of none). */
 static void find(char node, const char *id, int64_t us)
@@ -185,7 +186,7 @@ static void find(char node, const char *id, int64_t us)
     ck_assert_int_eq(evb_event_freeze(event, name, NULL), 0);
     if (!node)
         event->node.ptr = NULL;
-    ck_assert_int_eq(evb_found_add(&found, event), 0);
+    ck_assert_int_eq(evb_found_add(&found, event, most), 0);
 }
 
 static void expect_list(int64_t limit, bool merge, const char *ids)
@@ -261,7 +262,7 @@ static void read_and_merge(bool fails)
         evbus_event *event = evbus_event_new("a.b");
         rc = event ? evb_event_freeze(event, "0123456789abcdef", NULL) : EVBUS_ENOMEM;
         if (rc == 0)
-            rc = evb_found_add(&some, event);
+            rc = evb_found_add(&some, event, 50);
         else
             evbus_event_unref(event);
     }
