@@ -1,8 +1,8 @@
 /*
  * history_redis.c - the events that Redis stores, as a source of queries: the stream is read back
  * from its newest entry, in pages, on the publishing connection. One page of a bus is under way at
- * a time, so that many queries fill no buffer of Redis. The first few take turns, the others wait for one of
- * these to end. Loop only, but for lacks.
+ * a time, so that many queries fill no buffer of Redis. The first few take turns, the others wait
+ * for one of these to end. Loop only, but for lacks.
  */
 #include "acl.h"
 #include "err.h"
@@ -12,8 +12,8 @@
 #include <string.h>
 
 enum { PAGE = 512, UNKNOWN_MOST = 3, TURNS = 8 };
-/* A position has the server's time, an event its publisher's. It gets the position then or later, for
- * it may wait in an outbox: so it is not newer, but for what the clocks differ. */
+/* A position has the server's time, an event its publisher's. It gets the position then or later,
+ * for it may wait in an outbox: so it is not newer, but for what the clocks differ. */
 enum { SINCE_SKEW_MS = 60000, NEWEST_SKEW_MS = 1000 };
 
 static const char *lacks(const struct evbus *bus)

@@ -64,10 +64,10 @@ static const char append[] =
     "end\n"
     "return reply\n";
 
-/* Trims by age, keeps the keys alive, forgets the latest of channels whose event is gone. All rights
- * are looked for first, where Redis can tell (7.0): what is refused later goes unnoticed. */
+/* Trims by age, keeps the keys alive, forgets the latest of channels whose event is gone. */
 static const char fence[] =
     "local stream, state, latest = KEYS[1], KEYS[2], KEYS[3]\n"
+    /* What is refused later goes unnoticed. Redis can tell before since 7.0. */
     "for _, need in ipairs(redis.acl_check_cmd and {\n"
     "    {'time', 'TIME'}, {'get', 'GET', state}, {'set', 'SET', state, '1'},\n"
     "    {'hget', 'HGET', state, 'f'}, {'hmget', 'HMGET', state, 'f'},\n"
