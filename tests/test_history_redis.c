@@ -7,12 +7,12 @@
 
 #define P "evbus:events:"
 
-static char page[8192];
+static char page[8300];
 
 /* A reply of the script: "more" or "end", then three texts for each entry; ends with NULL. */
 static char *make_page(const char *more, ...)
 {
-    char words[sizeof page] = "";
+    char words[8192] = "";
     const char *word;
     size_t at = 0;
     int count = 1;
