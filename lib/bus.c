@@ -11,8 +11,8 @@ static const char *const modes[] = {
     [EVBUS_MODE_DEGRADED] = "degraded",
 };
 
-static const char *const features[] = {"redis",    "unix", "resp2",   "queue",        "report",
-                                       "libevent", "tls",  "workers", "history-local"};
+static const char *const features[] = {"redis",    "unix", "resp2",   "queue",   "report",
+                                       "libevent", "tls",  "workers", "history", "history-local"};
 
 void evb_bus_ref(struct evbus *bus)
 {

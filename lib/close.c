@@ -161,6 +161,7 @@ static void finish(struct evbus *bus)
         return;
     void (*saved)(void *user) = bus->durables_done; /* who waits for it needs not wait any more */
     bus->durables_done = NULL;
+    evb_history_end_all(bus); /* the bus is what they lack, not the link */
     if (bus->wants_redis)
         evb_redis_stop(&bus->redis);
     evb_outbox_abandon(&bus->redis.outbox, EVBUS_ECLOSED);
@@ -178,7 +179,6 @@ static void finish(struct evbus *bus)
     atomic_store(&bus->state, EVB_BUS_CLOSED);
     evb_log(&bus->log, EVBUS_LOG_INFO, "closed");
     evb_waiter_end_all(&bus->waiters, EVBUS_ECLOSED);
-    evb_history_end_all(bus);
     evb_replay_end_all(bus);
     evb_durable_end_all(bus);
     evb_waiter_end_all(&bus->closers, 0);

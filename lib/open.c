@@ -281,6 +281,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     evb_list_init(&bus->histories);
     evb_list_init(&bus->replays);
     evb_list_init(&bus->durables);
+    evb_list_init(&bus->readers);
     evb_metrics_init(&bus->metrics);
     if (read_settings(bus, config) != 0 ||
         evb_registry_init(&bus->registry, bus->wants_redis, evb_interest_changed, bus) != 0)

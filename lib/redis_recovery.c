@@ -17,7 +17,8 @@ static void tell_gap(struct evb_recovery *recovery, const char *cause, const cha
                      struct evb_position from, int64_t to_ms, int64_t count)
 {
     int64_t from_ms = (int64_t)from.ms;
-    struct evb_gap gap = {cause, reason, from_ms, to_ms > from_ms ? to_ms : from_ms + 1, count, NULL};
+    struct evb_gap gap = {cause, reason, from_ms, to_ms > from_ms ? to_ms : from_ms + 1,
+                          count, NULL};
     recovery->hooks->gap(&gap, recovery->user);
 }
 
@@ -88,8 +89,8 @@ static void on_jump(const struct evb_jump *jump, void *user)
     struct evb_recovery *recovery = user;
     struct evb_position from = jump->from, to = jump->to;
     int64_t count, to_ms = (int64_t)to.ms;
-    enum evb_loss loss = evb_loss_between(from, recovery->cursor.epoch, to, jump->epoch,
-                                          jump->begun, &count);
+    enum evb_loss loss =
+        evb_loss_between(from, recovery->cursor.epoch, to, jump->epoch, jump->begun, &count);
     if (loss == EVB_LOSS_FLUSHED || loss == EVB_LOSS_ROLLED_BACK)
         to_ms = now_ms(recovery);
     if (loss == EVB_LOSS_FLUSHED)

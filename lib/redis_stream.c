@@ -306,3 +306,13 @@ bool evb_stream_cursor(struct evb_stream *stream, struct evb_asks *asks, const c
     send_words(asks->link, &out);
     return true;
 }
+
+bool evb_stream_is_page(const struct evb_reply *reply)
+{
+    if (reply->kind != EVB_REPLY_ARRAY || reply->count % 3 != EVB_PAGE_HEAD % 3)
+        return false;
+    for (size_t i = 0; i < reply->count; i++)
+        if (reply->item[i]->kind != (i == 3 ? EVB_REPLY_INTEGER : EVB_REPLY_STRING))
+            return false;
+    return reply->count >= EVB_PAGE_HEAD;
+}

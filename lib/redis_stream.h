@@ -96,6 +96,9 @@ int evb_stream_fenced(struct evb_stream *stream, const struct evb_reply *reply, 
 /* Reads entries of the stream: see redis_script.h. */
 bool evb_stream_read(struct evb_stream *stream, struct evb_asks *asks, const char *from,
                      const char *till, bool back, int64_t most, evb_ask_fn fn, void *user);
+/* Is it such a page: a head, and three texts for each entry? */
+enum { EVB_PAGE_HEAD = 4 };
+bool evb_stream_is_page(const struct evb_reply *reply);
 
 /* The script "cursor" of redis_script.h; `words`: key, owner, place, epoch, "stay" or "leave". */
 bool evb_stream_cursor(struct evb_stream *stream, struct evb_asks *asks, const char *const words[5],

@@ -56,8 +56,8 @@ static void on_jump(const struct evb_jump *jump, void *user)
     struct evb_replay *replay = user;
     struct evbus *bus = bus_of(replay);
     int64_t count;
-    enum evb_loss loss = evb_loss_between(jump->from, replay->epoch, jump->to, jump->epoch,
-                                          jump->begun, &count);
+    enum evb_loss loss =
+        evb_loss_between(jump->from, replay->epoch, jump->to, jump->epoch, jump->begun, &count);
     bool gone = loss == EVB_LOSS_FLUSHED || loss == EVB_LOSS_ROLLED_BACK;
     struct evb_gap gap = {.cause = evb_loss_name(loss),
                           .reason = evb_loss_words(loss),
