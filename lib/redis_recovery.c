@@ -22,10 +22,14 @@ static void tell_gap(struct evb_recovery *recovery, const char *cause, const cha
     recovery->hooks->gap(&gap, recovery->user);
 }
 
+/* The server's time, never too early: it looked at its clock after it was asked. */
 static int64_t now_ms(const struct evb_recovery *recovery)
 {
-    int64_t ms = evb_recovery_server_ms(recovery, evb_clock_mono_ms());
-    return ms ? ms : evb_clock_us() / 1000;
+    const struct evb_stream_facts *facts = &recovery->stream->facts;
+    int64_t mono_ms = evb_clock_mono_ms(), ms = evb_recovery_server_ms(recovery, mono_ms);
+    if (!ms)
+        return evb_clock_us() / 1000;
+    return facts->asked_ms ? facts->server_ms + mono_ms - facts->asked_ms + 1 : ms;
 }
 
 /* What is behind the reader's place is lost; from here on live. */

@@ -2,6 +2,7 @@
 #include "redis_stream.h"
 #include "acl.h"
 #include "alloc.h"
+#include "clock.h"
 #include "err.h"
 #include <evbus.h>
 #include <inttypes.h>
@@ -194,6 +195,7 @@ bool evb_stream_fence(struct evb_stream *stream, struct evb_asks *asks, const ch
     struct evb_buf words;
     if (!evb_asks_expect(asks, fn, user))
         return false;
+    stream->asked_ms = evb_clock_mono_ms();
     evb_buf_init(&words);
     evb_script_begin(&stream->scripts, &words, EVB_SCRIPT_FENCE, !stream->known[EVB_SCRIPT_FENCE],
                      8);
@@ -256,6 +258,7 @@ int evb_stream_fenced(struct evb_stream *stream, const struct evb_reply *reply, 
         return fence_error(stream, reply->text);
     if (!read_facts(&stream->facts, reply))
         return EVBUS_EPARSE;
+    stream->facts.asked_ms = stream->asked_ms;
     stream->known[EVB_SCRIPT_FENCE] = true;
     if (atomic_load(&stream->state) == EVB_STREAM_ASKED) /* not after a call was refused */
         atomic_store(&stream->state, EVB_STREAM_ON);

@@ -36,6 +36,7 @@ struct evb_stream_facts { /* what a fence tells, as of its place among all that 
     int64_t length;             /* -1: there is no stream */
     uint64_t begun; /* entries before the stream that is there; 0, too, if the server cannot tell */
     int64_t server_ms;
+    int64_t asked_ms; /* monotonic: when it was asked; 0: not known */
 };
 
 enum evb_stream_key {
@@ -63,7 +64,8 @@ struct evb_stream {
     bool awaited;            /* such a call is under way */
     uint64_t sent_seq;       /* of the last event in a call */
     struct evb_stream_facts facts;
-    bool told; /* that it is lacking, in the log */
+    int64_t asked_ms; /* monotonic: when the last fence was sent */
+    bool told;        /* that it is lacking, in the log */
 };
 
 int evb_stream_init(struct evb_stream *stream, const struct evb_stream_settings *settings,

@@ -68,7 +68,8 @@ struct traffic *traffic_start(evbus *bus, int pace_us)
 
 void traffic_stop(struct traffic *traffic)
 {
-    atomic_store(&traffic->stop, 1);
+    if (atomic_exchange(&traffic->stop, 1))
+        return; /* it was */
     for (int i = 0; i < TRAFFIC_THREADS; i++)
         pthread_join(traffic->threads[i].thread, NULL);
 }
