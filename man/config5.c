@@ -37,7 +37,7 @@ static const struct {
               "library need none of it: they are numbered."},
     {"event", "What an event may hold."},
     {"health", "What this process tells those who ask whether it may be given traffic."},
-    {"history", "What can be asked for later, and made up for after an outage."},
+    {"history", "What can be asked for later."},
     {"key", "What begins all names in Redis."},
     {"log", "What the program's own function for log lines is given."},
     {"outbox", "What was accepted for Redis waits here until Redis has answered, through an outage "
