@@ -51,8 +51,12 @@ void evb_cursor_see(struct evb_cursor *cursor, struct evb_position position, int
 {
     if (!cursor->known || position.ms > (uint64_t)latest_ms + CLOCK_SLACK_MS)
         return;
-    if (evb_position_compare(position, evb_cursor_end(cursor)) > 0)
-        cursor->ahead = position;
+    struct evb_position end = evb_cursor_end(cursor);
+    if (evb_position_compare(position, end) <= 0)
+        return;
+    if (position.n <= end.n) /* the count began anew: it is another history */
+        cursor->epoch[0] = '\0';
+    cursor->ahead = position;
 }
 
 struct evb_position evb_cursor_end(const struct evb_cursor *cursor)

@@ -2,6 +2,7 @@
 #include "redis_reader.h"
 #include "alloc.h"
 #include "event.h"
+#include <stdio.h>
 #include <string.h>
 
 enum { HELD_BYTES = 4 << 20, HELD_EVENTS = 65536 };
@@ -65,11 +66,13 @@ void evb_reader_skip(struct evb_reader *reader)
     join(reader);
 }
 
-void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool exact)
+void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool exact,
+                      const char *epoch)
 {
     evb_reader_stop(reader);
     reader->at = at;
     reader->exact = exact;
+    snprintf(reader->epoch, sizeof reader->epoch, "%s", epoch);
     reader->running = true;
     evb_reader_go(reader);
 }
@@ -135,6 +138,28 @@ static bool hand_out(struct evb_reader *reader, const struct evb_reply *page)
     return true;
 }
 
+/* Where the next entry is, or will be. */
+static struct evb_position next_of(const struct evb_reply *page)
+{
+    struct evb_position next = {0, 0};
+    bool entry = page->count > EVB_PAGE_HEAD;
+    const struct evb_reply *from = page->item[entry ? EVB_PAGE_HEAD : 2];
+    evb_position_read(from->text, from->length, &next);
+    next.n += !entry;
+    return next;
+}
+
+/* Another history is another one even where the numbers fit. False: a hook stopped the reader. */
+static bool check_epoch(struct evb_reader *reader, const struct evb_reply *page)
+{
+    unsigned run = reader->run;
+    const char *epoch = page->item[1]->text;
+    struct evb_jump jump = {reader->at, next_of(page), epoch, 0};
+    if (reader->epoch[0] && strcmp(reader->epoch, epoch) != 0)
+        reader->hooks->jump(&jump, reader->user);
+    return reader->run == run;
+}
+
 /* What was there may have gone while nothing of it was read; or something else is there in its
  * place. False: a hook stopped the reader. */
 static bool check_end(struct evb_reader *reader, const struct evb_reply *page)
@@ -173,7 +198,8 @@ static void on_page(const struct evb_reply *reply, void *user)
     }
     reader->stream->known[EVB_SCRIPT_READ] = true;
     bool last = strcmp(reply->item[0]->text, "end") == 0;
-    if (!hand_out(reader, reply) || (last && !check_end(reader, reply)))
+    if (!check_epoch(reader, reply) || !hand_out(reader, reply) ||
+        (last && !check_end(reader, reply)))
         return;
     if (last && !reader->overflow)
         join(reader);

@@ -34,12 +34,13 @@ struct evb_reader {
     const struct evb_reader_hooks *hooks;
     void *user;
 
-    struct evb_position at; /* up to here all was handed out */
-    bool exact;             /* the next entry is the next number; else `at` is only a time */
-    bool running;           /* from start to live, failed or stop */
-    bool asked;             /* a page is under way */
-    unsigned run;           /* counts starts and stops */
-    evbus_event **held;     /* owned array of refs, in the order they came */
+    struct evb_position at;     /* up to here all was handed out */
+    bool exact;                 /* the next entry is the next number; else `at` is only a time */
+    char epoch[EVB_EPOCH_TEXT]; /* of `at`; "": not known */
+    bool running;               /* from start to live, failed or stop */
+    bool asked;                 /* a page is under way */
+    unsigned run;               /* counts starts and stops */
+    evbus_event **held;         /* owned array of refs, in the order they came */
     size_t held_count, held_room;
     int64_t held_bytes;
     bool overflow; /* more came than may be held: another page will bring it */
@@ -47,8 +48,9 @@ struct evb_reader {
 
 void evb_reader_init(struct evb_reader *reader, struct evb_stream *stream, struct evb_asks *asks,
                      const struct evb_reader_hooks *hooks, void *user);
-/* Behind `at`. */
-void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool exact);
+/* Behind `at`, of `epoch`. */
+void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool exact,
+                      const char *epoch);
 void evb_reader_go(struct evb_reader *reader);   /* there is room again, or a link again */
 void evb_reader_stop(struct evb_reader *reader); /* no hook is called any more */
 /* Reads no more: what was held back comes, then live(). */

@@ -47,7 +47,10 @@ static struct evb_position just_before(struct evb_position at)
 
 static void start(struct evb_recovery *recovery)
 {
-    evb_reader_start(&recovery->reader, evb_cursor_end(&recovery->cursor), recovery->cursor.exact);
+    char epoch[EVB_EPOCH_TEXT];
+    snprintf(epoch, sizeof epoch, "%s", recovery->cursor.epoch);
+    evb_reader_start(&recovery->reader, evb_cursor_end(&recovery->cursor), recovery->cursor.exact,
+                     epoch);
 }
 
 static bool beyond_limits(struct evb_recovery *recovery)

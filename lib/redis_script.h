@@ -17,7 +17,8 @@
  *   keys  stream, state
  *   args  position to begin with, -1 or 1: which way, where to end, most entries, most bytes
  *   reply {"more" or "end", epoch, last position, entries before this stream was made (only where
- *         the first one is not the next), {position, channel, envelope}...}, without inner brackets
+ *         the first entry is not the next), {position, channel, envelope}...}, without the inner
+ *         brackets; reading back, the three are empty
  * cursor: the place of a durable subscription, and the lease on it
  *   keys  the place
  *   args  owner, place or "" (leaves it), its epoch, "stay" or "leave", lease (ms), time to live

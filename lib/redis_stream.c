@@ -167,7 +167,7 @@ static bool begins(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-/* Before Redis 7.0 a script's error has its code in the middle: "... user_script: 21: -OOM command". */
+/* Before Redis 7.0 a script's error has its code in the middle: "user_script: 21: -OOM command". */
 static bool passes(const char *error)
 {
     const char *inner = strstr(error, ": -");

@@ -48,7 +48,7 @@ static void read_from(struct evb_replay *replay, struct evb_position at, bool ex
 {
     replay->phase = PHASE_READING;
     replay->last = at;
-    evb_reader_start(&replay->reader, at, exact);
+    evb_reader_start(&replay->reader, at, exact, replay->epoch);
 }
 
 static void on_jump(const struct evb_jump *jump, void *user)
@@ -229,7 +229,8 @@ void evb_replay_begin(evbus_sub *sub)
 
 static void note_epoch(struct evb_replay *replay)
 {
-    snprintf(replay->epoch, sizeof replay->epoch, "%s", bus_of(replay)->redis.stream.facts.epoch);
+    snprintf(replay->epoch, sizeof replay->epoch, "%s",
+             bus_of(replay)->redis.recovery.cursor.epoch);
 }
 
 /* Else it is a time, of which nobody knows how many entries came before. */

@@ -39,6 +39,7 @@ static const struct {
     {"health", "What this process tells those who ask whether it may be given traffic."},
     {"history", "What can be asked for later."},
     {"key", "What begins all names in Redis."},
+    {"lease", "Who holds what only one may hold."},
     {"log", "What the program's own function for log lines is given."},
     {"outbox", "What was accepted for Redis waits here until Redis has answered, through an outage "
                "too. The outbox is in memory, and bounded by these."},

@@ -134,7 +134,7 @@ START_TEST(table_as_json)
     }
     ck_assert_str_eq(field(row_of(rows, "redis.host"), "values"), "text");
     ck_assert_str_eq(field(row_of(rows, "redis.port"), "values"), "a whole number from 1 to 65535");
-    ck_assert_str_eq(field(row_of(rows, "queue.full"), "values"), "one of drop-oldest|drop-newest");
+    ck_assert_str_eq(field(row_of(rows, "queue.full"), "values"), "one of drop-oldest|drop-newest|lag");
     json_decref(rows);
     program_free(program);
 }

@@ -187,7 +187,7 @@ static const struct {
     {"event.max.bytes", "1GiB", EVBUS_EINVAL,
      "event.max.bytes: \"1GiB\" is not a size from 1B to 256MiB, such as 64KiB"},
     {"queue.full", "reject", EVBUS_EINVAL,
-     "queue.full: \"reject\" is not one of drop-oldest|drop-newest"},
+     "queue.full: \"reject\" is not one of drop-oldest|drop-newest|lag"},
     {"publish.resend", "maybe", EVBUS_EINVAL, "publish.resend: \"maybe\" is not yes or no"},
     {"redis.host", "", EVBUS_EINVAL, "redis.host: is 0 bytes long, must be 1 to 255"},
     {"bus.name", "a\nb", EVBUS_EINVAL, "bus.name: holds a control character, byte 0x0a"},
