@@ -37,7 +37,8 @@ static const struct {
               "library need none of it: they are numbered."},
     {"event", "What an event may hold."},
     {"health", "What this process tells those who ask whether it may be given traffic."},
-    {"history", "What can be asked for later."},
+    {"history", "What Redis keeps of events, for those that are cut off, begin in the past or ask "
+                "later (evbus(7), EVENT HISTORY); and what this process keeps."},
     {"key", "What begins all names in Redis."},
     {"log", "What the program's own function for log lines is given."},
     {"outbox", "What was accepted for Redis waits here until Redis has answered, through an outage "
@@ -47,6 +48,8 @@ static const struct {
               "options size=, bytes= and full= of a subscription or queue win."},
     {"reconnect", "Connecting again after a break: the wait doubles from attempt to attempt and is "
                   "drawn at random below that, so that many buses do not come back at once."},
+    {"recovery", "What an outage cost is read from the history when the connection is back, up to "
+                 "these limits; what is beyond is announced as a gap."},
     {"redis", "Where Redis is, as whom to log in, and how a dead connection is noticed. Naming "
               "any of them makes the bus hybrid, but for those without effect."},
     {"tls", "Encryption of the connection. Nothing that asks for it ever goes on in plaintext."},
