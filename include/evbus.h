@@ -275,7 +275,8 @@ char *evbus_event_to_json(const evbus_event *event);
  * query: type=PATTERN limit=50 since=10m until=2026-01-02T03:04:05Z correlation=ID
  *        source=both|redis|local. since, until: an age, a time, a position, now, all. local is what
  * the setting history.local.events keeps in this process. EVBUS_ENOTSUP: the bus has no such
- * source. EVBUS_ECLOSED may come as the answer: the bus was closed meanwhile.
+ * source. As the answer may come: EVBUS_EAWAY; EVBUS_EDENIED (a right is missing); EVBUS_EREMOTE
+ * (Redis cannot); EVBUS_ETOOBIG (beyond 64 MiB); EVBUS_ECLOSED (the bus was closed meanwhile).
  */
 int evbus_history_async(evbus *bus, const char *query, evbus_list_fn fn, void *user);
 evbus_list *evbus_history(evbus *bus, const char *query, int timeout_ms); /* newest first */

@@ -10,7 +10,8 @@ bool evb_acl_refuses(const char *error)
 }
 
 /* "... to run the 'publish' command", "... can't run this command", "... one of the channels used
- * as arguments", "... to access a channel". Commands first: those refusals may hold a user's name, which is any word. */
+ * as arguments", "... to access a channel". Commands first: those refusals may hold a user's name,
+ * which is any word. */
 enum evb_right evb_acl_right(const char *error)
 {
     if (strstr(error, "' command") || strstr(error, "this command"))

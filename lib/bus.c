@@ -11,8 +11,8 @@ static const char *const modes[] = {
     [EVBUS_MODE_DEGRADED] = "degraded",
 };
 
-static const char *const features[] = {"redis",    "unix", "resp2",   "queue",        "report",
-                                       "libevent", "tls",  "workers", "history-local"};
+static const char *const features[] = {"redis",    "unix", "resp2",   "queue",   "report",
+                                       "libevent", "tls",  "workers", "history", "history-local"};
 
 void evb_bus_ref(struct evbus *bus)
 {
@@ -32,6 +32,7 @@ void evb_bus_unref(void *memory)
     evb_workers_fini(&bus->workers);
     pthread_mutex_destroy(&bus->queues_lock);
     evb_fault_fini(&bus->redis.fault);
+    evb_fault_fini(&bus->redis.no_history);
     evb_free(bus);
 }
 

@@ -19,6 +19,7 @@ struct evbus {
         refs; /* the handle, the loop's teardown, subscriptions, queues, deferred deliveries */
     atomic_int state;       /* EVB_BUS_* */
     atomic_int mode;        /* EVBUS_MODE_* */
+    atomic_int queries;     /* of history, without an answer yet */
     atomic_int free_posted; /* the job of an evbus_free() inside a callback is on its way */
 
     /* fixed after open */
@@ -60,8 +61,13 @@ struct evbus {
     struct evb_map channels, patterns; /* Redis name -> struct evb_via, owned */
     struct evb_node waiters;           /* for the connection */
     struct evb_node closers;
-    struct evb_node replays;   /* those that read, or wait to */
+    struct evb_node replays;  /* those that read, or wait to */
+    struct evb_node durables; /* those with a place in Redis */
+    void (*durables_done)(void *user);
+    void *durables_user;
     struct evb_node histories; /* queries that wait for an answer */
+    struct evb_node readers;   /* those of them that wait for their turn to read the stream */
+    bool reads_history;        /* a page is under way */
     uint64_t messages;         /* received */
     int64_t gap_from_us;       /* Unix time from which events may be missed; 0: none */
     bool was_ready;            /* with history, once at least */

@@ -8,6 +8,7 @@
  */
 #include "close.h"
 #include "alloc.h"
+#include "durable.h"
 #include "err.h"
 #include "fork.h"
 #include "history.h"
@@ -158,6 +159,9 @@ static void finish(struct evbus *bus)
 {
     if (atomic_load(&bus->state) == EVB_BUS_CLOSED)
         return;
+    void (*saved)(void *user) = bus->durables_done; /* who waits for it needs not wait any more */
+    bus->durables_done = NULL;
+    evb_history_end_all(bus); /* the bus is what they lack, not the link */
     if (bus->wants_redis)
         evb_redis_stop(&bus->redis);
     evb_outbox_abandon(&bus->redis.outbox, EVBUS_ECLOSED);
@@ -175,9 +179,19 @@ static void finish(struct evbus *bus)
     atomic_store(&bus->state, EVB_BUS_CLOSED);
     evb_log(&bus->log, EVBUS_LOG_INFO, "closed");
     evb_waiter_end_all(&bus->waiters, EVBUS_ECLOSED);
-    evb_history_end_all(bus);
     evb_replay_end_all(bus);
+    evb_durable_end_all(bus);
     evb_waiter_end_all(&bus->closers, 0);
+    if (saved)
+        saved(bus->durables_user);
+}
+
+/* Nothing of the bus is to be said to Redis any more. */
+static void on_saved(void *user)
+{
+    struct evb_waiter *waiter = user;
+    finish(waiter->bus);
+    evb_waiter_end(waiter, 0);
 }
 
 /* All reports are given: what handlers have not had yet comes first, in its order. */
@@ -202,8 +216,7 @@ static void drain_job(struct evb_job *job)
         evb_waiter_post(waiter);
         return;
     }
-    finish(bus);
-    evb_waiter_end(waiter, 0);
+    evb_durable_close(bus, on_saved, waiter);
 }
 
 static void on_flushed(int result, void *user)

@@ -2,6 +2,7 @@
 #include "config.h"
 #include "err.h"
 #include "match.h"
+#include <stdio.h>
 #include <string.h>
 
 /* Nobody may believe in TLS that is not there. */
@@ -35,10 +36,13 @@ static int tls_check(const evbus_config *config)
 
 static int exclude_check(const evbus_config *config)
 {
+    char why[300];
+
     if (evb_patterns_check(evb_config_text(config, EVB_CFG_HISTORY_EXCLUDE)) == 0)
         return 0;
+    snprintf(why, sizeof why, "%s", evbus_last_error());
     return evb_fail(EVBUS_EINVAL, "history.exclude (%s): %s",
-                    evb_config_origin(config, EVB_CFG_HISTORY_EXCLUDE), evbus_last_error());
+                    evb_config_origin(config, EVB_CFG_HISTORY_EXCLUDE), why);
 }
 
 int evb_config_check(const evbus_config *config)

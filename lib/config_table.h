@@ -98,6 +98,8 @@ X(HISTORY_MAX_BYTES, "history.max.bytes", SIZE, NULL, 65536, 1099511627776, "256
 X(HISTORY_EXCLUDE, "history.exclude", TEXT, NULL, 0, 4096, "", false, "",
   "patterns of types that are not kept, separated by spaces")
 
+X(LEASE_TTL, "lease.ttl", DURATION, NULL, 1000, 3600000, "10s", false, "",
+  "how long the place of a durable subscription stays with a holder that is gone")
 X(RECOVERY_MAX_EVENTS, "recovery.max.events", INT, NULL, 1, 1000000000, "1000000", false, "",
   "most events that are read from the history after an outage; what is beyond is a gap")
 X(RECOVERY_MAX_TIME, "recovery.max.time", DURATION, NULL, 1, 86400000, "60s", false, "",

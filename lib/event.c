@@ -41,12 +41,8 @@ evbus_event *evb_event_alloc(size_t room)
     return event;
 }
 
-static char *piece_new(evbus_event *event, size_t size)
+static char *piece_uncounted(evbus_event *event, size_t size)
 {
-    if (size > (size_t)INT32_MAX - event->size) {
-        evb_fail(EVBUS_ETOOBIG, "an event above 2 GiB");
-        return NULL;
-    }
     struct evb_piece *piece = evb_alloc(sizeof *piece + size);
     if (!piece) {
         evb_fail_memory();
@@ -55,8 +51,18 @@ static char *piece_new(evbus_event *event, size_t size)
     piece->next = event->pieces;
     piece->size = size;
     event->pieces = piece;
-    event->size += (uint32_t)size;
     return piece->bytes;
+}
+
+static char *piece_new(evbus_event *event, size_t size)
+{
+    if (size > (size_t)INT32_MAX - event->size) {
+        evb_fail(EVBUS_ETOOBIG, "an event above 2 GiB");
+        return NULL;
+    }
+    char *bytes = piece_uncounted(event, size);
+    event->size += bytes ? (uint32_t)size : 0;
+    return bytes;
 }
 
 void evb_event_drop(evbus_event *event, const void *bytes)
@@ -214,11 +220,12 @@ static bool is_frozen(const evbus_event *event)
     return atomic_load_explicit(&event->frozen, memory_order_relaxed) != 0;
 }
 
+/* The event may stand in queues already, whose accounts go by its size: that stays. */
 void evb_event_set_position(evbus_event *event, struct evb_position position)
 {
     char text[EVB_POSITION_TEXT];
     size_t length = evb_position_write(position, text);
-    char *kept = piece_new(event, length + 1);
+    char *kept = piece_uncounted(event, length + 1);
     event->position = position;
     if (!kept)
         return; /* it stays unknown */

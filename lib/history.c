@@ -7,13 +7,16 @@
 #include "wait.h"
 #include <stdio.h>
 
+enum { WAITING_MOST = 10000 };         /* queries of one bus */
 enum { PAGE = 64, PAGES_A_TURN = 32 }; /* then the loop does something else */
 
 /* ---- this process's ring ---- */
 
-static bool local_has(const struct evbus *bus)
+static const char *local_lacks(const struct evbus *bus)
 {
-    return bus->recent.limit > 0;
+    return bus->recent.limit ? NULL
+                             : "this process keeps no events: set history.local.events to how many "
+                               "it shall keep (1000, say)";
 }
 
 /* A page into the query: how many events it had, 0 at the end, or an error. */
@@ -40,22 +43,19 @@ static void local_ask(struct evb_history *history)
 
 /* ---- the sources, in the order in which they are asked ---- */
 
-static const struct evb_history_source sources[] = {
-    {EVB_SOURCE_LOCAL, local_has,
-     "this process keeps no events: set history.local.events to how many it shall keep (1000, say)",
-     local_ask},
-};
+static const struct evb_history_source local = {EVB_SOURCE_LOCAL, local_lacks, local_ask};
+static const struct evb_history_source *const sources[] = {&local, &evb_history_redis};
 
-static bool is_asked(const struct evb_history *history, unsigned i)
+static bool is_named(const struct evb_history *history, unsigned i)
 {
-    return (history->query.source == EVB_SOURCE_BOTH ||
-            history->query.source == (int64_t)sources[i].name) &&
-           sources[i].has(history->bus);
+    return history->query.source == EVB_SOURCE_BOTH ||
+           history->query.source == (int64_t)sources[i]->name;
 }
 
 static unsigned next_source(const struct evb_history *history, unsigned from)
 {
-    while (from < EVB_COUNT(sources) && !is_asked(history, from))
+    while (from < EVB_COUNT(sources) &&
+           !(is_named(history, from) && !sources[from]->lacks(history->bus)))
         from++;
     return from;
 }
@@ -63,14 +63,14 @@ static unsigned next_source(const struct evb_history *history, unsigned from)
 /* 0, or EVBUS_ENOTSUP: none of those that are asked for is there. */
 static int check_sources(const struct evb_history *history)
 {
-    const char *lacks = "no history is stored in Redis";
+    const char *lacks[EVB_COUNT(sources) + 1] = {"", ""};
+    size_t count = 0;
     if (next_source(history, 0) < EVB_COUNT(sources))
         return 0;
     for (unsigned i = 0; i < EVB_COUNT(sources); i++)
-        if (history->query.source == EVB_SOURCE_BOTH ||
-            history->query.source == (int64_t)sources[i].name)
-            lacks = sources[i].lacks;
-    return evb_fail(EVBUS_ENOTSUP, "%s", lacks);
+        if (is_named(history, i))
+            lacks[count++] = sources[i]->lacks(history->bus);
+    return evb_fail(EVBUS_ENOTSUP, "%s%s%s", lacks[0], count > 1 ? "; " : "", lacks[1]);
 }
 
 /* ---- a query's way ---- */
@@ -81,14 +81,14 @@ int evb_history_take(struct evb_history *history, evbus_event *event, const stru
         evbus_event_unref(event);
         return 0;
     }
-    history->brought++;
-    return evb_found_add(&history->found, event);
+    return evb_found_add(&history->found, event, history->query.limit);
 }
 
 static void history_free(struct evb_history *history)
 {
     evb_found_fini(&history->found);
     evb_query_fini(&history->query);
+    atomic_fetch_sub(&history->bus->queries, 1);
     evb_bus_unref(history->bus);
     evb_free(history);
 }
@@ -121,13 +121,11 @@ static int closed(void)
 static void ask(struct evb_history *history)
 {
     history->busy = true;
-    sources[history->source].ask(history);
+    sources[history->source]->ask(history);
 }
 
-/* On the loop, a turn each: the first page, the next one, the next source, the end. */
-static void go_on(struct evb_job *job)
+void evb_history_go(struct evb_history *history)
 {
-    struct evb_history *history = evb_container(job, struct evb_history, job);
     history->busy = false;
     if (history->over)
         history_free(history);
@@ -139,12 +137,18 @@ static void go_on(struct evb_job *job)
         ask(history);
 }
 
+/* On the loop, a turn each: the first page, the next one, the next source, the end. */
+static void go_on(struct evb_job *job)
+{
+    evb_history_go(evb_container(job, struct evb_history, job));
+}
+
 static void begin(struct evb_job *job)
 {
     struct evb_history *history = evb_container(job, struct evb_history, job);
     evb_list_push(&history->bus->histories, &history->node);
     job->run = go_on;
-    go_on(job);
+    evb_history_go(history);
 }
 
 void evb_history_page(struct evb_history *history, int error, bool last)
@@ -162,7 +166,7 @@ void evb_history_page(struct evb_history *history, int error, bool last)
     }
     if (last) {
         history->source = next_source(history, history->source + 1);
-        history->brought = 0;
+        evb_found_next(&history->found);
         if (history->source == EVB_COUNT(sources)) {
             end(history, 0);
             return;
@@ -190,13 +194,17 @@ static struct evb_history *history_new(struct evbus *bus, const char *text, evbu
         return NULL;
     }
     evb_list_init(&history->node);
+    evb_list_init(&history->redis.turn);
     evb_bus_ref(bus);
     history->bus = bus;
+    bool full = atomic_fetch_add(&bus->queries, 1) >= WAITING_MOST;
     history->job.run = begin;
     history->busy = true;
     history->fn = fn;
     history->user = user;
-    if (evb_query_read(&history->query, text) == 0 && check_sources(history) == 0) {
+    if (full) {
+        evb_fail(EVBUS_EFULL, "%d queries of history wait for their answers", WAITING_MOST);
+    } else if (evb_query_read(&history->query, text) == 0 && check_sources(history) == 0) {
         history->source = next_source(history, 0);
         history->asked = 1;
         return history;
@@ -298,7 +306,7 @@ static evbus_list *look_once(struct evb_history *history)
 {
     evbus_list *list = NULL;
     int rc = 1;
-    if (sources[history->source].name != EVB_SOURCE_LOCAL ||
+    if (sources[history->source]->name != EVB_SOURCE_LOCAL ||
         next_source(history, history->source + 1) < EVB_COUNT(sources))
         rc = evb_fail(EVBUS_ETIMEDOUT, "Redis cannot be asked within 0 ms: source=local can");
     while (rc > 0)

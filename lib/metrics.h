@@ -24,6 +24,7 @@
     X(decode_errors, "frames that are no event")                                                   \
     X(foreign_dropped, "frames of others dropped by wire.foreign=drop")                            \
     X(acked, "events that Redis answered")                                                         \
+    X(kept, "events among them that the history has")                                              \
     X(failed_redis, "events that Redis refused, or that the bus's end cut off")                    \
     X(unknown, "events in flight at a drop and not sent again")                                    \
     X(evicted, "events that the outbox's limit dropped")                                           \

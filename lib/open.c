@@ -5,6 +5,7 @@
 #include "alloc.h"
 #include "clock.h"
 #include "close.h"
+#include "durable.h"
 #include "err.h"
 #include "fork.h"
 #include "json.h"
@@ -42,6 +43,7 @@ static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, c
     if (from == EVB_REDIS_READY) {
         evb_interest_lost(bus);
         evb_recover_lost(bus, why);
+        evb_durable_lost(bus);
         if (to != EVB_REDIS_CLOSING)
             set_mode(bus, EVBUS_MODE_DEGRADED, why);
     }
@@ -51,6 +53,7 @@ static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, c
         return;
     set_mode(bus, bus->redis_only ? EVBUS_MODE_REDIS_ONLY : EVBUS_MODE_HYBRID, why);
     evb_recover_ready(bus);
+    evb_durable_look(bus);
     evb_replay_look(bus);
     if (evb_bus_connected(bus))
         evb_waiter_end_all(&bus->waiters, 0);
@@ -271,11 +274,14 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     evb_workers_init(&bus->workers);
     pthread_mutex_init(&bus->queues_lock, NULL);
     evb_fault_init(&bus->redis.fault);
+    evb_fault_init(&bus->redis.no_history);
     evb_list_init(&bus->queues);
     evb_list_init(&bus->waiters);
     evb_list_init(&bus->closers);
     evb_list_init(&bus->histories);
     evb_list_init(&bus->replays);
+    evb_list_init(&bus->durables);
+    evb_list_init(&bus->readers);
     evb_metrics_init(&bus->metrics);
     if (read_settings(bus, config) != 0 ||
         evb_registry_init(&bus->registry, bus->wants_redis, evb_interest_changed, bus) != 0)

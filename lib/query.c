@@ -11,6 +11,7 @@
 
 #define SOURCES "both|redis|local"
 
+enum { SPARE = 64 }; /* so many more than the limit are kept before the oldest are let go */
 enum { LIMIT = 50, LIMIT_MAX = 100000, KEY_MAX = EVB_NODE_LENGTH + 1 + EVB_TEXT_MAX };
 
 struct evb_found_item {
@@ -93,6 +94,12 @@ static int beside(const evbus_event *event, const struct evb_moment *at,
     return compare(ms, 0, bound->ms, 0);
 }
 
+bool evb_query_wants_type(const struct evb_query *query, const char *type, size_t length)
+{
+    return !query->pattern ||
+           evb_pattern_matches(query->pattern, strlen(query->pattern), type, length);
+}
+
 bool evb_query_wants(const struct evb_query *query, const evbus_event *event,
                      const struct evb_moment *at)
 {
@@ -100,29 +107,79 @@ bool evb_query_wants(const struct evb_query *query, const evbus_event *event,
         return false;
     if (query->until.kind != EVB_MOMENT_NOW && beside(event, at, &query->until) > 0)
         return false;
-    if (query->pattern && !evb_pattern_matches(query->pattern, strlen(query->pattern),
-                                               event->type.ptr, event->type.length))
+    if (!evb_query_wants_type(query, event->type.ptr, event->type.length))
         return false;
     return !query->correlation || !strcmp(evb_event_correlation(event).ptr, query->correlation);
 }
 
 /* ---- what was found ---- */
 
-int evb_found_add(struct evb_found *found, evbus_event *event)
+static int newest_first(const void *a, const void *b)
 {
-    if (found->count == found->room) {
-        size_t room = found->room ? found->room * 2 : 64;
-        struct evb_found_item *items = evb_resize(found->items, room * sizeof *items);
-        if (!items) {
-            evbus_event_unref(event);
-            return evb_fail_memory();
-        }
-        found->items = items;
-        found->room = room;
+    const struct evb_found_item *x = a, *y = b;
+    return compare(y->event->time_us, x->number, x->event->time_us, y->number);
+}
+
+/* Lets go what is beyond the newest `limit` of this source. */
+static void cut(struct evb_found *found, size_t limit)
+{
+    size_t count = found->count - found->first;
+    if (count > 1)
+        qsort(found->items + found->first, count, sizeof *found->items, newest_first);
+    for (; count > limit; count--) {
+        evbus_event *event = found->items[--found->count].event;
+        found->bytes -= event->size;
+        evbus_event_unref(event);
     }
-    found->items[found->count] = (struct evb_found_item){event, found->count};
-    found->count++;
+    found->full = count == limit;
+    if (found->full)
+        found->oldest_us = found->items[found->count - 1].event->time_us;
+}
+
+static int grow(struct evb_found *found)
+{
+    size_t room = found->room ? found->room * 2 : 64;
+    struct evb_found_item *items = evb_resize(found->items, room * sizeof *items);
+    if (!items)
+        return evb_fail_memory();
+    found->items = items;
+    found->room = room;
     return 0;
+}
+
+/* Twice the memory while it collects, so that the oldest are looked for now and then only. */
+int evb_found_add(struct evb_found *found, evbus_event *event, int64_t limit)
+{
+    size_t most = (size_t)limit;
+    if (found->count == found->room && grow(found) != 0) {
+        evbus_event_unref(event);
+        return EVBUS_ENOMEM;
+    }
+    found->items[found->count++] = (struct evb_found_item){event, found->number++};
+    found->bytes += event->size;
+    bool heavy = found->bytes > 2 * (int64_t)EVB_FOUND_BYTES;
+    if (heavy || found->count - found->first >= most + most / 2 + SPARE)
+        cut(found, most);
+    if (!heavy || found->bytes <= EVB_FOUND_BYTES)
+        return 0;
+    return evb_fail(EVBUS_ETOOBIG,
+                    "the newest %zu events of the answer hold more than %d MiB: ask for fewer "
+                    "(limit=, type=, since=)",
+                    found->count, EVB_FOUND_BYTES >> 20);
+}
+
+void evb_found_next(struct evb_found *found)
+{
+    found->first = found->count;
+    found->full = false;
+}
+
+bool evb_found_has(struct evb_found *found, int64_t limit, int64_t time_us)
+{
+    size_t most = (size_t)limit, count = found->count - found->first;
+    if (count >= most && (!found->full || count > most + most / 8))
+        cut(found, most);
+    return found->full && found->oldest_us > time_us;
 }
 
 void evb_found_fini(struct evb_found *found)
@@ -133,24 +190,19 @@ void evb_found_fini(struct evb_found *found)
     *found = (struct evb_found){0};
 }
 
-static int newest_first(const void *a, const void *b)
-{
-    const struct evb_found_item *x = a, *y = b;
-    return compare(y->event->time_us, x->number, x->event->time_us, y->number);
-}
-
 /* An event is known by its node and its id. True: it has not been there before, or there is no
- * memory to tell. */
-static bool is_first(struct evb_map *seen, const evbus_event *event, bool *failed)
+ * memory to tell. A copy that was is of use where it alone has the position. */
+static bool is_first(struct evb_map *seen, evbus_event *event, bool *failed)
 {
     char key[KEY_MAX + 1];
     int length = snprintf(key, sizeof key, "%s:%s", event->node.ptr ? event->node.ptr : "",
                           evbus_event_id(event));
-    if (evb_map_get(seen, key, (size_t)length))
-        return false;
-    if (evb_map_put(seen, key, (size_t)length, seen) != 0)
+    evbus_event *other = evb_map_get(seen, key, (size_t)length);
+    if (!other && evb_map_put(seen, key, (size_t)length, event) != 0)
         *failed = true;
-    return true;
+    if (other && evb_position_is_none(other->position) && !evb_position_is_none(event->position))
+        evb_event_set_position(other, event->position);
+    return !other;
 }
 
 static void move(struct evb_found *found, evbus_list *list, int64_t limit, struct evb_map *seen,

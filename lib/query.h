@@ -7,6 +7,8 @@
 #include "event.h"
 #include "moment.h"
 
+#define EVB_FOUND_BYTES (64 << 20) /* memory that the events of one answer may hold */
+
 enum evb_query_source { EVB_SOURCE_BOTH, EVB_SOURCE_REDIS, EVB_SOURCE_LOCAL };
 
 struct evb_query {
@@ -25,15 +27,26 @@ void evb_query_fini(struct evb_query *query);
  * bound that is a position counts by its time. */
 bool evb_query_wants(const struct evb_query *query, const evbus_event *event,
                      const struct evb_moment *at);
+/* The part of it that needs no event. */
+bool evb_query_wants_type(const struct evb_query *query, const char *type, size_t length);
 
 struct evb_found {                /* zeroed: nothing */
     struct evb_found_item *items; /* owned */
     size_t count, room;
+    size_t first;      /* where this source's begin */
+    size_t number;     /* of the next one */
+    int64_t bytes;     /* of memory that the events hold */
+    bool full;         /* this source has brought enough for the whole answer, */
+    int64_t oldest_us; /* ... all of this time or newer */
 };
 
-/* Takes the event's reference, whatever it answers: 0 or EVBUS_ENOMEM. Newest first of each source,
- * so that events of one microsecond keep their order. */
-int evb_found_add(struct evb_found *found, evbus_event *event);
+/* Takes the event's reference, whatever it answers: 0, EVBUS_ENOMEM, or EVBUS_ETOOBIG: the newest
+ * `limit` of this source hold too much memory. Newest first of each source, so that events of one
+ * microsecond keep their order. */
+int evb_found_add(struct evb_found *found, evbus_event *event, int64_t limit);
+void evb_found_next(struct evb_found *found); /* what is added from now on is another source's */
+/* Has this source brought `limit` events that are newer than that? */
+bool evb_found_has(struct evb_found *found, int64_t limit, int64_t time_us);
 /* The newest `limit` of them, newest first; `merge`: several sources may have brought the same
  * event, which is to stand there once. Nothing is in `found` any more. NULL: no memory. */
 evbus_list *evb_found_list(struct evb_found *found, int64_t limit, bool merge);

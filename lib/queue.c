@@ -25,6 +25,47 @@ static void item_evict(struct evb_fifo_item *item)
     item_drop(item);
 }
 
+struct evb_in_hand {
+    struct evb_in_hand *next;
+    evbus_sub *sub; /* ref */
+    struct evb_position at;
+};
+
+static struct evb_in_hand *take_in_hand(evbus_queue *queue)
+{
+    pthread_mutex_lock(&queue->lock);
+    struct evb_in_hand *all = queue->in_hand;
+    queue->in_hand = NULL;
+    pthread_mutex_unlock(&queue->lock);
+    return all;
+}
+
+/* `handled`: else they come again after a restart. */
+static void settle(evbus_queue *queue, bool handled)
+{
+    struct evb_in_hand *next, *all = take_in_hand(queue);
+    for (; all; all = next) {
+        next = all->next;
+        if (handled)
+            queue->handled(all->sub, all->at);
+        evb_sub_unref(all->sub);
+        evb_free(all);
+    }
+}
+
+/* Without memory for it the event is not remembered, and comes again after a restart. */
+static void remember(evbus_queue *queue, evbus_sub *sub, const evbus_event *event)
+{
+    struct evb_in_hand *one = evb_alloc(sizeof *one);
+    if (!one)
+        return;
+    evb_sub_ref(sub);
+    pthread_mutex_lock(&queue->lock);
+    *one = (struct evb_in_hand){queue->in_hand, sub, event->position};
+    queue->in_hand = one;
+    pthread_mutex_unlock(&queue->lock);
+}
+
 evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full)
 {
     evbus_queue *queue = evb_calloc(1, sizeof *queue);
@@ -212,6 +253,7 @@ void evb_queue_close(evbus_queue *queue)
 void evb_queue_clear(evbus_queue *queue)
 {
     struct evb_fifo_item item;
+    settle(queue, false);
     for (;;) {
         pthread_mutex_lock(&queue->lock);
         queue->freed = true;
@@ -373,6 +415,8 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
                         "itself: use timeout 0 there");
     if (!thread)
         return EVBUS_ENOMEM;
+    if (queue->handled)
+        settle(queue, true);
     int n = pull(queue, timeout_ms, items, max < PULL_MOST ? max : PULL_MOST);
     if (n == EVBUS_ECLOSED)
         return evb_fail(EVBUS_ECLOSED, "the queue's bus is closed and nothing is left in it");
@@ -383,6 +427,8 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
         if (tags)
             tags[i] = items[i].sub->tag;
         evb_sub_count(items[i].sub, thread);
+        if (items[i].sub->tally)
+            remember(queue, items[i].sub, items[i].event);
         evb_sub_unref(items[i].sub);
     }
     return n;

@@ -34,6 +34,10 @@ struct evbus_queue {
     struct evb_slow *slow;       /* owned, under lock; NULL: it has never dropped */
     bool starved;                /* a subscription waits for room */
     void (*roomy)(void *keeper); /* fixed after init: there is some; no lock is held */
+
+    /* Of durable subscriptions: what was pulled counts as handled at the next pull. */
+    void (*handled)(evbus_sub *sub, struct evb_position at); /* fixed after init; no lock is held */
+    struct evb_in_hand *in_hand;                             /* owned; under lock */
 };
 
 evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full);

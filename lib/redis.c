@@ -174,7 +174,8 @@ static void on_fence_reply(const struct evb_reply *reply, void *user)
     if (!reply)
         return;
     int rc = evb_heart_answered(&redis->heart, reply, why, sizeof why);
-    if (redis->heart.fence.with_history && evb_stream_is_on(&redis->stream))
+    const struct evb_fence *fence = &redis->heart.fence;
+    if (fence->with_history && !fence->put_off && !fence->anew && evb_stream_is_on(&redis->stream))
         evb_recovery_facts(&redis->recovery);
     if (redis->heart.fence.refused)
         evb_heart_tell(&redis->heart, &redis->lacks, "publish", redis->heart.fence.right);
@@ -384,6 +385,7 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
                       &hooks->recovery, user);
     if (evb_stream_init(&redis->stream, &settings->stream, log) != 0)
         return EVBUS_ENOMEM;
+    redis->stream.fault = &redis->no_history;
     if (!redis->timer || !redis->deadline || !redis->pause || !redis->expiry)
         return evb_fail_memory();
     return evb_subs_add(&redis->subs, settings->inbox, strlen(settings->inbox), false);

@@ -77,7 +77,9 @@ struct evb_redis {
     struct event *timer, *deadline, *pause, *expiry; /* owned */
     int64_t expiry_ms;                               /* monotonic: when `expiry` fires */
 
-    struct evb_fault fault; /* why it is away; any thread */
+    /* any thread */
+    struct evb_fault fault;      /* why it is away */
+    struct evb_fault no_history; /* why the history is lacking */
 };
 
 int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *settings,

@@ -170,6 +170,7 @@ bool evb_answer_call(struct evb_outbox *outbox, const struct evb_reply *reply, c
             take_refusal(outbox, item, result->text, keep);
             continue;
         }
+        evb_count(outbox->metrics, EVB_COUNT_kept, 1);
         position.n += result->integer >= 0;
         if (item->event && result->integer >= 0)
             evb_event_set_position(item->event, position);

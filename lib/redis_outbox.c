@@ -210,11 +210,9 @@ void evb_outbox_take(struct evb_outbox *outbox, struct evb_item *item)
     check_water(outbox);
 }
 
-void evb_outbox_expire(struct evb_outbox *outbox)
+static void expire(struct evb_outbox *outbox, struct evb_node *list, int64_t now_ms)
 {
-    int64_t now_ms = evb_clock_mono_ms();
-    outbox->soonest_ms = INT64_MAX;
-    EVB_LIST_EACH(&outbox->waiting, node)
+    EVB_LIST_EACH(list, node)
     {
         struct evb_item *item = evb_container(node, struct evb_item, node);
         int64_t end_ms = end_of(outbox, item);
@@ -226,6 +224,14 @@ void evb_outbox_expire(struct evb_outbox *outbox)
         if (end_ms != INT64_MAX && outbox->with_ttl == 0)
             break; /* those behind are younger */
     }
+}
+
+void evb_outbox_expire(struct evb_outbox *outbox)
+{
+    int64_t now_ms = evb_clock_mono_ms();
+    outbox->soonest_ms = INT64_MAX;
+    expire(outbox, &outbox->resend, now_ms);
+    expire(outbox, &outbox->waiting, now_ms);
     evb_outbox_finish_marks(outbox);
 }
 
@@ -244,16 +250,45 @@ static bool by_script(const struct evb_outbox *outbox, const struct evb_item *it
 /* True: it is not to be written, and has its outcome. */
 static bool is_over(struct evb_outbox *outbox, struct evb_item *item)
 {
-    if (item->in_doubt && item->scripted && !outbox->history) {
-        evb_outbox_finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EDENIED, -1);
-        return true;
-    }
     if (outbox->max_age_ms <= 0 && item->expires_ms == INT64_MAX)
         return false;
     if (end_of(outbox, item) > evb_clock_rough_ms())
         return false;
     evb_outbox_finish(outbox, item, EVBUS_EXPIRED, EVBUS_ETIMEDOUT, -1);
     return true;
+}
+
+/* Older ones may stand behind it: evb_outbox_expire() must not stop at it. */
+static void own_end(struct evb_outbox *outbox, struct evb_item *item)
+{
+    if (item->expires_ms != INT64_MAX || outbox->max_age_ms <= 0)
+        return;
+    item->expires_ms = item->accepted_ms + outbox->max_age_ms;
+    outbox->with_ttl++;
+}
+
+/* The script has gone. What it may have done, nobody can ask any more. What it refused is new to
+ * PUBLISH, and goes behind what has a number. */
+static void without_script(struct evb_outbox *outbox)
+{
+    struct evb_node anew;
+    evb_list_init(&anew);
+    EVB_LIST_EACH(&outbox->resend, node)
+    {
+        struct evb_item *item = evb_container(node, struct evb_item, node);
+        if (!item->scripted)
+            continue;
+        if (item->in_doubt) {
+            evb_outbox_finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EDENIED, -1);
+            continue;
+        }
+        evb_list_remove(node);
+        evb_list_push(&anew, node);
+        item->scripted = false;
+        item->seq = 0;
+        own_end(outbox, item);
+    }
+    evb_list_prepend(&outbox->waiting, &anew);
 }
 
 /* The next one to write, still in its list; NULL: none. */
@@ -265,6 +300,8 @@ static struct evb_item *peek(struct evb_outbox *outbox)
             evb_list_remove(&item->node);
             evb_list_push(&outbox->written, &item->node);
             evb_outbox_finish_marks(outbox);
+        } else if (item->scripted && !outbox->history) {
+            without_script(outbox);
         } else if (!is_over(outbox, item)) {
             return item;
         }

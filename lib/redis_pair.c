@@ -46,6 +46,7 @@ static void hang_up(struct evb_redis *redis)
     event_del(redis->timer);
     event_del(redis->deadline);
     event_del(redis->pause);
+    evb_stream_link_lost(&redis->stream);
     evb_recovery_lost(&redis->recovery);
     evb_asks_lost(&redis->asks);
     evb_heart_reset(&redis->heart);

@@ -25,6 +25,28 @@ static void drop_held(struct evb_reader *reader)
     reader->overflow = false;
 }
 
+/* The page was the last: what came meanwhile is next. */
+static void join(struct evb_reader *reader)
+{
+    evbus_event **held = reader->held;
+    size_t count = reader->held_count;
+    unsigned run = reader->run;
+    reader->held = NULL;
+    reader->held_count = reader->held_room = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (reader->run == run && evb_position_compare(held[i]->position, reader->at) > 0) {
+            reader->at = held[i]->position;
+            reader->hooks->held(held[i], reader->user);
+        }
+        evbus_event_unref(held[i]);
+    }
+    evb_free(held);
+    if (reader->run != run)
+        return;
+    reader->running = false;
+    reader->hooks->live(reader->user);
+}
+
 void evb_reader_stop(struct evb_reader *reader)
 {
     if (reader->asked)
@@ -32,6 +54,15 @@ void evb_reader_stop(struct evb_reader *reader)
     drop_held(reader);
     reader->run++;
     reader->running = reader->asked = false;
+}
+
+void evb_reader_skip(struct evb_reader *reader)
+{
+    if (reader->asked)
+        evb_asks_forget(reader->asks, reader);
+    reader->asked = false;
+    reader->run++;
+    join(reader);
 }
 
 void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool exact)
@@ -74,44 +105,13 @@ void evb_reader_hold(struct evb_reader *reader, evbus_event *event)
         reader->held[reader->held_count++] = evbus_event_ref(event);
 }
 
-/* The page was the last: what came meanwhile is next. */
-static void join(struct evb_reader *reader)
-{
-    evbus_event **held = reader->held;
-    size_t count = reader->held_count;
-    unsigned run = reader->run;
-    reader->held = NULL;
-    reader->held_count = reader->held_room = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (reader->run == run && evb_position_compare(held[i]->position, reader->at) > 0) {
-            reader->at = held[i]->position;
-            reader->hooks->held(held[i], reader->user);
-        }
-        evbus_event_unref(held[i]);
-    }
-    evb_free(held);
-    if (reader->run != run)
-        return;
-    reader->running = false;
-    reader->hooks->live(reader->user);
-}
-
-static bool is_page(const struct evb_reply *reply)
-{
-    if (reply->kind != EVB_REPLY_ARRAY || reply->count % 3 != 0)
-        return false;
-    for (size_t i = 0; i < reply->count; i++)
-        if (reply->item[i]->kind != EVB_REPLY_STRING)
-            return false;
-    return true;
-}
-
 /* Is the next entry there, or are some missing? False: a hook stopped the reader. */
 static bool check_next(struct evb_reader *reader, const struct evb_reply *page,
                        struct evb_position next)
 {
     unsigned run = reader->run;
-    struct evb_jump jump = {reader->at, next, page->item[1]->text};
+    struct evb_jump jump = {reader->at, next, page->item[1]->text,
+                            (uint64_t)page->item[3]->integer};
     if (reader->exact && next.n != reader->at.n + 1)
         reader->hooks->jump(&jump, reader->user);
     return reader->run == run;
@@ -120,7 +120,7 @@ static bool check_next(struct evb_reader *reader, const struct evb_reply *page,
 static bool hand_out(struct evb_reader *reader, const struct evb_reply *page)
 {
     unsigned run = reader->run;
-    for (size_t i = 3; i < page->count; i += 3) {
+    for (size_t i = EVB_PAGE_HEAD; i < page->count; i += 3) {
         struct evb_position at;
         if (!evb_position_read(page->item[i]->text, page->item[i]->length, &at))
             continue; /* nothing of ours */
@@ -135,14 +135,22 @@ static bool hand_out(struct evb_reader *reader, const struct evb_reply *page)
     return true;
 }
 
-/* What was there may have gone while nothing of it was read. */
+/* What was there may have gone while nothing of it was read; or something else is there in its
+ * place. False: a hook stopped the reader. */
 static bool check_end(struct evb_reader *reader, const struct evb_reply *page)
 {
     struct evb_position last;
     if (!evb_position_read(page->item[2]->text, page->item[2]->length, &last))
         return true;
-    last.n++;
-    return check_next(reader, page, last);
+    struct evb_position next = {last.ms, last.n + 1};
+    bool other = last.n == reader->at.n && last.n > 0 && last.ms != reader->at.ms;
+    if (reader->exact && other)
+        next.n = last.n;
+    if (!check_next(reader, page, next))
+        return false;
+    reader->at = last;
+    reader->exact = true;
+    return true;
 }
 
 static void on_page(const struct evb_reply *reply, void *user)
@@ -158,9 +166,7 @@ static void on_page(const struct evb_reply *reply, void *user)
         evb_reader_go(reader);
         return;
     }
-    if (reply->kind == EVB_REPLY_ERROR || !is_page(reply)) {
-        reader->running = false;
-        drop_held(reader);
+    if (reply->kind == EVB_REPLY_ERROR || !evb_stream_is_page(reply)) {
         reader->hooks->failed(reply->kind == EVB_REPLY_ERROR ? reply->text : "no page of entries",
                               reader->user);
         return;

@@ -11,6 +11,7 @@
 struct evb_jump {                 /* between what was handed out and what is there */
     struct evb_position from, to; /* `to` is the next entry that is there, or will be */
     const char *epoch;            /* of the stream now */
+    uint64_t begun;               /* entries before it was made; 0, too, if nobody can tell */
 };
 
 struct evb_reader_hooks { /* each may stop the reader, or start it elsewhere */
@@ -21,8 +22,9 @@ struct evb_reader_hooks { /* each may stop the reader, or start it elsewhere */
     /* How many entries may come next; 0: none until evb_reader_go(). */
     int64_t (*room)(void *user);
     void (*jump)(const struct evb_jump *jump, void *user);
-    void (*live)(void *user);                      /* from now on what arrives is next */
-    void (*failed)(const char *error, void *user); /* Redis refuses to be read */
+    void (*live)(void *user); /* from now on what arrives is next */
+    /* Redis refuses to be read: to be skipped or stopped. */
+    void (*failed)(const char *error, void *user);
 };
 
 struct evb_reader {
@@ -49,6 +51,8 @@ void evb_reader_init(struct evb_reader *reader, struct evb_stream *stream, struc
 void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool exact);
 void evb_reader_go(struct evb_reader *reader);   /* there is room again, or a link again */
 void evb_reader_stop(struct evb_reader *reader); /* no hook is called any more */
+/* Reads no more: what was held back comes, then live(). */
+void evb_reader_skip(struct evb_reader *reader);
 /* A positioned event arrived while it runs: it comes by `held`, or as an entry. */
 void evb_reader_hold(struct evb_reader *reader, evbus_event *event);
 

@@ -16,24 +16,28 @@ static int64_t page_room(void *user)
 static void tell_gap(struct evb_recovery *recovery, const char *cause, const char *reason,
                      struct evb_position from, int64_t to_ms, int64_t count)
 {
-    struct evb_gap gap = {cause, reason, (int64_t)from.ms, to_ms, count, NULL};
+    int64_t from_ms = (int64_t)from.ms;
+    struct evb_gap gap = {cause, reason, from_ms, to_ms > from_ms ? to_ms : from_ms + 1,
+                          count, NULL};
     recovery->hooks->gap(&gap, recovery->user);
 }
 
+/* The server's time, never too early: it looked at its clock after it was asked. */
 static int64_t now_ms(const struct evb_recovery *recovery)
 {
-    int64_t ms = evb_recovery_server_ms(recovery, evb_clock_mono_ms());
-    return ms ? ms : evb_clock_us() / 1000;
+    const struct evb_stream_facts *facts = &recovery->stream->facts;
+    int64_t mono_ms = evb_clock_mono_ms(), ms = evb_recovery_server_ms(recovery, mono_ms);
+    if (!ms)
+        return evb_clock_us() / 1000;
+    return facts->asked_ms ? facts->server_ms + mono_ms - facts->asked_ms + 1 : ms;
 }
 
-/* Live from here on; what is behind `at` is lost. */
+/* What is behind the reader's place is lost; from here on live. */
 static void give_up(struct evb_recovery *recovery, const char *cause, const char *reason)
 {
-    struct evb_position at = recovery->reader.at;
-    evb_reader_stop(&recovery->reader);
+    tell_gap(recovery, cause, reason, recovery->reader.at, now_ms(recovery), -1);
     evb_cursor_prove(&recovery->cursor, &recovery->stream->facts);
-    tell_gap(recovery, cause, reason, at, now_ms(recovery), -1);
-    recovery->hooks->live(recovery->user);
+    evb_reader_skip(&recovery->reader);
 }
 
 static struct evb_position just_before(struct evb_position at)
@@ -89,8 +93,8 @@ static void on_jump(const struct evb_jump *jump, void *user)
     struct evb_recovery *recovery = user;
     struct evb_position from = jump->from, to = jump->to;
     int64_t count, to_ms = (int64_t)to.ms;
-    enum evb_loss loss = evb_loss_between(from, recovery->cursor.epoch, to, jump->epoch,
-                                          recovery->stream->facts.begun, &count);
+    enum evb_loss loss =
+        evb_loss_between(from, recovery->cursor.epoch, to, jump->epoch, jump->begun, &count);
     if (loss == EVB_LOSS_FLUSHED || loss == EVB_LOSS_ROLLED_BACK)
         to_ms = now_ms(recovery);
     if (loss == EVB_LOSS_FLUSHED)
@@ -107,6 +111,9 @@ static void on_jump(const struct evb_jump *jump, void *user)
 static void on_live(void *user)
 {
     struct evb_recovery *recovery = user;
+    if (evb_position_compare(recovery->reader.at, evb_cursor_end(&recovery->cursor)) > 0 ||
+        !recovery->cursor.exact)
+        evb_cursor_move(&recovery->cursor, recovery->reader.at);
     recovery->hooks->live(recovery->user);
 }
 
@@ -151,10 +158,11 @@ int64_t evb_recovery_server_ms(const struct evb_recovery *recovery, int64_t mono
     return recovery->offset_ms == INT64_MIN ? 0 : mono_ms + recovery->offset_ms;
 }
 
-/* The reply came after the server looked at its clock: the estimate may be early, never late. */
+/* The reply came after the server looked at its clock, and both clocks cut off what is less than a
+ * millisecond: the estimate may be early, never late. */
 void evb_recovery_facts(struct evb_recovery *recovery)
 {
-    recovery->offset_ms = recovery->stream->facts.server_ms - evb_clock_mono_ms();
+    recovery->offset_ms = recovery->stream->facts.server_ms - evb_clock_mono_ms() - 1;
 }
 
 void evb_recovery_proven(struct evb_recovery *recovery)

@@ -6,7 +6,9 @@
 #include <string.h>
 
 /* What may be refused (memory, disk, replicas, a replica's role) is refused at the first write,
- * before anything has happened: Redis lets a script that has written run to its end. */
+ * before anything has happened: Redis lets a script that has written run to its end. Where an event
+ * cannot be kept for all that, those behind it get no position: two would have the same. A node's
+ * first call keeps the keys from living for ever if no fence follows. */
 static const char append[] =
     "local stream, state, mark, latest = KEYS[1], KEYS[2], KEYS[3], KEYS[4]\n"
     "local after, first = tonumber(ARGV[1]), tonumber(ARGV[2])\n"
@@ -27,19 +29,20 @@ static const char append[] =
     "n = tonumber(n)\n"
     "redis.call('SET', mark, string.format('%.0f', math.max(done, first + count - 1)),\n"
     "           'PX', ARGV[3])\n"
-    "local reply, newest, before = {ms, n}, {}, n\n"
+    "local reply, newest, before, failed = {ms, n}, {}, n, nil\n"
     "for i = 1, count do\n"
     "  local result = -1\n"
     "  if first + i - 1 > done then\n"
     "    local channel, event = ARGV[4 + 2 * i], ARGV[5 + 2 * i]\n"
     "    local id = ms .. '-' .. string.format('%.0f', n + 1)\n"
-    "    result = redis.pcall('PUBLISH', channel,\n"
+    "    result = redis.pcall('PUBLISH', channel, failed and event or\n"
     "        string.sub(event, 1, -2) .. ',\"position\":\"' .. id .. '\"}')\n"
     "    if type(result) == 'table' then\n"
     "      result = result.err\n"
     "    else\n"
-    "      local kept = redis.pcall('XADD', stream, id, 'c', channel, 'e', event)\n"
+    "      local kept = failed or redis.pcall('XADD', stream, id, 'c', channel, 'e', event)\n"
     "      if type(kept) == 'table' then\n"
+    "        failed = kept\n"
     "        result = 'KEEP ' .. kept.err\n"
     "      else\n"
     "        n = n + 1\n"
@@ -53,6 +56,11 @@ static const char append[] =
     "  redis.pcall('HSET', state, 'last', ms .. '-' .. string.format('%.0f', n))\n"
     "  for channel, id in pairs(newest) do redis.pcall('HSET', latest, channel, id) end\n"
     "  redis.pcall('XTRIM', stream, 'MAXLEN', '~', ARGV[4])\n"
+    "  if done == 0 then\n"
+    "    for _, key in ipairs({stream, state, latest}) do\n"
+    "      redis.pcall('PEXPIRE', key, ARGV[3])\n"
+    "    end\n"
+    "  end\n"
     "  if math.floor(n / 256) > math.floor(before / 256) then\n"
     "    local bytes = redis.pcall('MEMORY', 'USAGE', stream)\n"
     "    if type(bytes) == 'number' and bytes > tonumber(ARGV[5]) then\n"
@@ -64,15 +72,26 @@ static const char append[] =
     "end\n"
     "return reply\n";
 
-/* Trims by age, keeps the keys alive, forgets the latest of channels whose event is gone. */
+/* Trims by age, keeps the keys alive, forgets the latest of channels whose event is gone: a part at
+ * a time, as long as half of it is old, for types may be as many as events. */
 static const char fence[] =
     "local stream, state, latest = KEYS[1], KEYS[2], KEYS[3]\n"
+    /* What is refused later goes unnoticed. Redis can tell before since 7.0. */
+    "for _, need in ipairs(redis.acl_check_cmd and {\n"
+    "    {'time', 'TIME'}, {'get', 'GET', state}, {'set', 'SET', state, '1'},\n"
+    "    {'hget', 'HGET', state, 'f'}, {'hmget', 'HMGET', state, 'f'},\n"
+    "    {'hset', 'HSET', state, 'f', '1'}, {'hsetnx', 'HSETNX', state, 'f', '1'},\n"
+    "    {'hdel', 'HDEL', state, 'f'}, {'hscan', 'HSCAN', state, '0'},\n"
+    "    {'pexpire', 'PEXPIRE', state, '1'}, {'xadd', 'XADD', stream, '1-1', 'c', 'e'},\n"
+    "    {'xlen', 'XLEN', stream}, {'xrevrange', 'XREVRANGE', stream, '+', '-'},\n"
+    "    {'xtrim', 'XTRIM', stream, 'MAXLEN', '1'}, {'xinfo|stream', 'XINFO', 'STREAM', stream},\n"
+    "    {'memory|usage', 'MEMORY', 'USAGE', stream}} or {}) do\n"
+    "  if not redis.acl_check_cmd(unpack(need, 2)) then\n"
+    "    return redis.error_reply('NOPERM the user needs +' .. need[1] .. ' for ' .. stream)\n"
+    "  end\n"
+    "end\n"
     "local clock = redis.call('TIME')\n"
     "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
-    "if redis.acl_check_cmd and not (redis.acl_check_cmd('XADD', stream, '1-1', 'c', 'e')\n"
-    "    and redis.acl_check_cmd('SET', state, '1') and redis.acl_check_cmd('GET', state)) then\n"
-    "  return redis.error_reply('NOPERM this user may not write the history')\n"
-    "end\n"
     "redis.pcall('HSETNX', state, 'epoch', clock[1] .. '.' .. clock[2])\n"
     "local known = redis.call('HMGET', state, 'epoch', 'last')\n"
     "redis.pcall('XTRIM', stream, 'MINID', string.format('%.0f', now - ARGV[3]))\n"
@@ -81,46 +100,85 @@ static const char fence[] =
     "local first = info['first-entry']\n"
     "local total = tonumber(string.match(known[2] or '0-0', '%d+$'))\n"
     "local added = info['entries-added'] or info['length'] and total or 0\n"
-    "local some = redis.pcall('HSCAN', latest, redis.call('HGET', state, 'scan') or '0')\n"
-    "if some[2] then\n"
-    "  redis.pcall('HSET', state, 'scan', some[1])\n"
-    "  local oldest = first and tonumber(string.match(first[1], '^%d+')) or now\n"
+    "local oldest = first and tonumber(string.match(first[1], '^%d+')) or now\n"
+    "local cursor = redis.call('HGET', state, 'scan') or '0'\n"
+    "for _ = 1, 64 do\n"
+    "  local some, old = redis.pcall('HSCAN', latest, cursor, 'COUNT', 64), {}\n"
+    "  if not some[2] then break end\n"
+    "  cursor = some[1]\n"
     "  for i = 1, #some[2], 2 do\n"
     "    if tonumber(string.match(some[2][i + 1], '^%d+')) < oldest then\n"
-    "      redis.pcall('HDEL', latest, some[2][i])\n"
+    "      old[#old + 1] = some[2][i]\n"
     "    end\n"
     "  end\n"
+    "  for _, channel in ipairs(old) do redis.pcall('HDEL', latest, channel) end\n"
+    "  if cursor == '0' or 4 * #old < #some[2] then break end\n"
     "end\n"
+    "redis.pcall('HSET', state, 'scan', cursor)\n"
     "for _, key in ipairs(KEYS) do redis.pcall('PEXPIRE', key, ARGV[4]) end\n"
     "local heard = redis.pcall('PUBLISH', ARGV[1], ARGV[2])\n"
     "if type(heard) == 'table' then heard = heard.err end\n"
     "return {heard, known[1] or '', known[2] or '0-0', first and first[1] or '',\n"
     "        info['length'] or -1, now, math.max(0, total - added)}\n";
 
-/* Stops at the bytes, too, for events may be large; one at least. */
+/* Stops at the bytes, too, for events may be large; one at least. What is read from the stream at
+ * once is what is likely to fit. */
 static const char read[] =
     "local stream, from, back, till = KEYS[1], ARGV[1], tonumber(ARGV[2]) < 0, ARGV[3]\n"
     "local most, room = tonumber(ARGV[4]), tonumber(ARGV[5])\n"
     "local known = redis.call('HMGET', KEYS[2], 'epoch', 'last')\n"
-    "local reply = {'end', known[1] or '', known[2] or '0-0'}\n"
-    "local at = 3\n"
-    "while most > 0 do\n"
-    "  local page = math.min(most, 32)\n"
-    "  local entries = redis.call(back and 'XREVRANGE' or 'XRANGE', stream, from, till,\n"
-    "      'COUNT', page)\n"
+    "local total = tonumber(string.match(known[2] or '0-0', '%d+$'))\n"
+    "local before = tonumber(string.match(from, '%d+$') or '0')\n"
+    "local reply = {'end', known[1] or '', known[2] or '0-0', 0}\n"
+    "local at, page, spent, entries = 4, 2, 0\n"
+    "repeat\n"
+    "  page = math.min(most, page)\n"
+    "  entries = redis.call(back and 'XREVRANGE' or 'XRANGE', stream, from, till, 'COUNT', page)\n"
     "  for _, entry in ipairs(entries) do\n"
-    "    local id, channel, event = entry[1], entry[2][2], entry[2][4]\n"
-    "    if room <= 0 then reply[1] = 'more' return reply end\n"
-    "    reply[at + 1], reply[at + 2], reply[at + 3] = id, channel or '', event or ''\n"
+    "    local id, channel, event = entry[1], entry[2][2] or '', entry[2][4] or ''\n"
+    "    if room <= 0 then reply[1] = 'more' break end\n"
+    "    reply[at + 1], reply[at + 2], reply[at + 3] = id, channel, event\n"
     "    at = at + 3\n"
-    "    room = room - #(channel or '') - #(event or '') - 64\n"
+    "    local size = #channel + #event + 64\n"
+    "    room, spent = room - size, spent + size\n"
     "    from = '(' .. id\n"
     "  end\n"
-    "  if #entries < page then return reply end\n"
     "  most = most - page\n"
+    "  if #entries == page and most <= 0 then reply[1] = 'more' end\n"
+    "  if #entries < page or reply[1] == 'more' then break end\n"
+    "  page = math.max(1, math.min(128, math.floor(room * (at - 4) / 3 / spent)))\n"
+    "until false\n"
+    "local first = reply[5] and tonumber(string.match(reply[5], '%d+$')) or total + 1\n"
+    "if not back and first ~= before + 1 then\n"
+    "  local about, added = redis.pcall('XINFO', 'STREAM', stream), 0\n"
+    "  for i = 1, #about, 2 do\n"
+    "    if about[i] == 'entries-added' then added = about[i + 1] end\n"
+    "  end\n"
+    "  if about.err or added > 0 then reply[4] = math.max(0, total - added) end\n"
     "end\n"
-    "reply[1] = 'more'\n"
     "return reply\n";
+
+static const char cursor[] =
+    "local key, owner, place, epoch = KEYS[1], ARGV[1], ARGV[2], ARGV[3]\n"
+    "local clock = redis.call('TIME')\n"
+    "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
+    "local known = redis.call('HMGET', key, 'owner', 'until', 'place', 'epoch')\n"
+    "local left = tonumber(known[2] or '0') - now\n"
+    "if known[1] and known[1] ~= owner and left > 0 then\n"
+    "  return {0, known[1], string.format('%.0f', left)}\n"
+    "end\n"
+    "if place ~= '' then\n"
+    "  redis.call('HSET', key, 'place', place, 'epoch', epoch)\n"
+    "else\n"
+    "  place, epoch = known[3] or '', known[4] or ''\n"
+    "end\n"
+    "if ARGV[4] == 'leave' then\n"
+    "  redis.call('HDEL', key, 'owner', 'until')\n"
+    "else\n"
+    "  redis.call('HSET', key, 'owner', owner, 'until', string.format('%.0f', now + ARGV[5]))\n"
+    "end\n"
+    "redis.call('PEXPIRE', key, ARGV[6])\n"
+    "return {1, place, epoch}\n";
 
 static const struct {
     const char *text;
@@ -129,6 +187,7 @@ static const struct {
     [EVB_SCRIPT_APPEND] = {append, sizeof append - 1},
     [EVB_SCRIPT_FENCE] = {fence, sizeof fence - 1},
     [EVB_SCRIPT_READ] = {read, sizeof read - 1},
+    [EVB_SCRIPT_CURSOR] = {cursor, sizeof cursor - 1},
 };
 
 /* SHA1 is how Redis names scripts (redis.io/commands/evalsha). */

@@ -16,15 +16,26 @@
  * read: entries from a position on, or back from it
  *   keys  stream, state
  *   args  position to begin with, -1 or 1: which way, where to end, most entries, most bytes
- *   reply {"more" or "end", epoch, last position, {position, channel, envelope}...}, without the
- *         inner brackets
+ *   reply {"more" or "end", epoch, last position, entries before this stream was made (only where
+ *         the first one is not the next), {position, channel, envelope}...}, without inner brackets
+ * cursor: the place of a durable subscription, and the lease on it
+ *   keys  the place
+ *   args  owner, place or "" (leaves it), its epoch, "stay" or "leave", lease (ms), time to live
+ *         of the key (ms)
+ *   reply {1, place or "", epoch or ""}; or, with somebody else's lease, {0, owner, ms left}
  */
 #ifndef EVB_REDIS_SCRIPT_H
 #define EVB_REDIS_SCRIPT_H
 #include "buf.h"
 #include <stdint.h>
 
-enum evb_script { EVB_SCRIPT_APPEND, EVB_SCRIPT_FENCE, EVB_SCRIPT_READ, EVB_SCRIPTS };
+enum evb_script {
+    EVB_SCRIPT_APPEND,
+    EVB_SCRIPT_FENCE,
+    EVB_SCRIPT_READ,
+    EVB_SCRIPT_CURSOR,
+    EVB_SCRIPTS
+};
 
 struct evb_scripts {
     char digest[EVB_SCRIPTS][41]; /* "": this build has no SHA1, and the text goes each time */

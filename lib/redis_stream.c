@@ -2,6 +2,7 @@
 #include "redis_stream.h"
 #include "acl.h"
 #include "alloc.h"
+#include "clock.h"
 #include "err.h"
 #include <evbus.h>
 #include <inttypes.h>
@@ -63,6 +64,15 @@ bool evb_stream_is_on(const struct evb_stream *stream)
     return atomic_load_explicit(&stream->state, memory_order_relaxed) == EVB_STREAM_ON;
 }
 
+const char *evb_stream_state_name(const struct evb_stream *stream)
+{
+    static const char *const names[] = {[EVB_STREAM_OFF] = "off",
+                                        [EVB_STREAM_ASKED] = "asked",
+                                        [EVB_STREAM_ON] = "on",
+                                        [EVB_STREAM_LACKING] = "lacking"};
+    return names[atomic_load(&stream->state)];
+}
+
 void evb_stream_link_up(struct evb_stream *stream)
 {
     memset(stream->known, 0, sizeof stream->known);
@@ -72,8 +82,16 @@ void evb_stream_link_up(struct evb_stream *stream)
         atomic_store(&stream->state, EVB_STREAM_ASKED);
 }
 
+void evb_stream_link_lost(struct evb_stream *stream)
+{
+    if (stream->set.enabled)
+        atomic_store(&stream->state, EVB_STREAM_ASKED);
+}
+
 void evb_stream_lacks(struct evb_stream *stream, const char *error)
 {
+    if (stream->fault)
+        evb_fault_set(stream->fault, EVBUS_ENOTSUP, error);
     atomic_store(&stream->state, EVB_STREAM_LACKING);
     if (stream->told)
         return;
@@ -149,10 +167,12 @@ static bool begins(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
+/* Before Redis 7.0 a script's error has its code in the middle: "... user_script: 21: -OOM command". */
 static bool passes(const char *error)
 {
+    const char *inner = strstr(error, ": -");
     for (size_t i = 0; i < EVB_COUNT(passing); i++)
-        if (begins(error, passing[i]))
+        if (begins(error, passing[i]) || (inner && begins(inner + 3, passing[i])))
             return true;
     return false;
 }
@@ -177,6 +197,7 @@ bool evb_stream_fence(struct evb_stream *stream, struct evb_asks *asks, const ch
     struct evb_buf words;
     if (!evb_asks_expect(asks, fn, user))
         return false;
+    stream->asked_ms = evb_clock_mono_ms();
     evb_buf_init(&words);
     evb_script_begin(&stream->scripts, &words, EVB_SCRIPT_FENCE, !stream->known[EVB_SCRIPT_FENCE],
                      8);
@@ -201,7 +222,8 @@ static bool is_text(const struct evb_reply *reply)
 static bool read_facts(struct evb_stream_facts *facts, const struct evb_reply *reply)
 {
     struct evb_reply **item = reply->item;
-    if (reply->kind != EVB_REPLY_ARRAY || reply->count != 7)
+    if (reply->kind != EVB_REPLY_ARRAY || reply->count != 7 ||
+        (item[0]->kind != EVB_REPLY_INTEGER && !is_text(item[0])))
         return false;
     for (size_t i = 1; i < 7; i++)
         if (i < 4 ? !is_text(item[i]) : item[i]->kind != EVB_REPLY_INTEGER)
@@ -238,8 +260,10 @@ int evb_stream_fenced(struct evb_stream *stream, const struct evb_reply *reply, 
         return fence_error(stream, reply->text);
     if (!read_facts(&stream->facts, reply))
         return EVBUS_EPARSE;
+    stream->facts.asked_ms = stream->asked_ms;
     stream->known[EVB_SCRIPT_FENCE] = true;
-    atomic_store(&stream->state, EVB_STREAM_ON);
+    if (atomic_load(&stream->state) == EVB_STREAM_ASKED) /* not after a call was refused */
+        atomic_store(&stream->state, EVB_STREAM_ON);
     if (reply->item[0]->kind == EVB_REPLY_INTEGER) {
         *receivers = reply->item[0]->integer;
         return 0;
@@ -268,4 +292,32 @@ bool evb_stream_read(struct evb_stream *stream, struct evb_asks *asks, const cha
     evb_script_number(&words, READ_BYTES);
     send_words(asks->link, &words);
     return true;
+}
+
+bool evb_stream_cursor(struct evb_stream *stream, struct evb_asks *asks, const char *const words[5],
+                       int64_t lease_ms, int64_t idle_ms, evb_ask_fn fn, void *user)
+{
+    struct evb_buf out;
+    if (!evb_asks_expect(asks, fn, user))
+        return false;
+    evb_buf_init(&out);
+    evb_script_begin(&stream->scripts, &out, EVB_SCRIPT_CURSOR, !stream->known[EVB_SCRIPT_CURSOR],
+                     8);
+    evb_script_number(&out, 1);
+    for (size_t i = 0; i < 5; i++)
+        evb_script_word(&out, words[i], strlen(words[i]));
+    evb_script_number(&out, lease_ms);
+    evb_script_number(&out, idle_ms);
+    send_words(asks->link, &out);
+    return true;
+}
+
+bool evb_stream_is_page(const struct evb_reply *reply)
+{
+    if (reply->kind != EVB_REPLY_ARRAY || reply->count % 3 != EVB_PAGE_HEAD % 3)
+        return false;
+    for (size_t i = 0; i < reply->count; i++)
+        if (reply->item[i]->kind != (i == 3 ? EVB_REPLY_INTEGER : EVB_REPLY_STRING))
+            return false;
+    return reply->count >= EVB_PAGE_HEAD;
 }

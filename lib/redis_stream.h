@@ -10,6 +10,7 @@
 #include "log.h"
 #include "position.h"
 #include "redis_asks.h"
+#include "redis_fault.h"
 #include "redis_item.h"
 #include "redis_script.h"
 
@@ -35,6 +36,7 @@ struct evb_stream_facts { /* what a fence tells, as of its place among all that 
     int64_t length;             /* -1: there is no stream */
     uint64_t begun; /* entries before the stream that is there; 0, too, if the server cannot tell */
     int64_t server_ms;
+    int64_t asked_ms; /* monotonic: when it was asked; 0: not known */
 };
 
 enum evb_stream_key {
@@ -51,6 +53,7 @@ struct evb_stream {
     struct evb_log *log;
     struct evb_scripts scripts;
     char *keys[EVB_STREAM_KEYS]; /* owned */
+    struct evb_fault *fault;     /* borrowed: why it is lacking; NULL: nobody asks */
     int64_t idle_ms;             /* a key that nobody touches lives so long */
 
     _Atomic int state; /* EVB_STREAM_*; read by any thread */
@@ -61,16 +64,18 @@ struct evb_stream {
     bool awaited;            /* such a call is under way */
     uint64_t sent_seq;       /* of the last event in a call */
     struct evb_stream_facts facts;
-    bool told; /* that it is lacking, in the log */
+    int64_t asked_ms; /* monotonic: when the last fence was sent */
+    bool told;        /* that it is lacking, in the log */
 };
 
 int evb_stream_init(struct evb_stream *stream, const struct evb_stream_settings *settings,
                     struct evb_log *log); /* 0, or EVBUS_ENOMEM */
 void evb_stream_fini(struct evb_stream *stream);
-bool evb_stream_may_be(const struct evb_stream *stream); /* on, or not known yet */
-bool evb_stream_is_on(const struct evb_stream *stream);  /* any thread */
-void evb_stream_link_up(struct evb_stream *stream);      /* a new connection: all is open */
-void evb_stream_link_lost(struct evb_stream *stream);
+bool evb_stream_may_be(const struct evb_stream *stream);            /* on, or not known yet */
+bool evb_stream_is_on(const struct evb_stream *stream);             /* any thread */
+const char *evb_stream_state_name(const struct evb_stream *stream); /* "on"; any thread */
+void evb_stream_link_up(struct evb_stream *stream);   /* a new connection: all is open */
+void evb_stream_link_lost(struct evb_stream *stream); /* not known until the next one */
 /* The script cannot be run: from now on, on this connection, events are published alone. */
 void evb_stream_lacks(struct evb_stream *stream, const char *error);
 
@@ -93,5 +98,12 @@ int evb_stream_fenced(struct evb_stream *stream, const struct evb_reply *reply, 
 /* Reads entries of the stream: see redis_script.h. */
 bool evb_stream_read(struct evb_stream *stream, struct evb_asks *asks, const char *from,
                      const char *till, bool back, int64_t most, evb_ask_fn fn, void *user);
+/* Is it such a page: a head, and three texts for each entry? */
+enum { EVB_PAGE_HEAD = 4 };
+bool evb_stream_is_page(const struct evb_reply *reply);
+
+/* The script "cursor" of redis_script.h; `words`: key, owner, place, epoch, "stay" or "leave". */
+bool evb_stream_cursor(struct evb_stream *stream, struct evb_asks *asks, const char *const words[5],
+                       int64_t lease_ms, int64_t idle_ms, evb_ask_fn fn, void *user);
 
 #endif

@@ -2,6 +2,7 @@
 #include "replay.h"
 #include "alloc.h"
 #include "clock.h"
+#include "durable.h"
 #include "err.h"
 #include "recover.h"
 #include <stdio.h>
@@ -46,6 +47,7 @@ static struct evb_position just_before(struct evb_position at)
 static void read_from(struct evb_replay *replay, struct evb_position at, bool exact)
 {
     replay->phase = PHASE_READING;
+    replay->last = at;
     evb_reader_start(&replay->reader, at, exact);
 }
 
@@ -54,8 +56,8 @@ static void on_jump(const struct evb_jump *jump, void *user)
     struct evb_replay *replay = user;
     struct evbus *bus = bus_of(replay);
     int64_t count;
-    enum evb_loss loss = evb_loss_between(jump->from, replay->epoch, jump->to, jump->epoch,
-                                          bus->redis.stream.facts.begun, &count);
+    enum evb_loss loss =
+        evb_loss_between(jump->from, replay->epoch, jump->to, jump->epoch, jump->begun, &count);
     bool gone = loss == EVB_LOSS_FLUSHED || loss == EVB_LOSS_ROLLED_BACK;
     struct evb_gap gap = {.cause = evb_loss_name(loss),
                           .reason = evb_loss_words(loss),
@@ -71,10 +73,23 @@ static void on_jump(const struct evb_jump *jump, void *user)
         read_from(replay, just_before(jump->to), true);
 }
 
+/* What a durable subscription is given, it has to say that it handled. */
+static bool offer(evbus_sub *sub, evbus_event *event, unsigned how)
+{
+    if (!evb_sub_wants(sub, how))
+        return true;
+    if (sub->tally && !evb_tally_give(sub->tally, event->position))
+        return false;
+    bool taken = evb_deliver_offer(sub->keeper, sub, event, how);
+    if (!taken && sub->tally)
+        evb_tally_take_back(sub->tally);
+    return taken;
+}
+
 /* False: no room; it comes again. */
 static bool give(struct evb_replay *replay, evbus_event *event, unsigned how)
 {
-    if (evb_deliver_offer(bus_of(replay), replay->sub, event, how))
+    if (offer(replay->sub, event, how))
         return true;
     read_from(replay, just_before(event->position), true);
     return false;
@@ -135,7 +150,7 @@ static void give_up(struct evb_replay *replay, const char *why)
                           .count = -1,
                           .pattern = replay->sub->entry->pattern};
     evb_recover_gap(bus, &gap);
-    go_live(replay);
+    evb_reader_skip(&replay->reader);
 }
 
 static void on_failed(const char *error, void *user)
@@ -198,6 +213,8 @@ static void begin_job(struct evb_job *job)
     struct evb_replay *replay = evb_container(job, struct evb_replay, job);
     struct evbus *bus = bus_of(replay);
     look_after(replay);
+    if (replay->sub->durable)
+        evb_durable_begin(replay->sub);
     evb_sub_unref(replay->sub); /* the job's */
     evb_replay_look(bus);
 }
@@ -215,6 +232,48 @@ static void note_epoch(struct evb_replay *replay)
     snprintf(replay->epoch, sizeof replay->epoch, "%s", bus_of(replay)->redis.stream.facts.epoch);
 }
 
+/* Else it is a time, of which nobody knows how many entries came before. */
+static bool is_counted(struct evb_position at)
+{
+    return at.n > 0 || at.ms == 0;
+}
+
+/* Where a durable subscription goes on: where it was, here or elsewhere; else where it was asked to
+ * begin. False: it may not yet. */
+static bool find_place(struct evb_replay *replay, struct evb_position *at, bool *exact)
+{
+    struct evb_durable *durable = replay->sub->durable;
+    const struct evb_place *place = evb_durable_place(durable);
+    if (!place)
+        return false;
+    if (!evb_position_is_none(replay->last) && evb_position_compare(place->at, replay->last) <= 0) {
+        *at = replay->last;
+        *exact = is_counted(*at);
+    } else if (place->known) {
+        *at = place->at;
+        *exact = is_counted(*at);
+        snprintf(replay->epoch, sizeof replay->epoch, "%s", place->epoch);
+    } else if (replay->from.kind == EVB_MOMENT_NOW) {
+        *at = bus_of(replay)->redis.stream.facts.last;
+        *exact = true;
+    }
+    evb_durable_began(durable, *at);
+    return true;
+}
+
+static void pause(evbus_sub *sub)
+{
+    struct evb_replay *replay = sub->replay;
+    evb_reader_stop(&replay->reader);
+    replay->phase = PHASE_PLANNED;
+    look_after(replay);
+}
+
+int evb_replay_keep(evbus_sub *sub, const char *name)
+{
+    return evb_durable_plan(sub, name, pause);
+}
+
 static void start(struct evb_replay *replay)
 {
     const struct evb_moment *from = &replay->from;
@@ -222,7 +281,10 @@ static void start(struct evb_replay *replay)
     if (from->kind == EVB_MOMENT_TIME || from->kind == EVB_MOMENT_POSITION)
         at = (struct evb_position){(uint64_t)from->ms, from->n};
     note_epoch(replay);
-    read_from(replay, at, from->kind == EVB_MOMENT_POSITION);
+    bool exact = from->kind == EVB_MOMENT_POSITION;
+    if (replay->sub->durable && !find_place(replay, &at, &exact))
+        return;
+    read_from(replay, at, exact);
 }
 
 /* One that was planned begins when its channel is confirmed: what comes from then on is heard. */
@@ -252,6 +314,7 @@ static void look_job(struct evb_job *job)
 {
     struct evbus *bus = evb_container(job, struct evbus, replay_job);
     atomic_store(&bus->replay_posted, false);
+    evb_durable_look(bus);
     evb_replay_look(bus);
     evb_bus_unref(bus);
 }
@@ -291,6 +354,13 @@ static void fall_behind(evbus_sub *sub, struct evb_position at)
     read_from(replay, just_before(at), true);
 }
 
+static void take_back(evbus_sub *sub, struct evb_position at)
+{
+    if (sub->tally)
+        evb_tally_take_back(sub->tally);
+    fall_behind(sub, at);
+}
+
 bool evb_replay_take(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
 {
     struct evb_replay *replay = sub->replay;
@@ -302,9 +372,13 @@ bool evb_replay_take(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
         return false; /* it read that already */
     if (replay)
         replay->last = event->position;
-    if (sub->fifo.full != EVB_FULL_LAG)
+    if (!evb_sub_wants(sub, how))
+        return false;
+    if (sub->fifo.full != EVB_FULL_LAG && !sub->tally)
         evb_sub_deliver(sub, event, how & ~(unsigned)EVB_GIVEN, thread);
-    else if (!evb_sub_offer(sub, event, how, thread))
+    else if (sub->tally && !evb_tally_give(sub->tally, event->position))
         fall_behind(sub, event->position);
+    else if (!evb_sub_offer(sub, event, how, thread))
+        take_back(sub, event->position);
     return false;
 }

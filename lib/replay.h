@@ -12,6 +12,8 @@
 /* Before its first event: it begins there, and takes own events that are kept from Redis. Any
  * thread. 0, or EVBUS_ENOMEM. */
 int evb_replay_plan(evbus_sub *sub, const struct evb_moment *from);
+/* And it goes on where it was under this name (durable=), after evb_replay_plan(). */
+int evb_replay_keep(evbus_sub *sub, const char *name);
 /* It is registered. Any thread. */
 void evb_replay_begin(evbus_sub *sub);
 void evb_replay_free(struct evb_replay *replay); /* with its subscription; NULL is fine */

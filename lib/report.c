@@ -187,6 +187,17 @@ static json_t *redis_health(const struct evbus *bus)
     return json;
 }
 
+static json_t *history_health(const struct evbus *bus)
+{
+    const struct evb_redis *redis = &bus->redis;
+    char reason[EVB_FAULT_TEXT] = "";
+    const char *state = evb_stream_state_name(&redis->stream);
+    if (atomic_load(&redis->stream.state) == EVB_STREAM_LACKING)
+        evb_fault_read((struct evb_fault *)&redis->no_history, reason, sizeof reason);
+    return json_pack("{s:b, s:s, s:o}", "enabled", bus->keeps_history, "state", state, "reason",
+                     reason[0] ? json_text(reason) : json_null());
+}
+
 static bool count_scopes(const struct evbus *bus, int64_t *local, int64_t *remote)
 {
     size_t count;
@@ -226,13 +237,15 @@ char *evbus_health_json(const evbus *bus)
     const char *status = mode == EVBUS_MODE_CLOSED     ? "unhealthy"
                          : mode == EVBUS_MODE_DEGRADED ? (ready ? "degraded" : "unhealthy")
                                                        : "healthy";
-    json_t *json = json_pack(
-        "{s:s, s:b, s:b, s:s, s:o, s:{s:I, s:I}, s:{s:I, s:I}, s:I, s:s, s:s, s:{s:{s:b, s:b}}}",
-        "status", status, "live", mode != EVBUS_MODE_CLOSED, "ready", ready, "mode",
-        evbus_mode_name(mode), "redis", redis_health(bus), "subscriptions", "local",
-        (json_int_t)local, "redis", (json_int_t)remote, "outbox", "events",
-        (json_int_t)gauge_outbox_events(bus), "limit", (json_int_t)bus->redis.outbox.max_events,
-        "uptime_ms", (json_int_t)gauge_uptime(bus), "version", evbus_version(), "node", bus->node,
-        "checks", "eventBus", "connected", connected, "redisEnabled", bus->wants_redis);
+    json_t *json =
+        json_pack("{s:s, s:b, s:b, s:s, s:o, s:o, s:{s:I, s:I}, s:{s:I, s:I}, s:I, s:s, s:s, "
+                  "s:{s:{s:b, s:b}}}",
+                  "status", status, "live", mode != EVBUS_MODE_CLOSED, "ready", ready, "mode",
+                  evbus_mode_name(mode), "redis", redis_health(bus), "history", history_health(bus),
+                  "subscriptions", "local", (json_int_t)local, "redis", (json_int_t)remote,
+                  "outbox", "events", (json_int_t)gauge_outbox_events(bus), "limit",
+                  (json_int_t)bus->redis.outbox.max_events, "uptime_ms",
+                  (json_int_t)gauge_uptime(bus), "version", evbus_version(), "node", bus->node,
+                  "checks", "eventBus", "connected", connected, "redisEnabled", bus->wants_redis);
     return dump(json);
 }

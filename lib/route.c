@@ -338,9 +338,11 @@ static bool is_own(const struct evbus *bus, const struct evb_reply *envelope)
     return evb_codec_is_echo(envelope->text, envelope->length, bus->node, &seq);
 }
 
-static evbus_event *decode_entry(struct evbus *bus, struct evb_position at,
-                                 const struct evb_reply *channel, const struct evb_reply *envelope)
+evbus_event *evb_route_read(struct evbus *bus, struct evb_position at,
+                            const struct evb_reply *channel, const struct evb_reply *envelope)
 {
+    if (!is_ours(bus, channel))
+        return NULL;
     evbus_event *event = decode(bus, channel, envelope);
     if (!event)
         return NULL;
@@ -353,9 +355,9 @@ void evb_route_entry(struct evbus *bus, struct evb_position at, const struct evb
                      const struct evb_reply *envelope)
 {
     bool own = is_own(bus, envelope);
-    if (!is_ours(bus, channel) || (own && !atomic_load(&bus->by_position)))
+    if (own && !atomic_load(&bus->by_position))
         return;
-    evbus_event *event = decode_entry(bus, at, channel, envelope);
+    evbus_event *event = evb_route_read(bus, at, channel, envelope);
     if (event && !accept_received(bus, event, EVB_FROM_HISTORY | (own ? EVB_ECHO : 0), NULL))
         evbus_event_unref(event);
 }
@@ -371,7 +373,7 @@ evbus_event *evb_route_entry_for(struct evbus *bus, const evbus_sub *sub, struct
         !evb_pattern_matches(entry->pattern, entry->length, type, length) ||
         (is_own(bus, envelope) && !sub->by_position))
         return NULL;
-    evbus_event *event = decode_entry(bus, at, channel, envelope);
+    evbus_event *event = evb_route_read(bus, at, channel, envelope);
     if (!event)
         return NULL;
     evb_count(&bus->metrics, EVB_COUNT_replayed, 1);

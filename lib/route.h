@@ -16,6 +16,10 @@ void evb_route_message(const struct evb_reply *channel, const struct evb_reply *
  * loop. */
 void evb_route_entry(struct evbus *bus, struct evb_position at, const struct evb_reply *channel,
                      const struct evb_reply *envelope);
+/* The event of an entry, whoever had it before; NULL: of no channel of this bus's, or none at all,
+ * which is counted. */
+evbus_event *evb_route_read(struct evbus *bus, struct evb_position at,
+                            const struct evb_reply *channel, const struct evb_reply *envelope);
 void evb_route_held(struct evbus *bus, evbus_event *event);
 /* An entry as an event for one subscription, the caller's reference; NULL: it is not for that.
  * *how gains EVB_FROM_SELF. */

@@ -51,6 +51,7 @@ void evb_sub_unref(evbus_sub *sub)
     evb_fifo_fini(&sub->fifo);
     evb_lanes_free(sub->lanes);
     evb_slow_free(sub->slow);
+    evb_tally_free(sub->tally);
     evb_free(sub->limit);
     pthread_cond_destroy(&sub->ended);
     pthread_mutex_destroy(&sub->lock);
@@ -229,9 +230,14 @@ bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
     return queue_up(sub, event, how);
 }
 
+bool evb_sub_wants(const evbus_sub *sub, unsigned how)
+{
+    return sub->scope & (int)how && (sub->echo || !(how & EVB_FROM_SELF));
+}
+
 bool evb_sub_offer(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
 {
-    if (!(sub->scope & (int)how) || (!sub->echo && how & EVB_FROM_SELF) || is_spent(sub))
+    if (!evb_sub_wants(sub, how) || is_spent(sub))
         return true;
     if (sub->deliver == EVB_DELIVER_INLINE ||
         (sub->deliver == EVB_DELIVER_LOOP && may_call_now(sub, how, thread))) {

@@ -14,6 +14,7 @@
 #include "loop.h"
 #include "metrics.h"
 #include "slow.h"
+#include "tally.h"
 #include "thread.h"
 #include "workers.h"
 #include <evbus.h>
@@ -109,8 +110,10 @@ struct evbus_sub {
     struct evb_slow *slow; /* owned, under lock; NULL: it has never dropped */
     bool starved;          /* under lock: somebody waits for roomy() */
 
-    struct evb_replay *replay; /* owned; fixed after init, or made and seen on the loop alone */
-    atomic_bool replaying;     /* it is among those that the loop looks after */
+    struct evb_durable *durable; /* owned; fixed after init; NULL: none */
+    struct evb_tally *tally;     /* owned; of those that are durable */
+    struct evb_replay *replay;   /* owned; fixed after init, or made and seen on the loop alone */
+    atomic_bool replaying;       /* it is among those that the loop looks after */
 };
 
 evbus_sub *evb_sub_new(void);
@@ -118,6 +121,7 @@ evbus_sub *evb_sub_new(void);
 int evb_sub_set_limit(evbus_sub *sub, int64_t most, void (*leave)(evbus_sub *sub));
 void evb_sub_ref(evbus_sub *sub);
 void evb_sub_unref(evbus_sub *sub);
+bool evb_sub_wants(const evbus_sub *sub, unsigned how); /* by its scope and echo */
 /* As evb_sub_deliver() without EVB_GIVEN; false: there is no room, and nothing happened but that
  * it counts as slow. An event beyond all bounds is dropped. */
 bool evb_sub_offer(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread);

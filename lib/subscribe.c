@@ -2,6 +2,7 @@
 #include "subscribe.h"
 #include "alloc.h"
 #include "clock.h"
+#include "durable.h"
 #include "err.h"
 #include "fork.h"
 #include "interest.h"
@@ -9,6 +10,7 @@
 #include "queue.h"
 #include "replay.h"
 #include "tell.h"
+#include "wait.h"
 #include <string.h>
 
 #define SCOPES     "both|local|redis"
@@ -17,15 +19,17 @@
 
 struct sub_options {
     int64_t scope, echo, deliver, size, bytes, full, limit;
-    char *key, *from; /* owned; NULL: not given */
+    char *key, *from, *durable; /* owned; NULL: not given */
 };
 
 static void options_fini(struct sub_options *options)
 {
     evb_free(options->key);
     evb_free(options->from);
+    evb_free(options->durable);
 }
 
+enum { SCOPE_BOTH, SCOPE_LOCAL, SCOPE_REDIS };
 static const int scope_bits[] = {EVB_FROM_LOCAL | EVB_FROM_KEPT | EVB_FROM_REDIS,
                                  EVB_FROM_LOCAL | EVB_FROM_KEPT, EVB_FROM_REDIS};
 
@@ -50,6 +54,7 @@ static void sub_release(evbus_sub *sub)
         evb_entry_unref(sub->entry);
     if (sub->queue)
         evb_queue_unref(sub->queue);
+    evb_durable_free(sub->durable);
     evb_replay_free(sub->replay);
     if (sub->by_position)
         atomic_fetch_sub(&bus->by_position, 1);
@@ -99,7 +104,22 @@ static bool use_workers(struct evbus *bus, evbus_sub *sub, const struct sub_opti
     return sub->lanes && evb_workers_start(&bus->workers, bus->source) == 0;
 }
 
-/* from=: reads the history first. */
+/* 0, or why this subscription cannot read the history. */
+static int may_read(const struct evbus *bus, const struct sub_options *options)
+{
+    const char *what = options->durable ? "durable" : "from";
+    if (!bus->keeps_history)
+        return evb_fail(EVBUS_ENOTSUP,
+                        "subscription option %s: this bus has no history (redis.url, "
+                        "history.enabled)",
+                        what);
+    if (options->scope == SCOPE_LOCAL)
+        return evb_fail(EVBUS_EINVAL,
+                        "subscription option %s with scope=local: the history is in Redis", what);
+    return 0;
+}
+
+/* from=, durable=: reads the history first. */
 static int use_history(struct evbus *bus, evbus_sub *sub, const struct sub_options *options)
 {
     struct evb_moment from = {.kind = EVB_MOMENT_NOW};
@@ -107,22 +127,17 @@ static int use_history(struct evbus *bus, evbus_sub *sub, const struct sub_optio
     int rc = options->from
                  ? evb_moment_read("subscription option from", options->from, now_ms, &from)
                  : 0;
-    if (rc != 0 || from.kind == EVB_MOMENT_NOW)
+    if (rc != 0 || (from.kind == EVB_MOMENT_NOW && !options->durable))
         return rc;
-    if (!bus->keeps_history)
-        return evb_fail(EVBUS_ENOTSUP,
-                        "from=%s: this bus has no history (redis.url, "
-                        "history.enabled)",
-                        options->from);
-    if (options->scope == 1)
-        return evb_fail(EVBUS_EINVAL, "from=%s with scope=local: the history is in Redis",
-                        options->from);
-    if (options->scope == 0) {
+    if ((rc = may_read(bus, options)) != 0)
+        return rc;
+    if (options->scope == SCOPE_BOTH) {
         sub->by_position = true;
         sub->scope &= ~EVB_FROM_KEPT;
         atomic_fetch_add(&bus->by_position, 1);
     }
-    return evb_replay_plan(sub, &from);
+    rc = evb_replay_plan(sub, &from);
+    return rc == 0 && options->durable ? evb_replay_keep(sub, options->durable) : rc;
 }
 
 static evbus_sub *handler_sub(struct evbus *bus, const struct sub_options *options,
@@ -199,6 +214,7 @@ evbus_sub *evbus_subscribe(evbus *bus, const char *pattern, const char *text, ev
         {"limit", EVB_VALUE_INT, NULL, 1, INT64_MAX, &options.limit},
         {"key", EVB_VALUE_TEXT, NULL, 1, 5 + EVB_TEXT_MAX, &options.key},
         {"from", EVB_VALUE_TEXT, NULL, 1, 64, &options.from},
+        {"durable", EVB_VALUE_TEXT, NULL, 1, 200, &options.durable},
         {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
     if (evb_option_parse("subscription option", text, table) != 0)
         return NULL;
@@ -212,6 +228,7 @@ int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
     if (!sub)
         return evb_fail(EVBUS_EINVAL, "evbus_sub_wait: no subscription (NULL)");
     struct evbus *bus = sub->keeper;
+    int64_t deadline_ms = evb_deadline_ms(timeout_ms);
     int rc = evb_bus_check(bus, true);
     if (rc == 0)
         rc = evb_bus_may_wait(bus, "evbus_sub_wait", timeout_ms);
@@ -232,7 +249,7 @@ int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
     if (wire == EVB_WIRE_PENDING)
         return evb_fail(EVBUS_ETIMEDOUT, "Redis has not confirmed %s within %d ms (%s)",
                         sub->entry->pattern, timeout_ms, evbus_mode_name(atomic_load(&bus->mode)));
-    return 0;
+    return sub->durable ? evb_durable_wait(sub, evb_time_left_ms(deadline_ms)) : 0;
 }
 
 const char *evbus_sub_pattern(const evbus_sub *sub)
@@ -254,9 +271,9 @@ int evbus_unsubscribe(evbus_sub *sub)
         atomic_store(&sub->limit->let_go, true);
     evb_registry_remove(&bus->registry, sub);
     evb_sub_end(sub);
-    if (atomic_load(&sub->replaying))
-        evb_replay_wake(bus);
     evb_sub_wait_ended(sub, -1);
+    if (sub->durable || atomic_load(&sub->replaying))
+        evb_replay_wake(bus);
     evb_sub_unref(sub);
     return 0;
 }
@@ -286,6 +303,7 @@ evbus_queue *evbus_queue_open(evbus *bus, const char *text)
         return NULL;
     queue->slow_edge = evb_tell_queue;
     queue->roomy = evb_replay_wake;
+    queue->handled = evb_durable_handled;
     queue->metrics = &bus->metrics;
     queue->loop = &bus->loop;
     queue->keeper = bus;
@@ -316,6 +334,7 @@ evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const 
                                        {"echo", EVB_VALUE_BOOL, NULL, 0, 0, &options.echo},
                                        {"limit", EVB_VALUE_INT, NULL, 1, INT64_MAX, &options.limit},
                                        {"from", EVB_VALUE_TEXT, NULL, 1, 64, &options.from},
+                                       {"durable", EVB_VALUE_TEXT, NULL, 1, 200, &options.durable},
                                        {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
     if (evb_option_parse("queue subscription option", text, table) != 0)
         return NULL;
@@ -355,7 +374,7 @@ void evbus_queue_free(evbus_queue *queue)
         if (subs[i]->entry)
             evb_registry_remove(&bus->registry, subs[i]);
         evb_sub_end(subs[i]);
-        if (atomic_load(&subs[i]->replaying))
+        if (subs[i]->durable || atomic_load(&subs[i]->replaying))
             evb_replay_wake(bus);
         evb_sub_unref(subs[i]);
     }

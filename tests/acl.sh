@@ -16,8 +16,8 @@ done
 
 EVB_TEST_ACL=$channels "$B/it_redis" || exit 1
 
-# Where tests have channels of their own, the commands alone.
-commands="resetkeys allchannels -@all $(grep -oE '\+[a-z|]+' <<<"$rules" | tr '\n' ' ')"
+# Where tests have channels and keys of their own, the commands alone.
+commands="allkeys allchannels -@all $(grep -oE '\+[a-z|]+' <<<"$rules" | tr '\n' ' ')"
 for name in it_outbox it_foreign it_guest_states; do
     EVB_TEST_ACL=$commands "$B/$name" || exit 1
 done

@@ -1,5 +1,6 @@
 /* it_faults.c - a server that starts late, dies, stops, cuts connections: local subscribers notice
- * nothing, both processes talk again soon, all accounts are even, what may be missing is announced.
+ * nothing, both processes talk again soon, all accounts are even; with history the other process
+ * misses nothing, without it what may be missing is announced.
  */
 #include "harness/bus.h"
 #include "harness/process.h"
@@ -17,15 +18,18 @@ static evbus *bus;
 static struct peer *peer;
 static struct talk talk;
 static struct traffic *traffic;
+static bool kept; /* with history */
 
 /* Two processes under traffic; the server runs if `up`. */
-static void open_all(bool up)
+static void open_all(bool up, bool with_history)
 {
+    kept = with_history;
     server = server_plan(false, NULL);
     if (up)
         server_run(server);
-    bus = server_bus(server, "outbox.events", "1000000", NULL);
-    peer = peer_start(server, "bus.name=peer");
+    bus = server_bus(server, "outbox.events", "1000000", "history.enabled", kept ? "yes" : "no",
+                     NULL);
+    peer = peer_start(server, kept ? "bus.name=peer" : "bus.name=peer history.enabled=no");
     peer_ask(peer, "gaps");
     peer_ask(peer, "record traffic.* size=10000000 bytes=4GiB");
     talk_start(&talk, bus, peer);
@@ -37,17 +41,9 @@ static void open_all(bool up)
     traffic = traffic_start(bus, PACE_US);
 }
 
-static void close_all(const char *what)
+static void close_all(enum traffic_promise promise, const char *what)
 {
-    traffic_stop(traffic);
-    traffic_expect_even(traffic, what);
-    for (int outcome = EVBUS_LOCAL_DONE; outcome < TRAFFIC_OUTCOMES; outcome++)
-        ck_assert_int_eq(atomic_load(&traffic->outcomes[outcome]), 0); /* all were acknowledged */
-    talk_again(&talk, now_us()); /* behind all traffic: the peer has what it will have */
-    traffic_expect_gaps_cover(traffic, peer, what);
-    peer_stop(peer);
-    bus_end(bus);
-    traffic_free(traffic);
+    traffic_close(traffic, &talk, peer, kept ? promise : TRAFFIC_UNKEPT, what);
     server_free(server);
 }
 
@@ -73,25 +69,26 @@ static void let_pass(int events)
 
 START_TEST(started_late)
 {
-    open_all(false);
+    open_all(false, !_i);
     let_pass(2000);
     ck_assert_int_eq(evbus_mode(bus), EVBUS_MODE_DEGRADED);
     ck_assert_int_ge(evbus_stat(bus, "outbox_events"), 2000);
     expect_stat(bus, "connect_errors", 3, SOON);
     server_run(server);
     double ms = talk_again(&talk, now_us());
-    traffic->judged_from_us = now_wall_us(); /* no gap tells of the time before the first link */
+    if (!kept) /* no gap tells of the time before the first link */
+        traffic->judged_from_us = now_wall_us();
     expect_soon("server started late, processes talk after", &ms, 1);
-    close_all("started late");
+    close_all(TRAFFIC_KEPT, "started late");
 }
 END_TEST
 
 START_TEST(killed)
 {
-    enum { ROUNDS = 8 };
+    enum { ROUNDS = 4 };
     double after[ROUNDS];
     int rounds = suite_scaled(ROUNDS);
-    open_all(true);
+    open_all(true, !_i);
     for (int i = 0; i < rounds; i++) {
         let_pass(200);
         server_kill(server);
@@ -101,16 +98,16 @@ START_TEST(killed)
         after[i] = talk_again(&talk, now_us());
     }
     expect_soon("killed and away for four tries, processes talk after", after, (size_t)rounds);
-    close_all("killed");
+    close_all(TRAFFIC_FLUSHED, "killed");
 }
 END_TEST
 
-START_TEST(restarted_100_times)
+START_TEST(restarted_often)
 {
-    enum { ROUNDS = 100 };
+    enum { ROUNDS = 50 };
     double after[ROUNDS];
     int rounds = suite_scaled(ROUNDS);
-    open_all(true);
+    open_all(true, !_i);
     for (int i = 0; i < rounds; i++) {
         let_pass(40);
         server_kill(server);
@@ -119,13 +116,13 @@ START_TEST(restarted_100_times)
     }
     ck_assert_int_ge(evbus_stat(bus, "connects"), rounds + 1);
     expect_soon("restarted under traffic, processes talk after", after, (size_t)rounds);
-    close_all("restarted");
+    close_all(TRAFFIC_FLUSHED, "restarted");
 }
 END_TEST
 
 START_TEST(stopped_for_10_seconds)
 {
-    open_all(true);
+    open_all(true, !_i);
     let_pass(500);
     int64_t start = now_us();
     server_stop(server);
@@ -137,17 +134,17 @@ START_TEST(stopped_for_10_seconds)
     server_continue(server);
     double after = talk_again(&talk, now_us());
     expect_soon("stopped for 10 s, processes talk after", &after, 1);
-    close_all("stopped for 10 s");
+    close_all(TRAFFIC_KEPT, "stopped for 10 s");
 }
 END_TEST
 
-static void cut(const char *what, const char *const *commands)
+static void cut(const char *what, const char *const *commands, bool with_history)
 {
-    enum { ROUNDS = 20 };
+    enum { ROUNDS = 10 };
     double after[ROUNDS];
     char label[128];
     int rounds = suite_scaled(ROUNDS);
-    open_all(true);
+    open_all(true, with_history);
     for (int i = 0; i < rounds; i++) {
         let_pass(100);
         int64_t breaks = evbus_stat(bus, "disconnects");
@@ -160,20 +157,20 @@ static void cut(const char *what, const char *const *commands)
     }
     snprintf(label, sizeof label, "%s, processes talk after", what);
     expect_soon(label, after, (size_t)rounds);
-    close_all(what);
+    close_all(TRAFFIC_KEPT, what);
 }
 
 START_TEST(publishers_cut)
 {
     static const char *const commands[] = {"CLIENT KILL TYPE normal", NULL};
-    cut("CLIENT KILL of publishers", commands);
+    cut("CLIENT KILL of publishers", commands, !_i);
 }
 END_TEST
 
 START_TEST(subscribers_cut)
 {
     static const char *const commands[] = {"CLIENT KILL TYPE pubsub", NULL};
-    cut("CLIENT KILL of subscribers", commands);
+    cut("CLIENT KILL of subscribers", commands, !_i);
 }
 END_TEST
 
@@ -181,54 +178,63 @@ START_TEST(both_cut)
 {
     static const char *const commands[] = {"CLIENT KILL TYPE normal", "CLIENT KILL TYPE pubsub",
                                            NULL};
-    cut("CLIENT KILL of both", commands);
+    cut("CLIENT KILL of both", commands, !_i);
 }
 END_TEST
 
 START_TEST(output_buffer_overrun)
 {
     static char big[300000];
-    open_all(true);
+    open_all(true, !_i);
     memset(big, ' ', sizeof big);
     memcpy(big, "{}", 2);
     ck_assert_int_eq(
         server_command(server, "CONFIG SET client-output-buffer-limit %s", "pubsub 131072 0 0"), 0);
-    for (int i = 0; i < suite_scaled(5); i++) {
+    for (int i = 0; i < suite_scaled(3); i++) {
         let_pass(100);
         int64_t breaks = evbus_stat(bus, "disconnects");
         server_publish(server, "evbus:events:talk.answer", big, sizeof big);
         expect_stat(bus, "disconnects", breaks + 1, SOON);
         talk_again(&talk, now_us());
     }
-    close_all("output buffer overrun");
+    close_all(TRAFFIC_KEPT, "output buffer overrun");
 }
 END_TEST
 
 /* A second break while the link comes back, many times in a row. */
 START_TEST(cut_while_coming_back)
 {
-    open_all(true);
-    for (int i = 0; i < suite_scaled(200); i++) {
+    open_all(true, !_i);
+    for (int i = 0; i < suite_scaled(100); i++) {
         let_pass(8);
         server_command(server, i % 2 ? "CLIENT KILL TYPE pubsub" : "CLIENT KILL TYPE normal");
     }
     double after = talk_again(&talk, now_us());
-    expect_soon("cut 200 times in a row, processes talk after", &after, 1);
-    close_all("cut while coming back");
+    expect_soon("cut 100 times in a row, processes talk after", &after, 1);
+    close_all(TRAFFIC_KEPT, "cut while coming back");
 }
 END_TEST
+
+/* With history, and without it. */
+static void add_both(Suite *suite, const char *name, const TTest *test, int seconds)
+{
+    TCase *tcase = tcase_create(name);
+    tcase_set_timeout(tcase, suite_patience(seconds));
+    tcase_add_loop_test(tcase, test, 0, 2);
+    suite_add_tcase(suite, tcase);
+}
 
 int main(int argc, char **argv)
 {
     Suite *suite = suite_create("faults");
-    suite_add(suite, "started_late", started_late, 40);
-    suite_add(suite, "killed", killed, 120);
-    suite_add(suite, "restarted_100_times", restarted_100_times, 200);
+    add_both(suite, "started_late", started_late, 40);
+    add_both(suite, "killed", killed, 120);
+    add_both(suite, "restarted_often", restarted_often, 200);
     suite_add(suite, "stopped_for_10_seconds", stopped_for_10_seconds, 60);
-    suite_add(suite, "publishers_cut", publishers_cut, 90);
-    suite_add(suite, "subscribers_cut", subscribers_cut, 90);
-    suite_add(suite, "both_cut", both_cut, 90);
-    suite_add(suite, "output_buffer_overrun", output_buffer_overrun, 60);
-    suite_add(suite, "cut_while_coming_back", cut_while_coming_back, 90);
+    add_both(suite, "publishers_cut", publishers_cut, 90);
+    add_both(suite, "subscribers_cut", subscribers_cut, 90);
+    add_both(suite, "both_cut", both_cut, 90);
+    add_both(suite, "output_buffer_overrun", output_buffer_overrun, 60);
+    add_both(suite, "cut_while_coming_back", cut_while_coming_back, 90);
     return suite_run(suite, argc, argv);
 }

@@ -242,7 +242,12 @@ static const struct {
     {"SUBSCRIBE", "-NOAUTH Authentication required.\r\n", "NOAUTH"},
     {"SUBSCRIBE", "+OK\r\n", "protocol"},
     {"SUBSCRIBE", "*3\r\n$9\r\nsubscribe\r\n$5\r\nwrong\r\n:1\r\n", "protocol"},
-    {"PUBLISH", "+OK\r\n", "PUBLISH"},
+    {"PUBLISH", "+OK\r\n", "protocol error: not the answer to a fence"},
+    {"EVAL", "+OK\r\n", "protocol error: not the answer to a fence"},
+    {"EVAL", "*0\r\n", "protocol error: not the answer to a fence"},
+    {"EVAL", "*7\r\n:1\r\n$1\r\ne\r\n$3\r\nx-y\r\n$0\r\n\r\n:1\r\n:1\r\n:1\r\n",
+     "protocol error: not the answer to a fence"},
+    {"EVAL", "*7\r\n:0\r\n$1\r\ne\r\n$3\r\n0-0\r\n$0\r\n\r\n:-1\r\n:1\r\n:0\r\n", "same server"},
     {"PUBLISH", ":0\r\n", "same server"},
 };
 

@@ -87,17 +87,9 @@ static void open_all(void)
     traffic = traffic_start(bus, PACE_US);
 }
 
-static void close_all(const char *what)
+static void close_all(enum traffic_promise promise, const char *what)
 {
-    traffic_stop(traffic);
-    traffic_expect_even(traffic, what);
-    for (int outcome = EVBUS_LOCAL_DONE; outcome < TRAFFIC_OUTCOMES; outcome++)
-        ck_assert_int_eq(atomic_load(&traffic->outcomes[outcome]), 0); /* all were acknowledged */
-    talk_again(&talk, now_us()); /* behind all traffic: the peer has what it will have */
-    traffic_expect_gaps_cover(traffic, peer, what);
-    peer_stop(peer);
-    bus_end(bus);
-    traffic_free(traffic);
+    traffic_close(traffic, &talk, peer, promise, what);
     server_free(server);
 }
 
@@ -161,7 +153,7 @@ START_TEST(all_certificates)
     trust_in(&new_ca, NULL); /* whoever still used anything of the old one would stay outside */
     ck_assert_int_eq(server_reads_files(), 0);
     cut();
-    close_all("certificates rotated");
+    close_all(TRAFFIC_KEPT, "certificates rotated");
 }
 END_TEST
 
@@ -182,7 +174,7 @@ START_TEST(wrong_for_a_while)
         ck_assert_int_eq(server_reads_files(), 0);
         talk_again(&talk, now_us());
     }
-    close_all("wrong certificate for a while");
+    close_all(TRAFFIC_KEPT, "wrong certificate for a while");
 }
 END_TEST
 
@@ -197,7 +189,7 @@ START_TEST(server_restarted_with_another)
         server_run(server);
         talk_again(&talk, now_us());
     }
-    close_all("server restarted with another certificate");
+    close_all(TRAFFIC_FLUSHED, "server restarted with another certificate");
 }
 END_TEST
 

@@ -175,7 +175,8 @@ START_TEST(redis_cli_understands)
     program_expect_out(foreign, "evbus:events:a.b\n1\n");
     program_free(run(0, NULL, "pub", "--attr", "userId=42", "--attr", "x=a=b", "--source", "shop",
                      "--correlation", "c-1", "a.b", "[1,2]", NULL));
-    program_expect_out(foreign, "\"data\":[1,2]}\n");
+    program_expect_out(foreign, "\"data\":[1,2],\"position\":\"");
+    program_expect_out(foreign, "-1\"}\n");
     json_t *event = json_loads(strchr(foreign->out, '{'), JSON_DISABLE_EOF_CHECK, NULL);
     ck_assert_ptr_nonnull(event);
     ck_assert_str_eq(json_string_value(json_object_get(event, "type")), "a.b");

@@ -230,6 +230,80 @@ START_TEST(tail_picks)
 }
 END_TEST
 
+/* ---- what Redis stores ---- */
+
+static void publish_as(const char *bus, const char *type, const char *json, const char *correlation)
+{
+    char name[40];
+    snprintf(name, sizeof name, "bus.name=%s", bus);
+    program_free(run(0, NULL, "-X", name, "pub", "--correlation", correlation, type, json, NULL));
+}
+
+/* The lines without what the clock decides: "order.new {..}|order.paid 2|" */
+static const char *told(const char *out, const char *from)
+{
+    static char lines[2000];
+    lines[0] = '\0';
+    for (const char *line = strstr(out, from); line; line = strstr(line, from)) {
+        size_t at = strlen(lines), length = strcspn(line, "\n");
+        snprintf(lines + at, sizeof lines - at, "%.*s|", (int)length, line);
+        line += length;
+    }
+    return lines;
+}
+
+static const struct {
+    const char *flags[4], *lines;
+} picks[] = {
+    {{NULL}, "order.new 1|order.charged 2|order.new 3|order.packed 4|"}, /* oldest first */
+    {{"--type", "order.new"}, "order.new 1|order.new 3|"},
+    {{"--limit", "2"}, "order.new 3|order.packed 4|"},
+    {{"--correlation", "c-8"}, "order.new 3|"},
+    {{"--since", "1h", "--until", "now"},
+     "order.new 1|order.charged 2|order.new 3|order.packed 4|"},
+    {{"--until", "1h"}, ""},
+};
+
+START_TEST(stored)
+{
+    publish_as("shop", "order.new", "1", "c-7");
+    publish_as("billing", "order.charged", "2", "c-7");
+    publish_as("shop", "order.new", "3", "c-8");
+    publish_as("store", "order.packed", "4", "c-7");
+    for (size_t i = 0; i < sizeof picks / sizeof picks[0]; i++) {
+        const char *const *f = picks[i].flags;
+        struct program *program = run(0, NULL, "history", f[0], f[1], f[2], f[3], NULL);
+        ck_assert_str_eq(told(program->out, "order."), picks[i].lines);
+        program_free(program);
+    }
+    struct program *program = run(0, NULL, "history", "--trace", "c-7", NULL);
+    ck_assert_str_eq(told(program->out, "  s"),
+                     "  shop         order.new 1|  store            order.packed 4|");
+    contains(program->out, "  billing        order.charged 2\n");
+    program_free(program);
+    program = run(0, NULL, "history", "--json", "--type", "*.packed", NULL);
+    contains(program->out, "\"source\":\"store\"");
+    contains(program->out, "\"position\":\"");
+    program_free(program);
+    program = run(1, NULL, "-X", "history.enabled=no", "history", NULL);
+    contains(program->err, "no history is stored in Redis: history.enabled=no");
+    program_free(program);
+}
+END_TEST
+
+START_TEST(refused)
+{
+    server_command(server, "ACL SETUSER default -eval");
+    struct program *program = run(4, NULL, "history", NULL);
+    contains(program->err, "the user needs +eval +evalsha +xrevrange and ~evbus:*");
+    program_free(program);
+    server_kill(server);
+    program = run(3, NULL, "history", "-W", "300ms", NULL);
+    contains(program->err, "no Redis within 0.3 s");
+    program_free(program);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     Suite *suite = suite_create("tool history");
@@ -244,6 +318,8 @@ int main(int argc, char **argv)
     tcase_set_timeout(live, 60);
     tcase_add_checked_fixture(live, start_server, end_server);
     tcase_add_test(live, tail_picks);
+    tcase_add_test(live, stored);
+    tcase_add_test(live, refused);
     suite_add_tcase(suite, live);
     return suite_run(suite, argc, argv);
 }

@@ -31,6 +31,7 @@ static struct evb_redis redis;
 static struct evb_redis_settings set;
 static char story[2000], last_why[300]; /* the states entered; events' ends; messages */
 static long live;
+static void (*when_ready)(void); /* NULL: nothing more */
 
 __attribute__((format(printf, 1, 2))) static inline void tell(const char *format, ...)
 {
@@ -50,6 +51,8 @@ static inline void on_state(enum evb_redis_state from, enum evb_redis_state to, 
     ck_assert_int_eq(atomic_load(&redis.outbox.up), to == EVB_REDIS_READY);
     tell("%s ", evb_redis_state_name(to));
     snprintf(last_why, sizeof last_why, "%s", why);
+    if (when_ready && to == EVB_REDIS_READY)
+        when_ready();
 }
 
 static inline void on_message(const struct evb_reply *channel, const struct evb_reply *payload,
@@ -93,7 +96,7 @@ static inline bool idle(void *user)
     return evb_redis_idle(user);
 }
 
-static const struct evb_redis_hooks hooks = {
+static struct evb_redis_hooks hooks = {
     on_state, on_message, on_decided, on_water, {NULL, NULL, NULL, NULL}};
 
 static inline int open_redis(void)
@@ -192,7 +195,7 @@ static inline void await_story(char *what)
     ck_assert_msg(run_until(base, is_told, what, 20000), "%s", story);
 }
 
-static inline void publish(int id, int64_t ttl_ms)
+static inline void publish_as(int id, int64_t ttl_ms, bool history)
 {
     static const char head[] = "*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n$16\r\n";
     struct evb_item *item = evb_pool_take(sizeof *item + 100);
@@ -208,9 +211,15 @@ static inline void publish(int id, int64_t ttl_ms)
     item->accepted_ms = evb_clock_mono_ms();
     item->expires_ms = ttl_ms ? item->accepted_ms + ttl_ms : INT64_MAX;
     item->report = on_report;
+    item->history = history;
     evb_loop_begin(&loop);
     evb_outbox_take(&redis.outbox, item);
     evb_loop_end(&loop);
+}
+
+static inline void publish(int id, int64_t ttl_ms)
+{
+    publish_as(id, ttl_ms, false);
 }
 
 static inline void want(const char *name, bool pattern)

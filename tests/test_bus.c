@@ -8,9 +8,9 @@
 
 START_TEST(library)
 {
-    static const char *const yes[] = {"redis",    "unix", "resp2",   "queue",        "report",
-                                      "libevent", "tls",  "workers", "history-local"};
-    static const char *const no[] = {"", "TLS", "Redis", "redis ", "history"};
+    static const char *const yes[] = {"redis",    "unix", "resp2",   "queue",   "report",
+                                      "libevent", "tls",  "workers", "history", "history-local"};
+    static const char *const no[] = {"", "TLS", "Redis", "redis ", "History"};
     char version[32];
     int number = evbus_version_number();
     ck_assert_int_eq(number, EVBUS_VERSION_NUMBER);

@@ -62,10 +62,43 @@ START_TEST(fits_together)
 }
 END_TEST
 
+static const struct {
+    const char *patterns;
+    bool redis;
+    const char *says;
+} excludes[] = {
+    {"", true, NULL},
+    {" audit.>  task.* glob:x* ", true, NULL},
+    {"audit.>, task.*", true, "history.exclude (here): "},
+    {"task..a", true, "history.exclude (here): "},
+    {"task..a", false, "history.exclude (here): "}, /* wrong is wrong, used or not */
+};
+
+START_TEST(exclude)
+{
+    evbus_config *config = evbus_config_new();
+    struct evb_cfg_source here = {EVB_LAYER_CODE, "history.exclude", "here"};
+    ck_assert_int_eq(
+        evb_config_assign(config, EVB_CFG_HISTORY_EXCLUDE, &here, excludes[_i].patterns), 0);
+    if (excludes[_i].redis)
+        ck_assert_int_eq(evbus_config_set(config, "redis.host", "h"), 0);
+    int rc = evb_config_check(config);
+    ck_assert_int_eq(rc, excludes[_i].says ? EVBUS_EINVAL : 0);
+    if (excludes[_i].says) {
+        const char *error = evbus_last_error();
+        size_t length = strlen(excludes[_i].says);
+        ck_assert_msg(!strncmp(error, excludes[_i].says, length), "%s", error);
+        ck_assert_msg(!strncmp(error + length, "pattern", 7), "%s", error);
+    }
+    evbus_config_free(config);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("config_check");
     TCase *tests = unit_case(suite, "config_check");
     tcase_add_loop_test(tests, fits_together, 0, (int)EVB_COUNT(cases));
+    tcase_add_loop_test(tests, exclude, 0, (int)EVB_COUNT(excludes));
     return unit_run(suite);
 }

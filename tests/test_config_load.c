@@ -18,7 +18,6 @@ static char path[] = "/tmp/evbus-test-XXXXXX";
 static void setup(void)
 {
     int fd = mkstemp(path);
-
     ck_assert_int_ge(fd, 0);
     close(fd);
     clearenv();
@@ -35,7 +34,6 @@ static void teardown(void)
 static void file_write(const char *text, size_t length)
 {
     FILE *file = fopen(path, "w");
-
     ck_assert_ptr_nonnull(file);
     ck_assert_uint_eq(fwrite(text, 1, length, file), length);
     ck_assert_int_eq(fclose(file), 0);
@@ -94,6 +92,10 @@ static const struct {
     {"OTEL_SERVICE_NAME", "me", "bus.name", "me"},
     {"EVENT_CHANNEL_PREFIX", "", "channel.prefix", ""},
     {"EVENT_CHANNEL_PREFIX", "events:", "channel.prefix", "events:"},
+    {"EVENT_HISTORY_TTL", "3600", "history.ttl", "3600s"}, /* seconds there */
+    {"EVENT_HISTORY_TTL", "90m", "history.ttl", "90m"},
+    {"EVENT_HISTORY_TTL", "", "history.ttl", NULL},
+    {"APP_EVENT_HISTORY_TTL", "60", "history.ttl", "60s"},
     {"LOG_LEVEL", "DEBUG", "log.level", "debug"},
     {"LOG_LEVEL", "trace", "log.level", "debug"},
     {"REDIS_POOL_SIZE", "10", "redis.pool.size", NULL},
@@ -127,7 +129,6 @@ END_TEST
 START_TEST(env_prefix_is_checked)
 {
     char prefix[4000];
-
     memset(prefix, 'A', sizeof prefix - 1);
     prefix[sizeof prefix - 1] = '\0';
     ck_assert_int_eq(evbus_config_load_env(config, prefix), EVBUS_EINVAL);
@@ -151,6 +152,9 @@ static const struct {
      "APP_REDIS_PORT: \"0\" is not a whole number from 1 to 65535"},
     {"EVBUS_OUTBOX_AGE", "5", EVBUS_EINVAL,
      "EVBUS_OUTBOX_AGE: \"5\" is not a duration from 1ms to 30d, such as 500ms or 2s"},
+    {"EVBUS_HISTORY_TTL", "2000", EVBUS_EINVAL, "EVBUS_HISTORY_TTL: \"2000\" is not a duration"},
+    {"EVENT_HISTORY_TTL", "0", EVBUS_EINVAL, "EVENT_HISTORY_TTL: \"0s\" is not a duration"},
+    {"EVENT_HISTORY_TTL", "123456789012345678901", EVBUS_EINVAL, "EVENT_HISTORY_TTL: \"1234"},
     {"REDIS_URL", "redis://:" CANARY "@h:x", EVBUS_EINVAL, "REDIS_URL: the URL's port must be"},
     {"REDIS_URL", "rediss://:" CANARY "@h:x", EVBUS_EINVAL, "REDIS_URL: the URL's port must be"},
     {"REDIS_SSL", "required", EVBUS_EINVAL, "REDIS_SSL: \"required\" is not yes or no"},
@@ -221,7 +225,6 @@ static const char file_text[] = "\xef\xbb\xbf# comment\n"
 START_TEST(file_forms)
 {
     char line[64];
-
     file_write(file_text, sizeof file_text - 1);
     ck_assert_msg(evbus_config_load_file(config, path) == 0, "%s", evbus_last_error());
     ck_assert_str_eq(evbus_config_get(config, "redis.host"), "h");
@@ -258,7 +261,6 @@ static const struct {
 START_TEST(file_errors)
 {
     char text[300];
-
     snprintf(text, sizeof text, "redis.host = changed%s", bad_file[_i].text);
     file_write(text, strlen(text));
     ck_assert_int_eq(evbus_config_load_file(config, path), bad_file[_i].error);
@@ -273,7 +275,6 @@ END_TEST
 START_TEST(file_hostile)
 {
     static char text[70000];
-
     ck_assert_int_eq(evbus_config_load_file(config, NULL), EVBUS_EINVAL);
     ck_assert_str_eq(evbus_last_error(), "evbus_config_load_file: path is NULL");
     ck_assert_int_eq(evbus_config_load_file(NULL, path), EVBUS_EINVAL);
@@ -342,7 +343,6 @@ static void say(char *said_file, char *said_code, int layer, const char *what, c
 static void load_in_order(int order, const char *said_file, char *said_code)
 {
     static const char *const orders[ORDERS] = {"fec", "fce", "efc", "ecf", "cfe", "cef"};
-
     file_write(said_file, strlen(said_file));
     for (const char *step = orders[order]; *step; step++) {
         int error = 0;
@@ -427,7 +427,6 @@ END_TEST
 START_TEST(url_behind_single_key)
 {
     static const char text[] = "redis.port = 1000\nredis.url = redis://h:2000/2\n";
-
     file_write(text, sizeof text - 1);
     ck_assert_int_eq(evbus_config_load_file(config, path), 0);
     ck_assert_int_eq(evb_config_number(config, EVB_CFG_REDIS_PORT), 1000);

@@ -276,6 +276,18 @@ START_TEST(times_out)
 }
 END_TEST
 
+START_TEST(too_many)
+{
+    open_keeping("1");
+    for (int i = 0; i < 10000; i++)
+        ask(NULL);
+    ck_assert_int_eq(evbus_history_async(bus, NULL, on_list, NULL), EVBUS_EFULL);
+    ck_assert_ptr_nonnull(strstr(evbus_last_error(), "10000 queries"));
+    turn();
+    ask(NULL);
+}
+END_TEST
+
 static evbus *own_bus(const char *events)
 {
     evbus_config *config = evbus_config_new();
@@ -424,6 +436,7 @@ int main(void)
     tcase_add_test(tests, closed_meanwhile);
     tcase_add_test(tests, freed_meanwhile);
     tcase_add_test(tests, freed_by_the_answer);
+    tcase_add_test(tests, too_many);
     tcase_add_test(tests, memory);
     suite_add_tcase(suite, tests);
     TCase *threads = tcase_create("threads"); /* which leave records behind, for the next ones */

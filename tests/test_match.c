@@ -320,6 +320,46 @@ START_TEST(wire_covers)
 }
 END_TEST
 
+static const struct {
+    const char *list;
+    int want; /* of evb_patterns_check() */
+    const char *type;
+    bool matches;
+} lists[] = {
+    {"", 0, "task", false},
+    {"   ", 0, "task", false},
+    {"task", 0, "task", true},
+    {"  task  ", 0, "task", true},
+    {"task", 0, "task.created", false},
+    {"audit.> task.*", 0, "task.created", true},
+    {"audit.>  task.*", 0, "audit.a.b", true},
+    {"audit.> task.*", 0, "audit", false},
+    {"audit.> task.*", 0, "user.task.x", false},
+    {"task.* glob:*secret*", 0, "my.secrets", true},
+    {">", 0, "any.thing", true},
+    {">", 0, "evbus.gap", false},
+    {"a b c d e", 0, "e", true},
+    {"a b", 0, "a b", false},
+    {"task..x", EVBUS_EINVAL, NULL, false},
+    {"good bad. good", EVBUS_EINVAL, NULL, false},
+    {"a, b", EVBUS_EINVAL, NULL, false},
+    {"a\tb", EVBUS_EINVAL, NULL, false},
+    {"good glob:", EVBUS_EINVAL, NULL, false},
+};
+
+START_TEST(pattern_lists)
+{
+    int got = evb_patterns_check(lists[_i].list);
+
+    ck_assert_msg(got == lists[_i].want, "\"%s\": %d", lists[_i].list, got);
+    if (got)
+        ck_assert_ptr_nonnull(strstr(evbus_last_error(), "pattern"));
+    if (lists[_i].type)
+        ck_assert_int_eq(evb_patterns_match(lists[_i].list, lists[_i].type, strlen(lists[_i].type)),
+                         lists[_i].matches);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("match");
@@ -337,6 +377,7 @@ int main(void)
     tcase_add_test(tests, glob_edges);
     tcase_add_test(tests, glob_hostile);
     tcase_add_loop_test(tests, pattern_wire, 0, (int)EVB_COUNT(wires));
+    tcase_add_loop_test(tests, pattern_lists, 0, (int)EVB_COUNT(lists));
     tcase_add_loop_test(tests, wire_covers, 0, (int)EVB_COUNT(matches));
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);

@@ -173,6 +173,8 @@ END_TEST
 /* ---- the list ---- */
 
 static struct evb_found found;
+static evbus_event *last; /* borrowed */
+static int64_t most = 1000; /* the limit while they are found */
 
 /* An event with this id, of node `node` (one letter; 0: of none). */
 static void find(char node, const char *id, int64_t us)
@@ -185,7 +187,8 @@ static void find(char node, const char *id, int64_t us)
     ck_assert_int_eq(evb_event_freeze(event, name, NULL), 0);
     if (!node)
         event->node.ptr = NULL;
-    ck_assert_int_eq(evb_found_add(&found, event), 0);
+    last = event;
+    ck_assert_int_eq(evb_found_add(&found, event, most), 0);
 }
 
 static void expect_list(int64_t limit, bool merge, const char *ids)
@@ -234,6 +237,78 @@ START_TEST(merged)
 }
 END_TEST
 
+/* Of each source the newest stay, in whatever order they come; when so many newer ones are there
+ * that none of that time can be among them is known. */
+START_TEST(the_newest_of_each_source)
+{
+    char id[16];
+    most = 3;
+    ck_assert(!evb_found_has(&found, most, 0));
+    for (int i = 0; i < 2000; i++) {
+        snprintf(id, sizeof id, "%d", i * 7 % 2000);
+        find('a', id, i * 7 % 2000);
+        ck_assert_uint_lt(found.count, 100);
+    }
+    ck_assert(evb_found_has(&found, most, 1996));
+    ck_assert(!evb_found_has(&found, most, 1997));
+    evb_found_next(&found);
+    ck_assert(!evb_found_has(&found, most, 0));
+    find('b', "x", 5);
+    find('b', "y", 6);
+    ck_assert(!evb_found_has(&found, most, 0));
+    for (int i = 0; i < 200; i++)
+        find('b', "old", i % 5);
+    find('a', "1998", 1998);
+    ck_assert(evb_found_has(&found, most, 4));
+    ck_assert(!evb_found_has(&found, most, 5));
+    expect_list(6, true, "1999 1998 1997 y x ");
+    most = 1000;
+}
+END_TEST
+
+/* A copy of which another source knows the position. */
+START_TEST(position_of_a_copy)
+{
+    for (int i = 0; i < 2; i++) {
+        find('a', "x", 300 - i);
+        if (i)
+            evb_event_set_position(last, (struct evb_position){7, 8});
+    }
+    evbus_list *list = evb_found_list(&found, 50, true);
+    ck_assert_int_eq(evbus_list_count(list), 1);
+    ck_assert_str_eq(evbus_event_position(evbus_list_at(list, 0)), "7-8");
+    evbus_list_free(list);
+}
+END_TEST
+
+static evbus_event *heavy(int64_t us)
+{
+    static char data[1 << 20];
+    memset(data, '1', sizeof data);
+    evbus_event *event = evbus_event_new("a");
+    evbus_event_set_json(event, data, sizeof data);
+    evbus_event_set_time_us(event, us);
+    ck_assert_int_eq(evb_event_freeze(event, "0123456789abcdef", NULL), 0);
+    return event;
+}
+
+START_TEST(too_heavy)
+{
+    int count = 0, rc = 0;
+    while (rc == 0 && count < 300)
+        rc = evb_found_add(&found, heavy(count++), 1000);
+    ck_assert_int_eq(rc, EVBUS_ETOOBIG);
+    ck_assert_int_ge(count, EVB_FOUND_BYTES >> 20);
+    ck_assert_int_le(count, 2 * (EVB_FOUND_BYTES >> 20));
+    ck_assert_ptr_nonnull(strstr(evbus_last_error(), "more than 64 MiB"));
+    evb_found_fini(&found);
+    for (int i = 0; i < 300; i++) /* what is beyond the limit is let go */
+        ck_assert_int_eq(evb_found_add(&found, heavy(i), 40), 0);
+    ck_assert_int_le(found.bytes, 2 * (int64_t)EVB_FOUND_BYTES);
+    evb_found_fini(&found);
+}
+END_TEST
+
 START_TEST(list_doors)
 {
     find('a', "x", 1);
@@ -261,7 +336,7 @@ static void read_and_merge(bool fails)
         evbus_event *event = evbus_event_new("a.b");
         rc = event ? evb_event_freeze(event, "0123456789abcdef", NULL) : EVBUS_ENOMEM;
         if (rc == 0)
-            rc = evb_found_add(&some, event);
+            rc = evb_found_add(&some, event, 50);
         else
             evbus_event_unref(event);
     }
@@ -291,6 +366,9 @@ int main(void)
     tcase_add_test(tests, own_id);
     tcase_add_test(tests, sorted_and_cut);
     tcase_add_test(tests, merged);
+    tcase_add_test(tests, the_newest_of_each_source);
+    tcase_add_test(tests, position_of_a_copy);
+    tcase_add_test(tests, too_heavy);
     tcase_add_test(tests, list_doors);
     tcase_add_test(tests, memory);
     return unit_run(suite);

@@ -2,7 +2,8 @@
  * test_redis_outbox_model.c - random operations on an outbox beside a model of what was promised:
  * accepted = acked + failed + unknown + evicted + expired + owed, each event one report, a flush
  * after all that was before it, and no event that Redis answered hidden from those who heard a
- * higher number. EVB_TEST_SEED=<n> plays one game again.
+ * higher number: neither of those that are published alone, nor of those that the history's script
+ * publishes, which it hears in the order of acceptance. EVB_TEST_SEED=<n> plays one game again.
  */
 #include "clock.h"
 #include "config.h"
@@ -14,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EVENTS = 4000, STEPS = 3000, GAMES = 1000 };
+enum { EVENTS = 4000, STEPS = 3000, GAMES = 1000, CALL = 5 };
 
 enum fate { NOWHERE, OWED, REPORTED };
 
@@ -28,13 +29,24 @@ struct entry { /* an event or a flush, in the order of acceptance */
     int64_t ends_ms;
 };
 
+struct command {
+    bool scripted;
+    uint64_t after; /* a call's: the last number before it, 0: not told */
+    int count, id[CALL];
+    uint64_t seq[CALL];
+};
+
 static struct game {
     struct entry entry[EVENTS];
     int count;
-    int wire[EVENTS], wire_head, wire_count; /* this connection's, unanswered */
-    uint64_t wire_seq[EVENTS];
-    uint64_t last_seq;  /* on this connection */
-    uint64_t heard_seq; /* the receiver's mark */
+    struct command wire[EVENTS]; /* this connection's, unanswered */
+    int wire_head, wire_count;
+    uint64_t last_seq[2];  /* on this connection, by scripted */
+    uint64_t heard_seq[2]; /* the receiver's marks */
+    int heard_id;          /* the last that the script published */
+    uint64_t done;         /* the script's mark of this bus */
+    uint64_t sent_seq;     /* of the last call on this connection */
+    bool alone;            /* the next call is to be the only one */
     int64_t accepted, refused, outcomes[8];
     int number;
     unsigned seed;
@@ -129,6 +141,7 @@ static void publish(void)
     game.accepted++;
     item = make(id, size);
     item->report = on_report;
+    item->history = dice(5) > 0;
     if (dice(3) == 0)
         item->expires_ms = now_ms + 1 + dice(50);
     game.entry[id].ends_ms = now_ms + outbox.max_age_ms;
@@ -146,75 +159,175 @@ static void flush(void)
     evb_outbox_take(&outbox, item);
 }
 
-static struct evb_item *next_item(void)
+static void note_written(struct command *command, struct evb_item *const items[])
 {
-    struct evb_item *item;
-    return evb_outbox_next(&outbox, &item, 1) ? item : NULL;
+    for (int i = 0; i < command->count; i++) {
+        int id = (int)(intptr_t)items[i]->user;
+        uint64_t seq = strtoul(items[i]->seq_slot, NULL, 10);
+        MUST(items[i]->scripted == command->scripted);
+        MUST((int)items[i]->call == (i == 0 ? command->count : 0));
+        MUST(seq == items[i]->seq);
+        MUST(seq > game.last_seq[command->scripted]);
+        MUST(i == 0 || seq == command->seq[i - 1] + 1);
+        MUST(game.entry[id].written || now_ms < game.entry[id].ends_ms);
+        MUST(game.entry[id].fate == OWED);
+        game.last_seq[command->scripted] = seq;
+        game.entry[id].written = true;
+        command->id[i] = id;
+        command->seq[i] = seq;
+    }
 }
 
 static void write_some(void)
 {
-    struct evb_item *item;
-    for (unsigned n = dice(6); n && (item = next_item()); n--) {
-        int id = (int)(intptr_t)item->user;
-        uint64_t seq = strtoul(item->seq_slot, NULL, 10);
-        MUST(seq > game.last_seq);
-        MUST(seq == item->seq);
-        MUST(game.entry[id].written || now_ms < game.entry[id].ends_ms);
-        MUST(game.entry[id].fate == OWED);
-        game.last_seq = seq;
-        game.entry[id].written = true;
-        int at = (game.wire_head + game.wire_count++) % EVENTS;
-        game.wire[at] = id;
-        game.wire_seq[at] = seq;
+    struct evb_item *items[CALL];
+    size_t count;
+    for (unsigned n = dice(6); n && (count = evb_outbox_next(&outbox, items, 1 + dice(CALL)));
+         n--) {
+        struct command *command = &game.wire[(game.wire_head + game.wire_count++) % EVENTS];
+        *command = (struct command){.scripted = items[0]->scripted, .count = (int)count};
+        MUST(count == 1 || command->scripted);
+        note_written(command, items);
+        if (!command->scripted)
+            continue;
+        MUST(outbox.history && !outbox.hold);
+        command->after = game.alone ? 0 : game.sent_seq;
+        game.sent_seq = command->seq[count - 1];
+        outbox.hold = game.alone;
+        game.alone = false;
     }
 }
 
-/* Redis runs the command: the receiver takes it, unless it heard a higher number. */
-static void execute(int at)
+/* Redis publishes it: the receiver takes it, unless it heard a higher number. */
+static void execute_one(const struct command *command, int i)
 {
-    game.entry[game.wire[at]].executed = true;
-    if (game.wire_seq[at] <= game.heard_seq)
+    struct entry *entry = &game.entry[command->id[i]];
+    entry->executed = true;
+    if (command->seq[i] <= game.heard_seq[command->scripted])
         return;
-    game.heard_seq = game.wire_seq[at];
-    game.entry[game.wire[at]].heard = true;
+    game.heard_seq[command->scripted] = command->seq[i];
+    if (command->scripted) {
+        MUST(command->id[i] > game.heard_id);
+        game.heard_id = command->id[i];
+    }
+    entry->heard = true;
+}
+
+/* False: the script finds that one before these is missing. Bits of `skip` are refused. */
+static bool execute(const struct command *command, unsigned skip)
+{
+    if (command->scripted && command->after > game.done)
+        return false;
+    for (int i = 0; i < command->count; i++) {
+        bool again = command->scripted && command->seq[i] <= game.done;
+        if (!again && !(skip & 1U << i))
+            execute_one(command, i);
+    }
+    if (command->scripted && command->seq[command->count - 1] > game.done)
+        game.done = command->seq[command->count - 1];
+    return true;
+}
+
+static void not_executed(const struct command *command)
+{
+    for (int i = 0; i < command->count; i++) {
+        struct entry *entry = &game.entry[command->id[i]];
+        MUST(entry->fate == OWED);
+        /* as if never written, unless an earlier connection may have done it */
+        entry->written = entry->executed || entry->outcome == -1;
+    }
+}
+
+static const char *const pass[] = {"BUSY x", "LOADING x", "OOM x"};
+
+static void answer_publish(const struct command *command)
+{
+    const struct entry *entry = &game.entry[command->id[0]];
+    unsigned kind = dice(10);
+    if (kind < 6) {
+        execute(command, 0);
+        MUST(evb_answer_ok(&outbox, 1));
+        MUST(entry->outcome == EVBUS_ACKED);
+    } else if (kind < 7) {
+        MUST(evb_answer_error(&outbox, "NOPERM x"));
+        MUST(entry->outcome == EVBUS_FAILED);
+    } else {
+        MUST(evb_answer_error(&outbox, pass[kind - 7]));
+        not_executed(command);
+    }
+}
+
+static void refuse_call(const struct command *command, const char *error, bool for_good)
+{
+    evb_answer_refused(&outbox, error);
+    not_executed(command);
+    game.alone = true;
+    outbox.hold = false;
+    outbox.history = outbox.history && !for_good;
+}
+
+static void answer_call(const struct command *command)
+{
+    struct evb_reply ms = {.kind = EVB_REPLY_STRING, .text = "5", .length = 1},
+                     n = {.kind = EVB_REPLY_INTEGER}, result[CALL], *items[CALL + 2] = {&ms, &n},
+                     reply = {.kind = EVB_REPLY_ARRAY, .item = items};
+    unsigned kind = dice(20), skip = dice(4) == 0 ? 1U << dice(CALL) : 0;
+    const char *keep;
+    if (kind >= 16) {
+        refuse_call(command, pass[kind % 3], kind == 19);
+        return;
+    }
+    for (int i = 0; i < command->count; i++) {
+        bool again = command->seq[i] <= game.done;
+        skip &= again ? ~(1U << i) : ~0U;
+        result[i] = (struct evb_reply){.kind = EVB_REPLY_INTEGER, .integer = again ? -1 : 1};
+        if (skip & 1U << i)
+            result[i] = (struct evb_reply){.kind = EVB_REPLY_STRING, .text = "ERR x", .length = 5};
+        items[i + 2] = &result[i];
+    }
+    reply.count = (size_t)command->count + 2;
+    if (!execute(command, skip)) {
+        refuse_call(command, "ORDER x", false);
+        return;
+    }
+    MUST(evb_answer_call(&outbox, &reply, &keep));
+    outbox.hold = false;
+    for (int i = 0; i < command->count; i++)
+        MUST(game.entry[command->id[i]].outcome == (skip & 1U << i ? EVBUS_FAILED : EVBUS_ACKED));
 }
 
 static void answer(void)
 {
-    static const char *const pass[] = {"BUSY x", "LOADING x", "OOM x"};
     if (game.wire_count == 0)
         return;
-    int at = game.wire_head, id = game.wire[at];
-    unsigned kind = dice(10);
-    game.wire_head = (at + 1) % EVENTS;
+    const struct command *command = &game.wire[game.wire_head];
+    game.wire_head = (game.wire_head + 1) % EVENTS;
     game.wire_count--;
-    if (kind < 6) {
-        execute(at);
-        MUST(evb_answer_ok(&outbox, 1));
-        MUST(game.entry[id].outcome == EVBUS_ACKED);
-    } else if (kind < 7) {
-        MUST(evb_answer_error(&outbox, "NOPERM x"));
-        MUST(game.entry[id].outcome == EVBUS_FAILED);
-    } else {
-        MUST(evb_answer_error(&outbox, pass[kind - 7]));
-        MUST(game.entry[id].fate == OWED);
-        /* not executed: as if never written, unless an earlier connection may have done it */
-        game.entry[id].written = game.entry[id].executed || game.entry[id].outcome == -1;
-    }
+    MUST(evb_answer_is_call(&outbox) == command->scripted);
+    if (command->scripted)
+        answer_call(command);
+    else
+        answer_publish(command);
 }
 
+/* The link goes, some answers with it; a call among those may have been refused. */
 static void drop(void)
 {
-    for (int n = (int)dice((unsigned)game.wire_count + 1), i = 0; i < n; i++)
-        execute((game.wire_head + i) % EVENTS); /* the answers are lost */
-    for (int i = 0; i < game.wire_count; i++)
-        game.entry[game.wire[(game.wire_head + i) % EVENTS]].outcome = -1; /* in doubt */
-    int64_t unknown = game.outcomes[EVBUS_UNKNOWN], lost = game.wire_count;
+    int64_t unknown = game.outcomes[EVBUS_UNKNOWN], lost = 0;
+    for (int n = (int)dice((unsigned)game.wire_count + 1), i = 0; i < game.wire_count; i++) {
+        const struct command *command = &game.wire[(game.wire_head + i) % EVENTS];
+        if (i < n && (!command->scripted || dice(8)))
+            execute(command, 0);
+        for (int k = 0; k < command->count; k++, lost++)
+            game.entry[command->id[k]].outcome = -1; /* in doubt */
+    }
     evb_outbox_link_lost(&outbox);
     MUST(game.outcomes[EVBUS_UNKNOWN] - unknown == (outbox.may_resend ? 0 : lost));
     game.wire_count = 0;
-    game.last_seq = 0;
+    game.last_seq[0] = game.last_seq[1] = 0;
+    game.alone = true;
+    outbox.hold = false;
+    outbox.history = dice(4) > 0;
 }
 
 static void expire(void)
@@ -230,8 +343,10 @@ static void expire(void)
 
 static void retry(void)
 {
-    if (!evb_list_empty(&outbox.again) && evb_outbox_settled(&outbox))
-        evb_outbox_retry(&outbox);
+    if (evb_list_empty(&outbox.again) || !evb_outbox_settled(&outbox))
+        return;
+    evb_outbox_retry(&outbox);
+    game.last_seq[true] = 0; /* a call keeps its numbers */
 }
 
 /* ---- the judge ---- */
@@ -268,6 +383,9 @@ static void new_game(int number)
     outbox.max_age_ms = 1 + dice(200);
     outbox.may_resend = number / 4 % 2;
     atomic_store(&outbox.up, 1);
+    outbox.history = number % 8 != 0;
+    game.alone = true;
+    game.heard_id = -1;
 }
 
 static void drain(void)

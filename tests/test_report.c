@@ -31,8 +31,7 @@ static void shape(const json_t *json, const char *want)
 
 #define HEALTH                                                                                     \
     "status:s live:b ready:b mode:s redis:o subscriptions:o outbox:o uptime_ms:i version:s "       \
-    "node:s "                                                                                      \
-    "checks:o"
+    "node:s history:o checks:o"
 #define REDIS                                                                                      \
     "connected:b address:s tls:b state:s attempts:i role:s|n latency_ms:r|n retry_in_ms:i|n "      \
     "last_error:s|n error_code:i tls_verify:s|n"
@@ -44,6 +43,7 @@ static json_t *health(void)
     shape(json_object_get(json, "redis"), REDIS);
     shape(json_object_get(json, "subscriptions"), "local:i redis:i");
     shape(json_object_get(json, "outbox"), "events:i limit:i");
+    shape(json_object_get(json, "history"), "enabled:b state:s reason:s|n");
     return json;
 }
 

@@ -41,6 +41,28 @@ START_TEST(marks_rise)
 }
 END_TEST
 
+/* What has a place in the history may come after what was numbered later and has none. */
+START_TEST(two_marks)
+{
+    ck_assert(evb_seen_seq(&seen, A, 9, false, 0));
+    ck_assert(evb_seen_seq(&seen, A, 3, true, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 3, true, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 8, false, 0));
+    ck_assert(evb_seen_seq(&seen, A, 8, true, 0));
+    ck_assert(evb_seen_seq(&seen, A, 20, true, 0));
+    ck_assert(evb_seen_seq(&seen, A, 10, false, 0)); /* nor does it hide what has none */
+    ck_assert(!evb_seen_seq(&seen, A, 10, true, 0));
+    ck_assert(evb_seen_seq(&seen, B, 5, true, 0)); /* whichever came first */
+    ck_assert(evb_seen_seq(&seen, B, 1, false, 0));
+    ck_assert(!evb_seen_seq(&seen, B, 5, true, 0));
+    ck_assert(!evb_seen_seq(&seen, B, 1, false, 0));
+    ck_assert_uint_eq(seen.nodes.count, 2); /* one node, forgotten as one */
+    evb_seen_prune(&seen, 1000, 400);
+    ck_assert(evb_seen_seq(&seen, A, 1, true, 1000));
+    ck_assert(evb_seen_seq(&seen, A, 1, false, 1000));
+}
+END_TEST
+
 START_TEST(no_seq_is_new)
 {
     ck_assert(evb_seen_seq(&seen, A, 0, false, 0));
@@ -168,6 +190,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, marks_rise);
+    tcase_add_test(tests, two_marks);
     tcase_add_test(tests, no_seq_is_new);
     tcase_add_test(tests, prune_idle);
     tcase_add_test(tests, nodes_bounded);

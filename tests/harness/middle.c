@@ -33,7 +33,7 @@ struct pair {          /* a connection of the bus's, and the one to the server b
     struct middle_act act;
     unsigned char header[HEADER]; /* of the record that comes */
     size_t header_length, record_left;
-    bool no_tls;
+    bool no_tls, mute;
     struct bytes raw, plain;
 };
 
@@ -222,6 +222,8 @@ static bool from_server(struct pair *pair)
     ssize_t n = recv(pair->server, bytes, sizeof bytes, MSG_DONTWAIT);
     if (n <= 0 || pair->swallows)
         return n > 0;
+    if (pair->mute)
+        return true;
     if (!pair->ssl)
         return to_bus(pair, bytes, (size_t)n);
     ERR_clear_error();
@@ -419,6 +421,14 @@ void middle_swallow(struct middle *middle)
     pthread_mutex_lock(&middle->lock);
     for (int i = 0; i < PAIRS_MOST; i++)
         middle->pairs[i].swallows = middle->pairs[i].bus >= 0;
+    pthread_mutex_unlock(&middle->lock);
+}
+
+void middle_mute(struct middle *middle)
+{
+    pthread_mutex_lock(&middle->lock);
+    for (int i = 0; i < PAIRS_MOST; i++)
+        middle->pairs[i].mute = true;
     pthread_mutex_unlock(&middle->lock);
 }
 

@@ -44,6 +44,8 @@ void middle_cut(struct middle *middle); /* hangs up on everybody */
 /* The connections that are open end, each when so many more bytes have passed it one way; 0: now. */
 void middle_cut_after(struct middle *middle, size_t bytes, bool reset);
 void middle_swallow(struct middle *middle); /* those that are open pass on nothing any more */
+/* From now on, until it hangs up: what the server says is swallowed. */
+void middle_mute(struct middle *middle);
 int middle_accepted(struct middle *middle);
 int middle_no_tls(struct middle *middle); /* connections that brought what is no TLS record */
 bool middle_got(struct middle *middle, const char *text);  /* as it came on the wire */

@@ -1,6 +1,7 @@
 /* peer.c - both sides of the other process. */
 #include "harness/peer.h"
 #include "harness/child.h"
+#include "harness/process.h"
 #include "harness/recorder.h"
 #include "harness/suite.h"
 #include <stdarg.h>
@@ -179,6 +180,12 @@ static void obey(char *line)
         printf("%lld\n", (long long)evbus_stat(self.bus, rest));
     } else if (!strcmp(line, "totals")) {
         do_totals();
+    } else if (!strcmp(line, "reconnect")) {
+        answer_code(evbus_reconnect(self.bus));
+    } else if (!strcmp(line, "peak")) {
+        if (!strcmp(rest, "reset"))
+            process_peak_reset();
+        printf("%ld\n", process_peak_kib());
     } else if (!strcmp(line, "lost")) {
         do_lost(rest);
     } else if (!strcmp(line, "windows")) {

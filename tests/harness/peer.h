@@ -1,12 +1,19 @@
 /*
  * peer.h - the other process: this program once more, as "<program> peer", with a bus of its own.
- * It takes a line of words and answers a line: open KEY=VALUE...            its bus connected MS
- * evbus_wait_connected() record PATTERN OPTIONS       hands what comes to its recorder echo TYPE TO
- * publishes the data of each TYPE as TO gaps                         keeps the data of each
- * evbus.gap from now on publish TYPE JSON            evbus_publish()'s answer stat NAME
- * evbus_stat() totals                       received doubled reordered foreign lost PUBLISHER COUNT
- * ranges "a-b" of 1..COUNT that it never got windows                      the kept gaps as a JSON
- * array close
+ * It takes a line of words and answers a line:
+ *   open KEY=VALUE...         its bus
+ *   connected MS              evbus_wait_connected()
+ *   reconnect now             evbus_reconnect()
+ *   record PATTERN OPTIONS    hands what comes to its recorder
+ *   echo TYPE TO              publishes the data of each TYPE as TO
+ *   gaps                      keeps the data of each evbus.gap from now on
+ *   publish TYPE JSON         evbus_publish()'s answer
+ *   stat NAME                 evbus_stat()
+ *   totals                    received doubled reordered foreign
+ *   lost PUBLISHER COUNT      ranges "a-b" of 1..COUNT that it never got
+ *   windows                   the kept gaps as a JSON array
+ *   peak reset|read           KiB of memory, at most since the last reset
+ *   close
  */
 #ifndef HARNESS_PEER_H
 #define HARNESS_PEER_H

@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { CLIENTS = 32, WORDS = 16, TOPICS = 32, ANSWERS = 16, COMMANDS = 32 };
+enum { CLIENTS = 32, WORDS = 160, TOPICS = 32, ANSWERS = 16, COMMANDS = 32 };
 
 struct client {
     struct scripted *server;
@@ -24,6 +24,8 @@ struct client {
 
 struct scripted {
     struct event_base *base;
+    scripted_eval_fn eval; /* NULL: nobody may run scripts */
+    void *eval_user;
     struct evconnlistener *listener;
     char folder[64], path[100];
     struct client client[CLIENTS];
@@ -124,7 +126,17 @@ static void subscribe(struct client *client, const char *command, const char *na
     put_text(client, text);
 }
 
-static void as_redis(struct client *client, char **word, const size_t *length)
+static void eval(struct client *client, char **word, int count)
+{
+    struct scripted *server = client->server;
+    char *reply =
+        server->eval ? server->eval(word, count, server->eval_user)
+                     : strdup("-NOPERM this user has no permissions to run the 'eval' command\r\n");
+    put_text(client, reply);
+    free(reply);
+}
+
+static void as_redis(struct client *client, char **word, const size_t *length, int count)
 {
     static const char hello[] =
         "*14\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$5\r\nproto\r\n:2"
@@ -140,7 +152,7 @@ static void as_redis(struct client *client, char **word, const size_t *length)
         snprintf(text, sizeof text, ":%d\r\n", n);
         put_text(client, text);
     } else if (!strncasecmp(word[0], "EVAL", 4)) {
-        put_text(client, "-NOPERM this user has no permissions to run the 'eval' command\r\n");
+        eval(client, word, count);
     } else if (strcasestr(word[0], "subscribe")) {
         subscribe(client, word[0], word[1]);
     } else {
@@ -179,7 +191,7 @@ static void act(struct client *client, char **word, const size_t *length, int co
             scripted_answer(server, word[0], NULL, 0);
         return;
     }
-    as_redis(client, word, length);
+    as_redis(client, word, length, count);
 }
 
 /* "*2\r\n$4\r\nPING\r\n...": one whole command at `at`; its end, or NULL: not all there. */
@@ -297,6 +309,12 @@ void scripted_free(struct scripted *server)
 const char *scripted_path(const struct scripted *server)
 {
     return server->path;
+}
+
+void scripted_eval(struct scripted *server, scripted_eval_fn fn, void *user)
+{
+    server->eval = fn;
+    server->eval_user = user;
 }
 
 void scripted_answer(struct scripted *server, const char *command, const char *bytes, int times)

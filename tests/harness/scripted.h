@@ -22,6 +22,9 @@ void scripted_listen(struct scripted *server, bool on); /* off: connections are 
 /* From now on `command` (upper case) is answered with these bytes; "" is silence; NULL: as Redis
  * does. `times` 0: always. */
 void scripted_answer(struct scripted *server, const char *command, const char *bytes, int times);
+/* Answers EVAL and EVALSHA: the reply's bytes, which are freed. fn NULL: nobody may run scripts. */
+typedef char *(*scripted_eval_fn)(char **word, int count, void *user);
+void scripted_eval(struct scripted *server, scripted_eval_fn fn, void *user);
 int scripted_count(const struct scripted *server, const char *command);
 const char *scripted_last(const struct scripted *server, const char *command); /* "HELLO 2" or "" */
 int scripted_connections(const struct scripted *server, int who);

@@ -1,6 +1,7 @@
 /* traffic.c - publishers under faults, and the judgement afterwards. */
 #include "harness/traffic.h"
 #include "harness/bus.h"
+#include "harness/gap.h"
 #include "harness/suite.h"
 #include "harness/until.h"
 #include <jansson.h>
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SOON = 15000, WINDOWS_MOST = 1000 };
+enum { SOON = 15000, GAPS_MOST = 1000 };
 
 static void on_report(evbus_event *event, int outcome, int error, int64_t receivers, void *user)
 {
@@ -67,7 +68,8 @@ struct traffic *traffic_start(evbus *bus, int pace_us)
 
 void traffic_stop(struct traffic *traffic)
 {
-    atomic_store(&traffic->stop, 1);
+    if (atomic_exchange(&traffic->stop, 1))
+        return; /* it was */
     for (int i = 0; i < TRAFFIC_THREADS; i++)
         pthread_join(traffic->threads[i].thread, NULL);
 }
@@ -135,54 +137,38 @@ void traffic_expect_even(struct traffic *traffic, const char *what)
 
 /* ---- the other process's losses ---- */
 
-struct window {
-    int64_t from_us, to_us;
-};
-
-static int64_t read_time(const char *text)
-{
-    int64_t at_us = time_us_of(text);
-    ck_assert_msg(at_us >= 0, "no time: %s", text ? text : "none");
-    return at_us;
-}
-
-static int read_windows(struct peer *peer, struct window windows[WINDOWS_MOST])
+static int read_gaps(struct peer *peer, struct gap gaps[GAPS_MOST])
 {
     json_t *json = json_loads(peer_ask(peer, "windows"), 0, NULL);
     int count = (int)json_array_size(json);
     ck_assert_ptr_nonnull(json);
-    ck_assert_int_le(count, WINDOWS_MOST);
-    for (int i = 0; i < count; i++) {
-        json_t *gap = json_array_get(json, (size_t)i);
-        windows[i].from_us = read_time(json_string_value(json_object_get(gap, "from")));
-        windows[i].to_us = read_time(json_string_value(json_object_get(gap, "to"))) + 1000;
-        ck_assert_int_le(windows[i].from_us, windows[i].to_us);
-        ck_assert(json_is_string(json_object_get(gap, "reason")));
-    }
+    ck_assert_int_le(count, GAPS_MOST);
+    for (int i = 0; i < count; i++)
+        gaps[i] = gap_read(json_array_get(json, (size_t)i));
     json_decref(json);
     return count;
 }
 
-static bool covered(const struct traffic_event *event, const struct window *windows, int count)
+static bool covered(const struct traffic_event *event, const struct gap *gaps, int count)
 {
     if (event->outcome != EVBUS_ACKED || event->reported_us < event->traffic->judged_from_us)
         return true;
     for (int i = 0; i < count; i++)
-        if (event->published_us <= windows[i].to_us && windows[i].from_us <= event->reported_us)
+        if (event->published_us <= gaps[i].to_us && gaps[i].from_us <= event->reported_us)
             return true;
     return false;
 }
 
-/* Ranges "a-b c-d": how many events; those acknowledged must lie in a window. */
+/* Ranges "a-b c-d": how many events; those acknowledged must lie in a gap. */
 static int judge_lost(const struct traffic_thread *thread, const char *ranges,
-                      const struct window *windows, int count)
+                      const struct gap *gaps, int count)
 {
     int lost = 0, first, last, length;
     for (; sscanf(ranges, " %d-%d%n", &first, &last, &length) == 2; ranges += length)
         for (int n = first; n <= last; n++, lost++) {
             const struct traffic_event *event = &thread->events[n - 1];
             ck_assert_msg(
-                covered(event, windows, count),
+                covered(event, gaps, count),
                 "event %d/%d, published %lld, acknowledged %lld, is lost outside of all %d "
                 "announced gaps",
                 thread->id, n, (long long)event->published_us, (long long)event->reported_us,
@@ -191,15 +177,30 @@ static int judge_lost(const struct traffic_thread *thread, const char *ranges,
     return lost;
 }
 
-void traffic_expect_gaps_cover(struct traffic *traffic, struct peer *peer, const char *what)
+static void expect_gaps(enum traffic_promise promise, const struct gap *gaps, int count,
+                        long breaks, bool from_the_start)
 {
-    static struct window windows[WINDOWS_MOST];
-    int count = read_windows(peer, windows), lost = 0;
+    static const char *const causes[] = {
+        [TRAFFIC_MIXED] = "unkept", [TRAFFIC_FLUSHED] = "flushed", [TRAFFIC_UNKEPT] = "outage"};
+    if (promise == TRAFFIC_KEPT) {
+        ck_assert_msg(count == 0, "a gap was announced, though Redis kept all: %s", gaps[0].cause);
+        return;
+    }
+    for (int i = 0; i < count; i++)
+        ck_assert_str_eq(gaps[i].cause, causes[promise]);
+    ck_assert_int_eq(count, breaks + (promise == TRAFFIC_UNKEPT && from_the_start));
+}
+
+void traffic_expect_promise(struct traffic *traffic, struct peer *peer,
+                            enum traffic_promise promise, const char *what)
+{
+    static struct gap gaps[GAPS_MOST];
+    int count = read_gaps(peer, gaps), lost = 0;
     long received, doubled, reordered, foreign;
     for (int i = 0; i < TRAFFIC_THREADS; i++) {
         struct traffic_thread *thread = &traffic->threads[i];
         lost += judge_lost(thread, peer_ask(peer, "lost %d %d", i, atomic_load(&thread->published)),
-                           windows, count);
+                           gaps, count);
     }
     long breaks = strtol(peer_ask(peer, "stat disconnects"), NULL, 10);
     ck_assert_int_eq(sscanf(peer_ask(peer, "totals"), "%ld %ld %ld %ld", &received, &doubled,
@@ -209,10 +210,27 @@ void traffic_expect_gaps_cover(struct traffic *traffic, struct peer *peer, const
            "gaps=%d breaks=%ld\n",
            what, received, lost, doubled, reordered, count, breaks);
     ck_assert_int_eq(doubled, 0);
-    ck_assert_int_eq(reordered, 0);
+    if (promise != TRAFFIC_MIXED) /* what is not kept waits for no recovery */
+        ck_assert_int_eq(reordered, 0);
     ck_assert_int_eq(foreign, 0);
-    /* A window for each break of its link, one for being away from the start, and none without. */
-    ck_assert_int_eq(count, breaks + (strcmp(what, "started late") == 0));
+    if (promise == TRAFFIC_KEPT)
+        ck_assert_int_eq(lost, 0);
+    expect_gaps(promise, gaps, count, breaks, traffic->judged_from_us != 0);
+}
+
+void traffic_close(struct traffic *traffic, struct talk *talk, struct peer *peer,
+                   enum traffic_promise promise, const char *what)
+{
+    evbus *bus = traffic->bus;
+    traffic_stop(traffic);
+    traffic_expect_even(traffic, what);
+    for (int outcome = EVBUS_LOCAL_DONE; outcome < TRAFFIC_OUTCOMES; outcome++)
+        ck_assert_int_eq(atomic_load(&traffic->outcomes[outcome]), 0); /* all were acknowledged */
+    talk_again(talk, now_us()); /* behind all traffic: the peer has what it will have */
+    traffic_expect_promise(traffic, peer, promise, what);
+    peer_stop(peer);
+    bus_end(bus);
+    traffic_free(traffic);
 }
 
 /* ---- talking ---- */

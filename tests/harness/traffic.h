@@ -11,6 +11,13 @@
 
 enum { TRAFFIC_THREADS = 4, TRAFFIC_OUTCOMES = 7, TRAFFIC_MOST = 200000 };
 
+enum traffic_promise {                /* what it costs the peer that its link broke */
+                       TRAFFIC_KEPT,  /* nothing, and no gap is announced: the history has it */
+                       TRAFFIC_MIXED, /* not all is kept, and it heard of it: a gap for each break */
+                       TRAFFIC_FLUSHED, /* the server lost the history each time: a gap for each break */
+                       TRAFFIC_UNKEPT /* no history: a gap for each break, and for being away from the start */
+};
+
 struct traffic_event {
     struct traffic *traffic;
     int64_t published_us, reported_us; /* Unix time */
@@ -20,7 +27,8 @@ struct traffic_event {
 struct traffic {
     evbus *bus;
     int pace_us, padding;
-    int64_t judged_from_us; /* losses of events that ended before are nobody's: 0 for none */
+    int64_t
+        judged_from_us; /* losses of events that ended before are nobody's, for the peer was away from the start; 0: it was not */
     atomic_int stop;
     atomic_int outcomes[TRAFFIC_OUTCOMES], refused;
     struct recorder here, loop;
@@ -39,8 +47,9 @@ void traffic_stop(struct traffic *traffic);
  * order, every event has one report, the reports are what the counters say, and the outbox's
  * accounts are even. */
 void traffic_expect_even(struct traffic *traffic, const char *what);
-/* What the peer recorded of "traffic.*" may lack events only within the windows of its gaps. */
-void traffic_expect_gaps_cover(struct traffic *traffic, struct peer *peer, const char *what);
+/* What the peer recorded of "traffic.*" may lack events only within its gaps, and keeps a promise. */
+void traffic_expect_promise(struct traffic *traffic, struct peer *peer,
+                            enum traffic_promise promise, const char *what);
 void traffic_free(struct traffic *traffic);
 
 struct talk { /* a question that the other process answers */
@@ -52,5 +61,10 @@ struct talk { /* a question that the other process answers */
 void talk_start(struct talk *talk, evbus *bus, struct peer *peer);
 /* Asks until an answer comes; milliseconds from `since_us` (monotonic). */
 double talk_again(struct talk *talk, int64_t since_us);
+
+/* Stops; ends the test unless all is even and acknowledged, and the peer's promise is kept; then
+ * ends the peer and the bus. */
+void traffic_close(struct traffic *traffic, struct talk *talk, struct peer *peer,
+                   enum traffic_promise promise, const char *what);
 
 #endif

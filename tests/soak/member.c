@@ -74,14 +74,6 @@ static int on_mode(evbus_sub *sub, evbus_event *event, void *user)
     return 0;
 }
 
-static int on_ballast(evbus_sub *sub, evbus_event *event, void *user)
-{
-    (void)sub;
-    (void)event;
-    (void)user;
-    return 0;
-}
-
 static void log_line(int level, const char *line, void *user)
 {
     fprintf(stderr, "%s: %d: %s\n", (const char *)user, level, line);
@@ -118,7 +110,6 @@ static bool open_bus(struct member *member, char **settings)
         return fail("evbus_open");
     member->others[0] = evbus_subscribe(member->bus, "evbus.gap", NULL, on_gap, member);
     member->others[1] = evbus_subscribe(member->bus, "evbus.mode", NULL, on_mode, member);
-    member->others[2] = evbus_subscribe(member->bus, "ballast", NULL, on_ballast, NULL);
     for (int i = 0; i < MEMBER_OTHERS; i++)
         if (!member->others[i])
             return fail("subscribing");

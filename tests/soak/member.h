@@ -20,7 +20,7 @@
 enum {
     MEMBER_TYPES = 5,
     MEMBER_STREAMS = 4,
-    MEMBER_OTHERS = 3,
+    MEMBER_OTHERS = 2,
     MEMBER_ALL = (1 << MEMBER_TYPES) - 1
 };
 extern const char *const member_types[MEMBER_TYPES];
@@ -41,7 +41,7 @@ struct member { /* fixed after member_open() but for what is atomic */
     int index, publishers, lanes, rate;
     unsigned seed;
     evbus *bus;                       /* owned */
-    evbus_sub *others[MEMBER_OTHERS]; /* owned: to gaps, modes, ballast */
+    evbus_sub *others[MEMBER_OTHERS]; /* owned: to gaps, modes */
     struct ledger ledger;
     struct member_stream streams[MEMBER_STREAMS];
     int stream_count;

@@ -1,0 +1,133 @@
+/* tally.c - given and handled. Any thread. */
+#include "tally.h"
+#include "alloc.h"
+#include "err.h"
+
+struct evb_tally_entry {
+    struct evb_position at;
+    bool done;
+};
+
+struct evb_tally *evb_tally_new(void)
+{
+    struct evb_tally *tally = evb_calloc(1, sizeof *tally);
+    if (!tally) {
+        evb_fail_memory();
+        return NULL;
+    }
+    pthread_mutex_init(&tally->lock, NULL);
+    return tally;
+}
+
+void evb_tally_free(struct evb_tally *tally)
+{
+    if (!tally)
+        return;
+    pthread_mutex_destroy(&tally->lock);
+    evb_free(tally->ring);
+    evb_free(tally);
+}
+
+static struct evb_tally_entry *entry(struct evb_tally *tally, size_t n)
+{
+    return &tally->ring[(tally->first + n) % tally->room];
+}
+
+static bool grow(struct evb_tally *tally)
+{
+    size_t room = tally->room ? tally->room * 2 : 64;
+    struct evb_tally_entry *ring = evb_alloc(room * sizeof *ring);
+    if (!ring)
+        return false;
+    for (size_t i = 0; i < tally->count; i++)
+        ring[i] = *entry(tally, i);
+    evb_free(tally->ring);
+    tally->ring = ring;
+    tally->room = room;
+    tally->first = 0;
+    return true;
+}
+
+bool evb_tally_give(struct evb_tally *tally, struct evb_position at)
+{
+    pthread_mutex_lock(&tally->lock);
+    bool good = tally->count < tally->room || grow(tally);
+    if (good) {
+        tally->count++;
+        *entry(tally, tally->count - 1) = (struct evb_tally_entry){at, false};
+    }
+    pthread_mutex_unlock(&tally->lock);
+    return good;
+}
+
+void evb_tally_take_back(struct evb_tally *tally)
+{
+    pthread_mutex_lock(&tally->lock);
+    tally->count--;
+    pthread_mutex_unlock(&tally->lock);
+}
+
+/* Lock held. True: the first move. */
+static bool move_on(struct evb_tally *tally)
+{
+    bool moved = false;
+    while (tally->count > 0 && entry(tally, 0)->done) {
+        tally->handled = entry(tally, 0)->at;
+        tally->first = (tally->first + 1) % tally->room;
+        tally->count--;
+        moved = true;
+    }
+    bool first = moved && !tally->moved;
+    tally->moved = tally->moved || moved;
+    return first;
+}
+
+bool evb_tally_done(struct evb_tally *tally, struct evb_position at)
+{
+    pthread_mutex_lock(&tally->lock);
+    size_t low = 0, high = tally->count;
+    while (low < high) { /* they are in order */
+        size_t middle = low + (high - low) / 2;
+        if (evb_position_compare(entry(tally, middle)->at, at) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < tally->count && evb_position_compare(entry(tally, low)->at, at) == 0)
+        entry(tally, low)->done = true;
+    bool first = move_on(tally);
+    pthread_mutex_unlock(&tally->lock);
+    return first;
+}
+
+bool evb_tally_pass(struct evb_tally *tally, struct evb_position at)
+{
+    pthread_mutex_lock(&tally->lock);
+    bool first = false;
+    if (tally->count == 0 && evb_position_compare(at, tally->handled) > 0) {
+        tally->handled = at;
+        first = !tally->moved;
+        tally->moved = true;
+    }
+    pthread_mutex_unlock(&tally->lock);
+    return first;
+}
+
+void evb_tally_start(struct evb_tally *tally, struct evb_position at)
+{
+    pthread_mutex_lock(&tally->lock);
+    tally->first = tally->count = 0;
+    tally->handled = at;
+    tally->moved = true;
+    pthread_mutex_unlock(&tally->lock);
+}
+
+bool evb_tally_read(struct evb_tally *tally, struct evb_position *handled)
+{
+    pthread_mutex_lock(&tally->lock);
+    bool moved = tally->moved;
+    tally->moved = false;
+    *handled = tally->handled;
+    pthread_mutex_unlock(&tally->lock);
+    return moved;
+}

@@ -1,0 +1,305 @@
+/* keeper.c - a history in memory, by the rules of the library's scripts. */
+#include "harness/keeper.h"
+#include <check.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ENTRIES = 4096, NODES = 4 };
+
+struct keeper {
+    struct scripted *server;
+    struct {
+        long ms;
+        int n;
+        char *channel, *envelope; /* owned */
+    } entry[ENTRIES];             /* [first, end) are there */
+    int first, end;
+    long now_ms, last_ms;
+    int epoch, last, begun; /* last: entries ever, of this epoch */
+    bool exists;
+    struct {
+        char name[80];
+        long done;
+    } mark[NODES];
+    struct {
+        bool known;
+        char *bytes; /* owned; NULL: it is run */
+        int times, count;
+        void (*after)(void *user);
+        void *user;
+        char last[1000];
+    } script[KEEPER_SCRIPTS];
+};
+
+/* ---- entries ---- */
+
+static int add(struct keeper *keeper, long ms, const char *channel, const char *envelope)
+{
+    int at = keeper->end++;
+    ck_assert_int_lt(at, ENTRIES);
+    if (!keeper->exists)
+        keeper->begun = keeper->last;
+    keeper->exists = true;
+    keeper->entry[at].ms = keeper->last_ms = ms;
+    keeper->entry[at].channel = strdup(channel);
+    keeper->entry[at].envelope = strdup(envelope);
+    return keeper->entry[at].n = ++keeper->last;
+}
+
+int keeper_put(struct keeper *keeper, const char *channel, const char *envelope)
+{
+    return add(keeper, ++keeper->now_ms, channel, envelope);
+}
+
+static int publish(struct keeper *keeper, const char *channel, const char *envelope, long ms, int n)
+{
+    char *text;
+    int length = asprintf(&text, "%.*s,\"position\":\"%ld-%d\"}", (int)strlen(envelope) - 1,
+                          envelope, ms, n);
+    ck_assert_int_gt(length, 0);
+    int receivers = scripted_publish(keeper->server, channel, text, (size_t)length);
+    free(text);
+    return receivers;
+}
+
+int keeper_add(struct keeper *keeper, const char *channel, const char *envelope)
+{
+    int n = keeper_put(keeper, channel, envelope);
+    publish(keeper, channel, envelope, keeper->now_ms, n);
+    return n;
+}
+
+static void let_go(struct keeper *keeper, int at)
+{
+    free(keeper->entry[at].channel);
+    free(keeper->entry[at].envelope);
+}
+
+void keeper_trim(struct keeper *keeper, int left)
+{
+    while (keeper->end - keeper->first > left)
+        let_go(keeper, keeper->first++);
+}
+
+void keeper_delete(struct keeper *keeper)
+{
+    keeper_trim(keeper, 0);
+    keeper->exists = false;
+    keeper->begun = keeper->last;
+}
+
+void keeper_flush(struct keeper *keeper)
+{
+    keeper_delete(keeper);
+    keeper->epoch++;
+    keeper->last = keeper->begun = 0;
+    keeper->last_ms = 0;
+    memset(keeper->mark, 0, sizeof keeper->mark);
+}
+
+void keeper_roll_back(struct keeper *keeper, int count)
+{
+    ck_assert_int_le(count, keeper->end - keeper->first);
+    while (count--) {
+        let_go(keeper, --keeper->end);
+        keeper->last--;
+    }
+    keeper->last_ms = keeper_length(keeper) ? keeper->entry[keeper->end - 1].ms : 0;
+}
+
+int keeper_length(const struct keeper *keeper)
+{
+    return keeper->end - keeper->first;
+}
+
+/* ---- the scripts: words from the first key on ---- */
+
+static void put_word(FILE *out, const char *format, ...)
+{
+    char text[4096];
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    ck_assert_int_lt(length, (int)sizeof text);
+    fprintf(out, "$%d\r\n%s\r\n", length, text);
+}
+
+static long *mark_of(struct keeper *keeper, const char *name)
+{
+    int i = 0;
+    while (keeper->mark[i].name[0] && strcmp(keeper->mark[i].name, name) != 0)
+        i++;
+    ck_assert_int_lt(i, NODES);
+    snprintf(keeper->mark[i].name, sizeof keeper->mark[i].name, "%s", name);
+    return &keeper->mark[i].done;
+}
+
+static void append(struct keeper *keeper, FILE *out, char **word, int count)
+{
+    long *done = mark_of(keeper, word[2]), first = atol(word[5]);
+    int events = (count - 9) / 2;
+    if (atol(word[4]) > *done) {
+        fputs("-ORDER an event before these is missing\r\n", out);
+        return;
+    }
+    fprintf(out, "*%d\r\n", events + 2);
+    put_word(out, "%ld", ++keeper->now_ms);
+    fprintf(out, ":%d\r\n", keeper->last);
+    for (int i = 0; i < events; i++) {
+        const char *channel = word[9 + 2 * i], *envelope = word[10 + 2 * i];
+        int receivers = -1;
+        if (first + i > *done) {
+            int n = add(keeper, keeper->now_ms, channel, envelope);
+            receivers = publish(keeper, channel, envelope, keeper->now_ms, n);
+        }
+        fprintf(out, ":%d\r\n", receivers);
+    }
+    if (first + events - 1 > *done)
+        *done = first + events - 1;
+}
+
+static void fence(struct keeper *keeper, FILE *out, char **word)
+{
+    int at = keeper->end - 1;
+    fprintf(out, "*7\r\n:%d\r\n",
+            scripted_publish(keeper->server, word[3], word[4], strlen(word[4])));
+    put_word(out, "%d.5", keeper->epoch);
+    put_word(out, "%ld-%d", keeper->last_ms, keeper->last);
+    if (at >= keeper->first)
+        put_word(out, "%ld-%d", keeper->entry[keeper->first].ms, keeper->entry[keeper->first].n);
+    else
+        put_word(out, "");
+    fprintf(out, ":%d\r\n:%ld\r\n:%d\r\n", keeper->exists ? keeper_length(keeper) : -1,
+            keeper->now_ms, keeper->begun);
+}
+
+/* Is it behind the beginning of a range, "(1-2" or "1-2"? */
+static bool is_behind(const char *from, long ms, int n)
+{
+    bool open = *from == '(';
+    long from_ms = 0, from_n = 0;
+    ck_assert_int_eq(sscanf(from + open, "%ld-%ld", &from_ms, &from_n), 2);
+    return ms > from_ms || (ms == from_ms && n >= from_n + open);
+}
+
+static void read_on(struct keeper *keeper, FILE *out, char **word)
+{
+    int most = atoi(word[4]), at = keeper->first, end;
+    ck_assert_str_eq(word[2], "1"); /* forward is all that is needed here */
+    ck_assert_str_eq(word[3], "+");
+    while (at < keeper->end && !is_behind(word[1], keeper->entry[at].ms, keeper->entry[at].n))
+        at++;
+    end = keeper->end - at > most ? at + most : keeper->end;
+    fprintf(out, "*%d\r\n", (end - at) * 3 + 1);
+    put_word(out, end - at == most ? "more" : "end");
+    for (; at < end; at++) {
+        put_word(out, "%ld-%d", keeper->entry[at].ms, keeper->entry[at].n);
+        put_word(out, "%s", keeper->entry[at].channel);
+        put_word(out, "%s", keeper->entry[at].envelope);
+    }
+}
+
+static void note(struct keeper *keeper, int script, char **word, int count)
+{
+    char *last = keeper->script[script].last;
+    keeper->script[script].count++;
+    snprintf(last, sizeof keeper->script[script].last, "%s", word[0]);
+    for (int i = 2; i < count; i++)
+        snprintf(last + strlen(last), sizeof keeper->script[script].last - strlen(last), " %s",
+                 word[i]);
+}
+
+static void run(struct keeper *keeper, FILE *out, int script, char **word, int count)
+{
+    bool whole = !strcmp(word[0], "EVAL");
+    if (!whole && !keeper->script[script].known) {
+        fputs("-NOSCRIPT No matching script. Please use EVAL.\r\n", out);
+        return;
+    }
+    keeper->script[script].known = true;
+    if (script == KEEPER_APPEND)
+        append(keeper, out, word + 3, count - 3);
+    else if (script == KEEPER_FENCE)
+        fence(keeper, out, word + 3);
+    else
+        read_on(keeper, out, word + 3);
+}
+
+static char *on_eval(char **word, int count, void *user)
+{
+    struct keeper *keeper = user;
+    int keys = atoi(word[2]);
+    int script = keys == 1 ? KEEPER_READ : keys == 3 ? KEEPER_FENCE : KEEPER_APPEND;
+    char *reply;
+    size_t length;
+    FILE *out = open_memstream(&reply, &length);
+    ck_assert(out && (keys == 1 || keys == 3 || keys == 4));
+    note(keeper, script, word, count);
+    if (keeper->script[script].bytes) {
+        fputs(keeper->script[script].bytes, out);
+        if (keeper->script[script].times && --keeper->script[script].times == 0)
+            keeper_answer(keeper, script, NULL, 0);
+    } else {
+        run(keeper, out, script, word, count);
+        void (*after)(void *) = keeper->script[script].after;
+        keeper->script[script].after = NULL;
+        if (after)
+            after(keeper->script[script].user);
+    }
+    ck_assert_int_eq(fclose(out), 0);
+    return reply;
+}
+
+/* ---- the test's side ---- */
+
+struct keeper *keeper_start(struct scripted *server)
+{
+    struct keeper *keeper = calloc(1, sizeof *keeper);
+    ck_assert_ptr_nonnull(keeper);
+    keeper->server = server;
+    keeper->now_ms = KEEPER_MS;
+    keeper->epoch = 1;
+    scripted_eval(server, on_eval, keeper);
+    return keeper;
+}
+
+void keeper_free(struct keeper *keeper)
+{
+    scripted_eval(keeper->server, NULL, NULL);
+    keeper_trim(keeper, 0);
+    for (int script = 0; script < KEEPER_SCRIPTS; script++)
+        free(keeper->script[script].bytes);
+    free(keeper);
+}
+
+void keeper_forget(struct keeper *keeper)
+{
+    for (int script = 0; script < KEEPER_SCRIPTS; script++)
+        keeper->script[script].known = false;
+}
+
+void keeper_answer(struct keeper *keeper, int script, const char *bytes, int times)
+{
+    free(keeper->script[script].bytes);
+    keeper->script[script].bytes = bytes ? strdup(bytes) : NULL;
+    keeper->script[script].times = times;
+}
+
+void keeper_after(struct keeper *keeper, int script, void (*fn)(void *user), void *user)
+{
+    keeper->script[script].after = fn;
+    keeper->script[script].user = user;
+}
+
+int keeper_count(const struct keeper *keeper, int script)
+{
+    return keeper->script[script].count;
+}
+
+const char *keeper_last(const struct keeper *keeper, int script)
+{
+    return keeper->script[script].last;
+}

@@ -1,0 +1,442 @@
+/* test_redis_script.c - the server-side scripts, run by a real redis-server: what they do, answer,
+ * refuse and let go. */
+#include "script_fixture.h"
+#include "list.h"
+
+/* What follows the server's time in the reply to a call. */
+static const char *results(const char *reply)
+{
+    char *end;
+    unsigned long long ms = strtoull(reply + 1, &end, 10);
+    ck_assert_msg(*reply == '{' && ms > 1700000000000 && *end == ' ', "%s", reply);
+    return end + 1;
+}
+
+/* Of all that is in the stream, a word each: "n=channel/event ". */
+static const char *entries(void)
+{
+    static char text[4000];
+    char *got = server_text(server, "XRANGE s - +"), *rest, *line;
+    text[0] = '\0';
+    for (line = strtok_r(got, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        char *dash = strchr(line, '-');
+        size_t at = strlen(text);
+        if (dash && strspn(line, "0123456789-") == strlen(line))
+            snprintf(text + at, sizeof text - at, "%s=", dash + 1);
+        else if (strcmp(line, "c") != 0 && strcmp(line, "e") != 0)
+            snprintf(text + at, sizeof text - at, "%s%s", line, *line == '{' ? " " : "/");
+    }
+    free(got);
+    return text;
+}
+
+/* ---- commands ---- */
+
+/* Redis calls a script by the digest of its text: ours is the one that it finds, too. */
+START_TEST(digests)
+{
+    for (int script = 0; script < EVB_SCRIPTS; script++) {
+        struct evb_buf words, load;
+        evb_buf_init(&words);
+        evb_script_begin(&scripts, &words, (enum evb_script)script, false, 1);
+        evb_script_number(&words, 0);
+        ck_assert_int_eq(strncmp(words.data, "*3\r\n$7\r\nEVALSHA\r\n$40\r\n", 22), 0);
+        ck_assert_int_eq(strncmp(send_words(&words), "!NOSCRIPT ", 10), 0);
+
+        evb_buf_init(&words);
+        evb_script_begin(&scripts, &words, (enum evb_script)script, true, 1);
+        ck_assert_int_eq(strncmp(words.data, "*3\r\n$4\r\nEVAL\r\n$", 15), 0);
+        evb_buf_init(&load);
+        evb_buf_text(&load, "*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n");
+        evb_buf_text(&load, words.data + 14);
+        ck_assert_str_eq(send_words(&load), scripts.digest[script]);
+        evb_buf_fini(&words);
+    }
+}
+END_TEST
+
+START_TEST(without_sha1)
+{
+    struct evb_scripts none;
+    struct evb_buf words;
+    memset(&none, 0, sizeof none);
+    evb_buf_init(&words);
+    evb_script_begin(&none, &words, EVB_SCRIPT_READ, false, 1);
+    ck_assert_int_eq(strncmp(words.data, "*3\r\n$4\r\nEVAL\r\n$", 15), 0);
+    evb_buf_fini(&words);
+}
+END_TEST
+
+START_TEST(words_are_bytes)
+{
+    struct evb_buf words;
+    evb_buf_init(&words);
+    evb_script_word(&words, "a\0\r\n", 4);
+    evb_script_number(&words, INT64_MIN);
+    evb_script_word(&words, "", 0);
+    static const char want[] = "$4\r\na\0\r\n\r\n$20\r\n-9223372036854775808\r\n$0\r\n\r\n";
+    ck_assert_uint_eq(words.length, sizeof want - 1);
+    ck_assert_int_eq(memcmp(words.data, want, words.length), 0);
+    evb_buf_fini(&words);
+}
+END_TEST
+
+/* ---- append ---- */
+
+START_TEST(appends_once)
+{
+    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1}", "b", "{2}")), "0 0 0}");
+    ck_assert_str_eq(results(APPEND("2", "3", "a", "{3}")), "2 0}");
+    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1}", "b", "{2}")), "3 -1 -1}"); /* again */
+    ck_assert_str_eq(results(APPEND("0", "3", "a", "{3}", "a", "{4}")), "3 -1 0}");
+    ck_assert_str_eq(entries(), "1=a/{1} 2=b/{2} 3=a/{3} 4=a/{4} ");
+    ck_assert_str_eq(ask("GET m", NULL), "4");
+    ck_assert_str_eq(results(APPEND("4", "9", "a", "{5}")), "4 0}"); /* 5 to 8 went by PUBLISH */
+    ck_assert_int_gt(server_command(server, "PTTL m"), 0);
+    ck_assert_int_le(server_command(server, "PTTL m"), 60000);
+}
+END_TEST
+
+START_TEST(never_before_what_is_missing)
+{
+    ck_assert_str_eq(APPEND("1", "2", "a", "{2}"), "!ORDER an event before these is missing");
+    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1}")), "0 0}");
+    ck_assert_str_eq(APPEND("2", "3", "a", "{3}"), "!ORDER an event before these is missing");
+    ck_assert_str_eq(results(APPEND("1", "2", "a", "{2}")), "1 0}");
+    server_command(server, "DEL m"); /* somebody else did */
+    ck_assert_str_eq(APPEND("2", "3", "a", "{3}"), "!ORDER an event before these is missing");
+    ck_assert_str_eq(entries(), "1=a/{1} 2=a/{2} ");
+}
+END_TEST
+
+/* A connection that has subscribed to channel a; `wire` stays the other one. */
+static int listen_to_a(void)
+{
+    int mouth = wire, ear;
+    dial();
+    ear = wire;
+    ck_assert_int_eq(write(ear, "SUBSCRIBE a\r\n", 13), 13);
+    story[0] = '\0';
+    take_reply();
+    wire = mouth;
+    return ear;
+}
+
+static void expect_heard(int ear, const char *envelope)
+{
+    char want[200];
+    int mouth = wire;
+    snprintf(want, sizeof want, "{message a %s}", envelope);
+    story[0] = '\0';
+    wire = ear;
+    take_reply();
+    wire = mouth;
+    ck_assert_str_eq(story, want);
+}
+
+START_TEST(publishes_with_the_position)
+{
+    int ear = listen_to_a();
+    char want[200];
+    ck_assert_str_eq(results(APPEND("0", "1", "a", "{\"x\":1}", "b", "{}", "a", "{\"x\":3}")),
+                     "0 1 0 1}");
+    long long ms = strtoll(story + 1, NULL, 10);
+    for (int n = 1; n <= 3; n += 2) {
+        snprintf(want, sizeof want, "{\"x\":%d,\"position\":\"%lld-%d\"}", n, ms, n);
+        expect_heard(ear, want);
+    }
+    for (int n = 2; n <= 3; n++) {
+        snprintf(want, sizeof want, "%lld-%d", ms, n);
+        ck_assert_str_eq(ask("HGET l %s", n == 3 ? "a" : "b"), want);
+    }
+    close(ear);
+}
+END_TEST
+
+START_TEST(one_is_refused)
+{
+    server_command(server, "ACL SETUSER default resetchannels &a");
+    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1}", "b", "{2}", "a", "{3}")),
+                     "0 0 ERR The user executing the script can't publish to the channel mentioned "
+                     "in the command 0}");
+    ck_assert_str_eq(entries(), "1=a/{1} 2=a/{3} ");
+    ck_assert_str_eq(results(APPEND("0", "2", "b", "{2}")), "2 -1}"); /* told once */
+}
+END_TEST
+
+/* Published, but not kept: the call is done for all that. No two events share a position. */
+START_TEST(cannot_keep)
+{
+    int ear = listen_to_a();
+    server_command(server, "SET s x");
+    server_command(server, "HSET t last 99999999999999-5");
+    const char *reply =
+        results(APPEND("0", "1", "a", "{\"x\":1}", "a", "{\"x\":2}", "a", "{\"x\":3}"));
+    ck_assert_int_eq(strncmp(reply, "5 KEEP WRONGTYPE ", 17), 0);
+    const char *second = strstr(reply + 5, "KEEP WRONGTYPE ");
+    ck_assert(second && strstr(second + 5, "KEEP WRONGTYPE "));
+    expect_heard(ear, "{\"x\":1,\"position\":\"99999999999999-6\"}");
+    expect_heard(ear, "{\"x\":2}");
+    expect_heard(ear, "{\"x\":3}");
+    close(ear);
+    ck_assert_str_eq(ask("GET m", NULL), "3");
+    ck_assert_str_eq(ask("HGET t last", NULL), "99999999999999-5");
+    ck_assert_int_eq(server_command(server, "EXISTS l"), 0);
+}
+END_TEST
+
+static const struct {
+    const char *denied; /* rules of the access list */
+    const char *says;
+} rights[] = {
+    {"-evalsha -eval", "NOPERM"},
+    {"-set", "The user executing the script can't run this command"},
+    {"-get", "The user executing the script can't run this command"},
+    {"-hget", "The user executing the script can't run this command"},
+    {"-time", "The user executing the script can't run this command"},
+    {"resetkeys ~s ~t ~l", "NOPERM"},
+};
+
+/* Refused as a whole, before anything has happened. */
+START_TEST(lacks_a_right)
+{
+    char rules[200];
+    snprintf(rules, sizeof rules, "ACL SETUSER default %s", rights[_i].denied);
+    ck_assert_str_eq(ask(rules, NULL), "OK");
+    const char *reply = APPEND("0", "1", "a", "{1}");
+    ck_assert_msg(*reply == '!' && strstr(reply, rights[_i].says), "%s", reply);
+    close(wire);
+    server_command(server, "ACL SETUSER default allkeys +@all");
+    dial();
+    ck_assert_str_eq(entries(), "");
+    ck_assert_int_eq(server_command(server, "EXISTS m"), 0);
+}
+END_TEST
+
+START_TEST(out_of_memory)
+{
+    server_command(server, "CONFIG SET maxmemory 1");
+    ck_assert_int_eq(strncmp(APPEND("0", "1", "a", "{1}"), "!OOM ", 5), 0);
+    ck_assert_int_eq(server_command(server, "EXISTS m s t l"), 0);
+    server_command(server, "CONFIG SET maxmemory 0");
+    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1}")), "0 0}");
+}
+END_TEST
+
+START_TEST(trims)
+{
+    server_command(server, "CONFIG SET stream-node-max-entries 10");
+    for (int i = 1; i <= 150; i++) {
+        char first[12];
+        snprintf(first, sizeof first, "%d", i);
+        APPEND("0", first, "a", "{}");
+    }
+    ck_assert_int_ge(server_command(server, "XLEN s"), 100);
+    ck_assert_int_le(server_command(server, "XLEN s"), 110);
+    /* by bytes: looked at where the count passes a multiple of 256 */
+    char large[4001];
+    memset(large, 'x', 4000), large[4000] = '\0';
+    for (int i = 151; i <= 256; i++) {
+        char first[12];
+        snprintf(first, sizeof first, "%d", i);
+        run(EVB_SCRIPT_APPEND, "4", "s", "t", "m", "l", "0", first, "60000", "1000", "65536", "a",
+            large, NULL);
+        if (i == 255)
+            ck_assert_int_gt(server_command(server, "XLEN s"), 100);
+    }
+    ck_assert_int_le(server_command(server, "MEMORY USAGE s"), 2 * 65536);
+    ck_assert_int_ge(server_command(server, "XLEN s"), 10);
+    ck_assert_ptr_nonnull(strstr(ask("HGET t last", NULL), "-256"));
+}
+END_TEST
+
+/* The state is gone, the stream is not; the clock went back. */
+START_TEST(goes_on_behind_what_is_there)
+{
+    server_command(server, "XADD s 99999999999999-41 c a e {}");
+    ck_assert_str_eq(APPEND("0", "1", "a", "{1}"), "{99999999999999 41 0}");
+    ck_assert_str_eq(APPEND("1", "2", "a", "{2}"), "{99999999999999 42 0}");
+    ck_assert_str_eq(ask("HGET t last", NULL), "99999999999999-43");
+}
+END_TEST
+
+/* ---- fence ---- */
+
+/* "receivers last-n first length now? begun" */
+static const char *facts(const char *ttl_ms)
+{
+    static char text[400];
+    char epoch[60], last[60], first[60], now[30], heard[100];
+    int length, begun;
+    FENCE(ttl_ms);
+    if (sscanf(story, "{%99s %59s %59s %59s %d %29s %d}", heard, epoch, last, first, &length, now,
+               &begun) < 7) {
+        first[0] = '\0';
+        ck_assert_int_eq(
+            sscanf(story, "{%99s %59s %59s  %d %29s %d}", heard, epoch, last, &length, now, &begun),
+            6);
+    }
+    ck_assert_ptr_nonnull(strchr(epoch, '.'));
+    ck_assert_int_gt(strtoll(now, NULL, 10), 1700000000000);
+    snprintf(text, sizeof text, "heard %s, last %s, first %s, %d there, %d before", heard,
+             strchr(last, '-') + 1, first[0] ? strchr(first, '-') + 1 : "none", length, begun);
+    return text;
+}
+
+START_TEST(tells_what_there_is)
+{
+    ck_assert_str_eq(facts("60000"), "heard 0, last 0, first none, -1 there, 0 before");
+    char *epoch = server_text(server, "HGET t epoch");
+    for (int i = 1; i <= 3; i++) {
+        char first[12];
+        snprintf(first, sizeof first, "%d", i);
+        APPEND("0", first, "a", "{}");
+    }
+    ck_assert_str_eq(facts("60000"), "heard 0, last 3, first 1, 3 there, 0 before");
+    char *last = server_text(server, "HGET t last");
+    server_command(server, "XTRIM s MAXLEN 1");
+    ck_assert_str_eq(facts("60000"), "heard 0, last 3, first 3, 1 there, 0 before");
+    server_command(server, "DEL s");
+    ck_assert_str_eq(facts("60000"), "heard 0, last 3, first none, -1 there, 3 before");
+    APPEND("3", "4", "a", "{}");
+    ck_assert_str_eq(facts("60000"), "heard 0, last 4, first 4, 1 there, 3 before");
+    ck_assert_str_eq(ask("HGET t epoch", NULL), epoch);
+    ck_assert_str_ne(ask("HGET t last", NULL), last);
+    server_command(server, "FLUSHALL");
+    ck_assert_str_eq(facts("60000"), "heard 0, last 0, first none, -1 there, 0 before");
+    ck_assert_str_ne(ask("HGET t epoch", NULL), epoch);
+    free(epoch);
+    free(last);
+}
+END_TEST
+
+START_TEST(trims_by_age_and_keeps_alive)
+{
+    APPEND("0", "1", "a", "{}", "b", "{}");
+    server_command(server, "XADD s 99999999999999-3 c a e {}");
+    server_command(server, "HSET l a 99999999999999-3");
+    server_command(server, "PEXPIRE s 100000000");
+    ck_assert_str_eq(facts("-60000"), "heard 0, last 2, first 3, 1 there, 0 before");
+    ck_assert_str_eq(ask("HGET l b", NULL), ""); /* its event is gone */
+    ck_assert_str_ne(ask("HGET l a", NULL), "");
+    for (size_t i = 0; i < 3; i++) {
+        char command[] = "PTTL s";
+        command[5] = "stl"[i];
+        ck_assert_int_gt(server_command(server, command), 0);
+        ck_assert_int_le(server_command(server, command), 60000);
+    }
+}
+END_TEST
+
+START_TEST(fence_is_refused)
+{
+    server_command(server, "ACL SETUSER default resetchannels");
+    ck_assert_int_eq(strncmp(FENCE("1000"), "{ERR The user executing the script can't publish", 45),
+                     0);
+    static const char *const needed[] = {"-xadd", "-set", "-get"};
+    for (size_t i = 0; i < EVB_COUNT(needed); i++) {
+        char rules[100];
+        snprintf(rules, sizeof rules, "ACL SETUSER default allchannels +@all %s", needed[i]);
+        server_command(server, rules);
+        ck_assert_str_eq(FENCE("1000"), "!NOPERM this user may not write the history");
+    }
+}
+END_TEST
+
+/* ---- read ---- */
+
+static void fill(int count)
+{
+    char id[40], event[20];
+    for (int i = 1; i <= count; i++) {
+        snprintf(id, sizeof id, "1000-%d", i);
+        snprintf(event, sizeof event, "{%d}", i);
+        server_command(server, "XADD s %s c a e %s", id, event);
+    }
+}
+
+static const struct {
+    const char *from, *back, *till, *most, *bytes, *reply;
+} pages[] = {
+    {"-", "1", "+", "9", "1000", "{end 1000-1 a {1} 1000-2 a {2} 1000-3 a {3}}"},
+    {"(1000-1", "1", "+", "9", "1000", "{end 1000-2 a {2} 1000-3 a {3}}"},
+    {"1000-2", "1", "+", "9", "1000", "{end 1000-2 a {2} 1000-3 a {3}}"},
+    {"(1000-3", "1", "+", "9", "1000", "{end}"},
+    {"-", "1", "1000-2", "9", "1000", "{end 1000-1 a {1} 1000-2 a {2}}"},
+    {"+", "-1", "-", "9", "1000", "{end 1000-3 a {3} 1000-2 a {2} 1000-1 a {1}}"},
+    {"(1000-3", "-1", "1000-2", "9", "1000", "{end 1000-2 a {2}}"},
+    {"-", "1", "+", "2", "1000", "{more 1000-1 a {1} 1000-2 a {2}}"},
+    {"-", "1", "+", "3", "1000", "{more 1000-1 a {1} 1000-2 a {2} 1000-3 a {3}}"}, /* perhaps */
+    {"-", "1", "+", "9", "1", "{more 1000-1 a {1}}"}, /* one at least */
+    {"-", "1", "+", "9", "69", "{more 1000-1 a {1} 1000-2 a {2}}"},
+    {"-", "1", "+", "0", "1000", "{more}"},
+};
+
+START_TEST(reads)
+{
+    ck_assert_str_eq(READ("-", "1", "+", "9", "1000"), "{end}"); /* nothing is there */
+    fill(3);
+    ck_assert_str_eq(
+        READ(pages[_i].from, pages[_i].back, pages[_i].till, pages[_i].most, pages[_i].bytes),
+        pages[_i].reply);
+}
+END_TEST
+
+/* Read in pieces inside: none is left out or comes twice, either way. */
+START_TEST(reads_many)
+{
+    fill(100);
+    for (int back = 0; back < 2; back++) {
+        READ(back ? "+" : "-", back ? "-1" : "1", back ? "-" : "+", "80", "1000000");
+        ck_assert_int_eq(strncmp(story, "{more ", 6), 0);
+        char *rest, *word = strtok_r(story, " ", &rest);
+        for (int i = 1; i <= 80; i++) {
+            ck_assert_ptr_nonnull(word = strtok_r(NULL, " ", &rest));
+            ck_assert_int_eq(atoi(strchr(word, '-') + 1), back ? 101 - i : i);
+            strtok_r(NULL, " ", &rest);
+            strtok_r(NULL, " ", &rest);
+        }
+        ck_assert_ptr_null(strtok_r(NULL, " ", &rest));
+    }
+}
+END_TEST
+
+/* Somebody else's entries, and somebody else's key. */
+START_TEST(reads_strange_things)
+{
+    server_command(server, "XADD s 5-1 x y");
+    server_command(server, "XADD s 5-2 c a e {} z 1");
+    ck_assert_str_eq(READ("-", "1", "+", "9", "1000"), "{end 5-1 y  5-2 a {}}");
+    server_command(server, "SET s x");
+    ck_assert_int_eq(strncmp(READ("-", "1", "+", "9", "1000"), "!WRONGTYPE ", 11), 0);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    Suite *suite = suite_create("redis script");
+    TCase *tests = tcase_create("redis script");
+
+    suite_add_tcase(suite, tests);
+    tcase_set_timeout(tests, suite_patience(30));
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, digests);
+    tcase_add_test(tests, without_sha1);
+    tcase_add_test(tests, words_are_bytes);
+    tcase_add_test(tests, appends_once);
+    tcase_add_test(tests, never_before_what_is_missing);
+    tcase_add_test(tests, publishes_with_the_position);
+    tcase_add_test(tests, one_is_refused);
+    tcase_add_test(tests, cannot_keep);
+    tcase_add_loop_test(tests, lacks_a_right, 0, (int)EVB_COUNT(rights));
+    tcase_add_test(tests, out_of_memory);
+    tcase_add_test(tests, trims);
+    tcase_add_test(tests, goes_on_behind_what_is_there);
+    tcase_add_test(tests, tells_what_there_is);
+    tcase_add_test(tests, trims_by_age_and_keeps_alive);
+    tcase_add_test(tests, fence_is_refused);
+    tcase_add_loop_test(tests, reads, 0, (int)EVB_COUNT(pages));
+    tcase_add_test(tests, reads_many);
+    tcase_add_test(tests, reads_strange_things);
+    return suite_run(suite, argc, argv);
+}
