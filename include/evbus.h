@@ -188,14 +188,16 @@ int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report
  * pattern: "task.created"; "task.*" (one word); "task.>" (one or more); ">" (all but evbus.*);
  *          "glob:task*" (Redis glob)
  * options: scope=both|local|redis  echo=yes|no  deliver=loop|inline|workers
- *          size=1000 bytes=4MiB full=drop-oldest|drop-newest (loop, workers: what may wait)
+ *          size=1000 bytes=4MiB full=drop-oldest|drop-newest|lag (loop, workers: what may wait)
+ *          from=now|last|all|AGE|TIME|POSITION (begins in the history, then live; ENOTSUP: none)
  *          limit=N (ends by itself after N handler calls; the handle stays the caller's)
  *          key=type|correlation|source|attr:NAME|all|none (deliver=workers)
  * deliver=workers: on the bus's worker threads, as many as the setting `workers` says (EVBUS_EINVAL
  * where it is 0); the first such subscription starts them (EVBUS_ESYS if one does not start).
  * Events of one key are handled in order, one at a time, those of different keys side by side.
  * key=type is the default; events without the source or attribute have one key together; all: one
- * key; none: no order. drop-oldest drops the oldest of all that waits, whatever its key.
+ * key; none: no order. drop-oldest drops the oldest of all that waits, whatever its key; lag, the
+ * default with history: none, what others publish is read from Redis when there is room again.
  */
 evbus_sub *evbus_subscribe(evbus *bus, const char *pattern, const char *options, evbus_event_fn fn,
                            void *user);
@@ -213,7 +215,7 @@ int evbus_unsubscribe(
 /* ---- pull: many subscriptions, one bounded queue, one descriptor ---- */
 evbus_queue *evbus_queue_open(evbus *bus, const char *options); /* size= bytes= full= */
 evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const char *options,
-                                 int64_t tag); /* scope= echo= limit= (events put) */
+                                 int64_t tag); /* scope= echo= from= limit= (events put) */
 /* 1: *event is the caller's (evbus_event_unref); 0: none within timeout_ms; EVBUS_ECLOSED: the bus
  * is closed and the queue empty. tag may be NULL. */
 int evbus_queue_next(evbus_queue *queue, int timeout_ms, evbus_event **event, int64_t *tag);

@@ -37,9 +37,10 @@ static const struct {
               "library need none of it: they are numbered."},
     {"event", "What an event may hold."},
     {"health", "What this process tells those who ask whether it may be given traffic."},
-    {"history", "What can be asked for later."},
+    {"history", "What Redis keeps of events, for those that are cut off, begin in the past or ask "
+                "later (evbus(7), EVENT HISTORY); and what this process keeps."},
     {"key", "What begins all names in Redis."},
-    {"lease", "Who holds what only one may hold."},
+    {"lease", "Who holds what only one may hold at a time."},
     {"log", "What the program's own function for log lines is given."},
     {"outbox", "What was accepted for Redis waits here until Redis has answered, through an outage "
                "too. The outbox is in memory, and bounded by these."},

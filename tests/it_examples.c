@@ -1,4 +1,5 @@
 /* it_examples.c - the example programs, the demo, and the documents that speak of them. */
+#include "harness/bus.h"
 #include "harness/program.h"
 #include "harness/server.h"
 #include "harness/suite.h"
@@ -94,6 +95,63 @@ START_TEST(queue_poll_and_redis)
     program_expect_out(program, "from.afar {\"y\":2}\n");
     program_free(program);
     server_free(server);
+}
+END_TEST
+
+/* Each line without the position, which is the server's time: "t.a 1". */
+static void expect_replay(const char *file, const char *lines)
+{
+    char *argv[] = {(char *)program_built("replay"), (char *)file, NULL};
+    char *rest = NULL, got[512] = "";
+    struct program *program = run(0, NULL, argv);
+    for (char *line = strtok_r(program->out, "\n", &rest); line;
+         line = strtok_r(NULL, "\n", &rest)) {
+        size_t length = strlen(got);
+        char *type = strchr(line, ' ');
+        ck_assert_ptr_nonnull(type);
+        int words = strncmp(type, " evbus.gap ", 11) == 0 ? 10 : (int)strlen(type);
+        snprintf(got + length, sizeof got - length, "%.*s\n", words - 1, type + 1);
+    }
+    ck_assert_str_eq(got, lines);
+    program_free(program);
+}
+
+static void publish_and_flush(evbus *bus, const char *type, const char *first, const char *second)
+{
+    ck_assert_int_gt(evbus_publish(bus, type, first), 0);
+    ck_assert_int_gt(evbus_publish(bus, type, second), 0);
+    ck_assert_int_eq(evbus_flush(bus, 10000), 0);
+}
+
+/* What was published before it began; what came since it ran last; what is gone is told. */
+START_TEST(replay)
+{
+    struct server *server = server_start(NULL);
+    evbus *bus = server_bus(server, NULL);
+    char place[256];
+    snprintf(place, sizeof place, "%s/place", suite_folder());
+    setenv("EVBUS_REDIS_PATH", server->socket, 1);
+    publish_and_flush(bus, "t.a", "1", "2");
+    expect_replay(NULL, "t.a 1\nt.a 2\n");
+    expect_replay(place, "t.a 1\nt.a 2\n");
+    publish_and_flush(bus, "t.b", "3", "4");
+    expect_replay(place, "t.b 3\nt.b 4\n");
+    expect_replay(place, "");
+    expect_replay(NULL, "t.a 1\nt.a 2\nt.b 3\nt.b 4\n");
+    server_command(server, "FLUSHALL");
+    publish_and_flush(bus, "t.c", "5", "6");
+    expect_replay(place, "evbus.gap\nt.c 5\nt.c 6\n");
+    evbus_free(bus);
+    server_free(server);
+}
+END_TEST
+
+START_TEST(replay_without_redis)
+{
+    char *argv[] = {(char *)program_built("replay"), NULL};
+    struct program *program = run(1, NULL, argv);
+    contains(program->err, "this bus has no history");
+    program_free(program);
 }
 END_TEST
 
@@ -220,6 +278,8 @@ int main(int argc, char **argv)
     suite_add(suite, "own_loop", own_loop, 30);
     suite_add(suite, "queue_poll_alone", queue_poll_alone, 30);
     suite_add(suite, "queue_poll_and_redis", queue_poll_and_redis, 30);
+    suite_add(suite, "replay", replay, 60);
+    suite_add(suite, "replay_without_redis", replay_without_redis, 30);
     suite_add(suite, "demo", demo, 60);
     suite_add(suite, "demo_interrupted", demo_interrupted, 60);
     suite_add(suite, "demo_without_redis_server", demo_without_redis_server, 30);

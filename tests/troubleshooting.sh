@@ -13,7 +13,7 @@ unset "${!EVBUS_@}" "${!REDIS_@}" REDISCLI_AUTH ENABLE_REDIS_EVENTS EVENT_CHANNE
 
 # Times, ids, numbers, addresses, and which connection fails first differ from run to run.
 normalise() {
-    sed -E 's/[0-9]{4}-[0-9]{2}-[0-9T:.-]+Z/TIME/g; s/[0-9a-f]{8}-[0-9a-f-]{27}/ID/g
+    sed -E 's/[0-9]{4}-[0-9]{2}-[0-9T:.-]+Z/TIME/g; s/[0-9a-f]{8}-[0-9a-f-]{27}|\b[0-9a-f]{16}\b/ID/g
         s/^(redis +)[^,]+, /\1ADDRESS, /; s/(publisher|subscriber) connection/LINK connection/; s/[0-9]+(\.[0-9]+)?/N/g; s/[ \t\r]+/ /g; s/ $//'
 }
 
@@ -169,6 +169,18 @@ with_redis() {
     run 0 $cli client list type pubsub
     run 0 "$B/evbus" -s "$work/a" pub --wait task.created '{"id":7}'
     end_sub
+    run 0 $cli --scan --pattern 'evbus:*'
+    run 0 $cli xlen 'evbus:history:{0}'
+    run 0 $cli memory usage 'evbus:history:{0}'
+    run 0 $cli xrange 'evbus:history:{0}' - + count 1
+    for name in maxmemory-policy appendonly appendfsync save; do
+        run 0 $cli config get $name
+    done
+    run 0 $cli info stats
+    run 0 $cli config set maxmemory 1
+    run 0 $cli config get maxmemory
+    run 27 "$B/evbus" -v -s "$work/a" pub -W 1 task.created
+    run 0 $cli config set maxmemory 0
     run 0 $cli info memory
     run 0 $cli config get client-output-buffer-limit
     run 0 $cli replicaof 127.0.0.1 1
@@ -178,6 +190,10 @@ with_redis() {
     run 1 sh -c "seq 20000 | '$B/evbus' -v -s '$work/a' -X outbox.bytes=32KiB pub -l task.done"
     run 1 sh -c "seq 20000 | '$B/evbus' -s '$work/a' -X outbox.bytes=32KiB -X outbox.full=reject pub -l task.done"
     start_sub -v -s "$work/a" -X queue.size=5 sub --exec 'sleep 0.3' 'task.*'
+    run 0 sh -c "seq 40 | '$B/evbus' -s '$work/a' pub -l task.done"
+    until_true grep -q 'is slow' "$work/sub"
+    end_sub
+    start_sub -v -s "$work/a" -X queue.size=5 -X queue.full=drop-oldest sub --exec 'sleep 0.3' 'task.*'
     run 0 sh -c "seq 40 | '$B/evbus' -s '$work/a' pub -l task.done"
     until_true grep -q 'events dropped' "$work/sub"
     end_sub
@@ -221,6 +237,10 @@ refusals() {
     start_sub -s "$work/b" -a password --user bob -v sub -W 300ms task.created
     end_sub
     check 'the right to the inbox is named' grep -qF '&evbus:inbox:*; without it delivery is not proven' "$work/sub"
+    run 0 $cli acl setuser bob resetchannels '&*' -evalsha -eval
+    start_sub -s "$work/b" -a password --user bob -v sub -W 300ms 'task.*'
+    end_sub
+    run 0 $cli acl dryrun bob evalsha 0 0
 }
 
 certificate() { # certificate NAME DAYS: $work/NAME.pem for redis.internal, signed by $work/ca.pem
