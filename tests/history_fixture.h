@@ -118,11 +118,14 @@ static inline const char *envelope(void)
     return text;
 }
 
+static int published; /* the n of the last one */
+
 /* Missed by those who are away, or heard. */
 static inline void others_publish(int count, bool heard)
 {
     while (count--)
-        heard ? keeper_add(keeper, "a", envelope()) : keeper_put(keeper, "a", envelope());
+        published =
+            heard ? keeper_add(keeper, "a", envelope()) : keeper_put(keeper, "a", envelope());
 }
 
 static inline void come_up_keeping(void)
