@@ -118,11 +118,34 @@ static inline const char *envelope(void)
     return text;
 }
 
+static int published; /* the n of the last one */
+
 /* Missed by those who are away, or heard. */
 static inline void others_publish(int count, bool heard)
 {
     while (count--)
-        heard ? keeper_add(keeper, "a", envelope()) : keeper_put(keeper, "a", envelope());
+        published =
+            heard ? keeper_add(keeper, "a", envelope()) : keeper_put(keeper, "a", envelope());
+}
+
+/* What becomes of the history, a word each: "p3" three more, "t2" all but two are let go, "d" the
+ * stream is deleted, "f" all keys are, "r1" the newest one was never there. */
+static inline void happen(const char *words)
+{
+    for (const char *word = words; *word; word += strcspn(word, " "), word += *word == ' ') {
+        int count = atoi(word + 1);
+        ck_assert_ptr_nonnull(strchr("ptdfr", *word));
+        if (*word == 'p')
+            others_publish(count, false);
+        else if (*word == 't')
+            keeper_trim(keeper, count);
+        else if (*word == 'd')
+            keeper_delete(keeper);
+        else if (*word == 'f')
+            keeper_flush(keeper);
+        else
+            keeper_roll_back(keeper, count);
+    }
 }
 
 static inline void come_up_keeping(void)
@@ -135,15 +158,14 @@ static inline void come_up_keeping(void)
     story[0] = '\0';
 }
 
-/* The link goes, `meanwhile` happens, it is back: what followed READY is the story. */
-static inline void drop_and_come_back(void (*meanwhile)(void))
+/* The link goes, this happens, it is back: what followed READY is the story. */
+static inline void drop_and_come_back(const char *meanwhile)
 {
     char backoff[] = "backoff ", ready[] = "ready ";
     scripted_listen(server, false);
     scripted_close(server, SCRIPTED_PUBLISHER | SCRIPTED_SUBSCRIBER);
     await_story(backoff);
-    if (meanwhile)
-        meanwhile();
+    happen(meanwhile);
     story[0] = '\0';
     scripted_listen(server, true);
     await_story(ready);

@@ -108,7 +108,7 @@ static inline const char *run(enum evb_script script, ...)
 #define FENCE(ttl_ms)                                                                              \
     run(EVB_SCRIPT_FENCE, "3", "s", "t", "l", "in", "fence:1", ttl_ms, "60000", NULL)
 #define READ(from, back, till, most, bytes)                                                        \
-    run(EVB_SCRIPT_READ, "1", "s", from, back, till, most, bytes, NULL)
+    run(EVB_SCRIPT_READ, "2", "s", "t", from, back, till, most, bytes, NULL)
 
 /* Asked of the server by the harness. */
 static inline const char *ask(const char *format, const char *arg)

@@ -1,4 +1,4 @@
-/* test_redis_cursor.c - what is lost behind a cursor, by the history's facts. */
+/* test_redis_cursor.c - how far the history was heard, and what is lost since. */
 #include "list.h"
 #include "redis_cursor.h"
 #include <check.h>
@@ -7,286 +7,82 @@
 
 enum { TTL_MS = 10000, NOW_MS = 1000000 };
 
-/* "now" is NOW_MS. */
+/* From an entry, or the place behind one, on: what a jump means. */
 static const struct {
     const char *what;
-    struct {
-        const char *epoch;
-        struct evb_position at, ahead;
-        bool exact;
-    } cursor;
-    struct evb_stream_facts facts; /* epoch, last, first, length, begun */
+    struct evb_position from;
+    const char *epoch; /* of `from` */
+    struct evb_position to;
+    const char *now;
+    uint64_t begun;
     enum evb_loss loss;
     int64_t count;
-    struct evb_position start;
-    bool expect;
-} judgements[] = {
-    /* ---- from an entry ---- */
-    {"nothing came",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {900, 5}, {100, 1}, 5, 0, 0},
-     EVB_LOSS_NONE,
-     0,
-     {900, 5},
-     false},
-    {"nothing was ever there",
-     {"e", {0, 0}, {0, 0}, true},
-     {"e", {0, 0}, {0, 0}, -1, 0, 0},
-     EVB_LOSS_NONE,
-     0,
-     {0, 0},
-     false},
-    {"the first ones came",
-     {"e", {0, 0}, {0, 0}, true},
-     {"e", {950, 3}, {940, 1}, 3, 0, 0},
-     EVB_LOSS_NONE,
-     0,
-     {0, 0},
-     false},
-    {"more came",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {950, 9}, {100, 1}, 9, 0, 0},
-     EVB_LOSS_NONE,
-     0,
-     {900, 5},
-     true},
-    {"more came, and ours is the first that is left",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {950, 9}, {900, 5}, 5, 0, 0},
-     EVB_LOSS_NONE,
-     0,
-     {900, 5},
-     true},
-    {"ours was let go, the next is there",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {950, 9}, {910, 6}, 4, 0, 0},
-     EVB_LOSS_NONE,
-     0,
-     {900, 5},
-     false},
-    {"the next was let go",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {950, 9}, {920, 7}, 3, 0, 0},
-     EVB_LOSS_TRIMMED,
-     1,
-     {900, 5},
-     false},
-    {"all but one were",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {950, 9}, {950, 9}, 1, 0, 0},
-     EVB_LOSS_TRIMMED,
-     3,
-     {900, 5},
-     false},
-    {"all were, the stream is empty",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {950, 9}, {0, 0}, 0, 0, 0},
-     EVB_LOSS_TRIMMED,
-     4,
-     {900, 5},
-     false},
-    {"all were that there was, and nothing came",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {900, 5}, {0, 0}, 0, 0, 0},
-     EVB_LOSS_NONE,
-     0,
-     {900, 5},
-     false},
-    {"the newest that arrived counts",
-     {"e", {900, 5}, {930, 8}, true},
-     {"e", {950, 9}, {930, 8}, 2, 0, 0},
-     EVB_LOSS_NONE,
-     0,
-     {930, 8},
-     true},
-    {"the older of the two does not",
-     {"e", {900, 5}, {890, 4}, true},
-     {"e", {900, 5}, {890, 4}, 2, 0, 0},
-     EVB_LOSS_NONE,
-     0,
-     {900, 5},
-     false},
-
-    /* ---- the stream is gone ---- */
-    {"deleted, and nothing came",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {900, 5}, {0, 0}, -1, 5, 0},
-     EVB_LOSS_NONE,
-     0,
-     {900, 5},
-     false},
-    {"three came, then it was deleted",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {950, 8}, {0, 0}, -1, 8, 0},
-     EVB_LOSS_EVICTED,
-     3,
-     {900, 5},
-     false},
-    {"deleted after three, then two came",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {960, 10}, {955, 9}, 2, 8, 0},
-     EVB_LOSS_EVICTED,
-     3,
-     {900, 5},
-     false},
-    {"deleted before anything came",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {960, 7}, {955, 6}, 2, 5, 0},
-     EVB_LOSS_NONE,
-     0,
-     {900, 5},
-     false},
-    {"a server that cannot tell when it began",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {960, 10}, {955, 9}, 2, 0, 0},
-     EVB_LOSS_TRIMMED,
-     3,
-     {900, 5},
-     false},
-
-    /* ---- another history ---- */
-    {"flushed, nothing since",
-     {"e", {900, 5}, {0, 0}, true},
-     {"f", {0, 0}, {0, 0}, -1, 0, 0},
-     EVB_LOSS_FLUSHED,
-     -1,
-     {0, 0},
-     false},
-    {"flushed, and more there than before",
-     {"e", {900, 5}, {0, 0}, true},
-     {"f", {990, 50}, {950, 1}, 50, 0, 0},
-     EVB_LOSS_FLUSHED,
-     -1,
-     {0, 0},
-     false},
-    {"flushed, from a time",
-     {"e", {900, 0}, {0, 0}, false},
-     {"f", {990, 5}, {950, 1}, 5, 0, 0},
-     EVB_LOSS_FLUSHED,
-     -1,
-     {0, 0},
-     false},
-
-    /* ---- its end is gone ---- */
-    {"rolled back",
-     {"e", {200000, 5}, {0, 0}, true},
-     {"e", {150000, 4}, {100, 1}, 4, 0, 0},
-     EVB_LOSS_ROLLED_BACK,
-     -1,
-     {140000, 0},
-     false},
-    {"rolled back, early",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {800, 4}, {100, 1}, 4, 0, 0},
-     EVB_LOSS_ROLLED_BACK,
-     -1,
-     {0, 0},
-     false},
-    {"rolled back to nothing",
-     {"e", {900, 5}, {0, 0}, true},
-     {"e", {0, 0}, {0, 0}, -1, 0, 0},
-     EVB_LOSS_ROLLED_BACK,
-     -1,
-     {0, 0},
-     false},
-    {"what arrived is gone",
-     {"e", {900, 5}, {930, 8}, true},
-     {"e", {920, 7}, {100, 1}, 7, 0, 0},
-     EVB_LOSS_ROLLED_BACK,
-     -1,
-     {0, 0},
-     false},
-
-    /* ---- from a time ---- */
-    {"nothing was ever there",
-     {"", {NOW_MS - 500, 0}, {0, 0}, false},
-     {"e", {0, 0}, {0, 0}, -1, 0, NOW_MS},
-     EVB_LOSS_NONE,
-     0,
-     {NOW_MS - 500, 0},
-     false},
-    {"an older one is there",
-     {"", {NOW_MS - 500, 0}, {0, 0}, false},
-     {"e", {NOW_MS, 9}, {NOW_MS - 600, 5}, 5, 4, NOW_MS},
-     EVB_LOSS_NONE,
-     0,
-     {NOW_MS - 500, 0},
-     false},
-    {"one of that moment is there",
-     {"", {NOW_MS - 500, 0}, {0, 0}, false},
-     {"e", {NOW_MS, 9}, {NOW_MS - 500, 5}, 5, 4, NOW_MS},
-     EVB_LOSS_NONE,
-     0,
-     {NOW_MS - 500, 0},
-     false},
-    {"all younger, none was let go",
-     {"", {NOW_MS - 500, 0}, {0, 0}, false},
-     {"e", {NOW_MS, 9}, {NOW_MS - 400, 1}, 9, 0, NOW_MS},
-     EVB_LOSS_NONE,
-     0,
-     {NOW_MS - 500, 0},
-     false},
-    {"all younger, some were let go",
-     {"", {NOW_MS - 500, 0}, {0, 0}, false},
-     {"e", {NOW_MS, 9}, {NOW_MS - 400, 2}, 8, 0, NOW_MS},
-     EVB_LOSS_TRIMMED,
-     -1,
-     {NOW_MS - 500, 0},
-     false},
-    {"all too old and let go",
-     {"", {NOW_MS - 500, 0}, {0, 0}, false},
-     {"e", {NOW_MS - TTL_MS, 9}, {0, 0}, 0, 0, NOW_MS},
-     EVB_LOSS_NONE,
-     0,
-     {NOW_MS - 500, 0},
-     false},
-    {"younger than that may have been too old, too",
-     {"", {NOW_MS - TTL_MS, 0}, {0, 0}, false},
-     {"e", {NOW_MS - TTL_MS, 9}, {0, 0}, 0, 0, NOW_MS},
-     EVB_LOSS_TRIMMED,
-     -1,
-     {NOW_MS - TTL_MS, 0},
-     false},
-    {"deleted",
-     {"", {NOW_MS - 500, 0}, {0, 0}, false},
-     {"e", {NOW_MS, 9}, {0, 0}, -1, 9, NOW_MS},
-     EVB_LOSS_EVICTED,
-     -1,
-     {NOW_MS - 500, 0},
-     false},
-    {"of the same history",
-     {"e", {NOW_MS - 500, 0}, {0, 0}, false},
-     {"e", {NOW_MS, 9}, {NOW_MS - 600, 5}, 5, 4, NOW_MS},
-     EVB_LOSS_NONE,
-     0,
-     {NOW_MS - 500, 0},
-     false},
+} jumps[] = {
+    {"the next was let go", {900, 5}, "e", {920, 7}, "e", 0, EVB_LOSS_TRIMMED, 1},
+    {"all but the last were", {900, 5}, "e", {950, 9}, "e", 0, EVB_LOSS_TRIMMED, 3},
+    {"all were, from the first on", {0, 0}, "e", {950, 9}, "e", 0, EVB_LOSS_TRIMMED, 8},
+    {"deleted after three", {900, 5}, "e", {955, 9}, "e", 8, EVB_LOSS_EVICTED, 3},
+    {"deleted after the next", {900, 5}, "e", {955, 9}, "e", 6, EVB_LOSS_EVICTED, 3},
+    {"deleted before the next, then trimmed", {900, 5}, "e", {955, 9}, "e", 5, EVB_LOSS_TRIMMED, 3},
+    {"nobody knew the epoch", {900, 5}, "", {920, 7}, "e", 0, EVB_LOSS_TRIMMED, 1},
+    {"flushed", {900, 5}, "e", {990, 50}, "f", 0, EVB_LOSS_FLUSHED, -1},
+    {"flushed, and behind where it was", {900, 5}, "e", {990, 1}, "f", 0, EVB_LOSS_FLUSHED, -1},
+    {"flushed, then deleted", {900, 5}, "e", {990, 50}, "f", 40, EVB_LOSS_FLUSHED, -1},
+    {"flushed, and nobody began anew", {900, 5}, "e", {0, 1}, "", 0, EVB_LOSS_FLUSHED, -1},
+    {"rolled back", {900, 5}, "e", {800, 4}, "e", 0, EVB_LOSS_ROLLED_BACK, -1},
+    {"rolled back to nothing", {900, 5}, "e", {0, 1}, "e", 0, EVB_LOSS_ROLLED_BACK, -1},
+    {"another entry of that number", {900, 5}, "e", {910, 5}, "e", 0, EVB_LOSS_ROLLED_BACK, -1},
+    {"rolled back, nobody knew the epoch", {9, 5}, "", {8, 4}, "e", 9, EVB_LOSS_ROLLED_BACK, -1},
 };
+
+START_TEST(between)
+{
+    int64_t count = 77;
+    enum evb_loss loss = evb_loss_between(jumps[_i].from, jumps[_i].epoch, jumps[_i].to,
+                                          jumps[_i].now, jumps[_i].begun, &count);
+    ck_assert_msg(loss == jumps[_i].loss, "%s: %s", jumps[_i].what, evb_loss_name(loss));
+    ck_assert_msg(count == jumps[_i].count, "%s: %lld", jumps[_i].what, (long long)count);
+}
+END_TEST
+
+/* From a time on: may anything of it have been let go? */
+static const struct {
+    const char *what;
+    uint64_t from_ms;
+    struct evb_position last, first;
+    int64_t length;
+    enum evb_loss loss;
+} times[] = {
+    {"nothing was ever there", NOW_MS - 500, {0, 0}, {0, 0}, -1, EVB_LOSS_NONE},
+    {"an older one is there", NOW_MS - 500, {NOW_MS, 9}, {NOW_MS - 501, 5}, 5, EVB_LOSS_NONE},
+    {"one of that moment is", NOW_MS - 500, {NOW_MS, 9}, {NOW_MS - 500, 5}, 5, EVB_LOSS_NONE},
+    {"all younger, none let go", NOW_MS - 500, {NOW_MS, 9}, {NOW_MS - 499, 1}, 9, EVB_LOSS_NONE},
+    {"all younger, some let go", NOW_MS - 500, {NOW_MS, 9}, {NOW_MS - 499, 2}, 8, EVB_LOSS_TRIMMED},
+    {"all too old", NOW_MS - TTL_MS + 1, {NOW_MS - TTL_MS, 9}, {0, 0}, 0, EVB_LOSS_NONE},
+    {"some perhaps too old", NOW_MS - TTL_MS, {NOW_MS - TTL_MS, 9}, {0, 0}, 0, EVB_LOSS_TRIMMED},
+    {"deleted", NOW_MS - 500, {NOW_MS, 9}, {0, 0}, -1, EVB_LOSS_EVICTED},
+    {"deleted long ago", NOW_MS - 2 * TTL_MS, {NOW_MS, 9}, {0, 0}, -1, EVB_LOSS_EVICTED},
+};
+
+START_TEST(since)
+{
+    struct evb_stream_facts facts = {.last = times[_i].last,
+                                     .first = times[_i].first,
+                                     .length = times[_i].length,
+                                     .server_ms = NOW_MS};
+    int64_t count = 77;
+    enum evb_loss loss =
+        evb_loss_since((struct evb_position){times[_i].from_ms, 0}, &facts, TTL_MS, &count);
+    ck_assert_msg(loss == times[_i].loss, "%s: %s", times[_i].what, evb_loss_name(loss));
+    ck_assert_int_eq(count, loss == EVB_LOSS_NONE ? 0 : -1);
+}
+END_TEST
 
 static void expect_position(struct evb_position got, struct evb_position want, const char *what)
 {
     ck_assert_msg(evb_position_compare(got, want) == 0, "%s: %llu-%llu", what,
                   (unsigned long long)got.ms, (unsigned long long)got.n);
 }
-
-START_TEST(judged)
-{
-    struct evb_cursor cursor = {.at = judgements[_i].cursor.at,
-                                .ahead = judgements[_i].cursor.ahead,
-                                .exact = judgements[_i].cursor.exact,
-                                .known = true};
-    struct evb_position start = {77, 77};
-    int64_t count = 77;
-    bool expect = true;
-    strcpy(cursor.epoch, judgements[_i].cursor.epoch);
-    enum evb_loss loss =
-        evb_cursor_judge(&cursor, &judgements[_i].facts, TTL_MS, &count, &start, &expect);
-    ck_assert_msg(loss == judgements[_i].loss, "%s: %s", judgements[_i].what, evb_loss_name(loss));
-    ck_assert_msg(count == judgements[_i].count, "%s: %lld", judgements[_i].what, (long long)count);
-    ck_assert_msg(expect == judgements[_i].expect, "%s: %d", judgements[_i].what, expect);
-    expect_position(start, judgements[_i].start, judgements[_i].what);
-}
-END_TEST
 
 START_TEST(names)
 {
@@ -338,6 +134,19 @@ START_TEST(proves)
 }
 END_TEST
 
+/* Read on to there: what arrived before counts no more. */
+START_TEST(moves)
+{
+    struct evb_cursor cursor;
+    evb_cursor_set_time(&cursor, "e", 900);
+    evb_cursor_see(&cursor, (struct evb_position){950, 7}, 1000);
+    evb_cursor_move(&cursor, (struct evb_position){940, 6});
+    ck_assert(cursor.known && cursor.exact);
+    ck_assert_str_eq(cursor.epoch, "e");
+    expect_position(evb_cursor_end(&cursor), (struct evb_position){940, 6}, "moved");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("redis cursor");
@@ -345,10 +154,12 @@ int main(void)
     SRunner *runner = srunner_create(suite);
 
     suite_add_tcase(suite, tests);
-    tcase_add_loop_test(tests, judged, 0, (int)EVB_COUNT(judgements));
+    tcase_add_loop_test(tests, between, 0, (int)EVB_COUNT(jumps));
+    tcase_add_loop_test(tests, since, 0, (int)EVB_COUNT(times));
     tcase_add_test(tests, names);
     tcase_add_test(tests, sees);
     tcase_add_test(tests, proves);
+    tcase_add_test(tests, moves);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);

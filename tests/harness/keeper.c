@@ -187,14 +187,20 @@ static bool is_behind(const char *from, long ms, int n)
 
 static void read_on(struct keeper *keeper, FILE *out, char **word)
 {
-    int most = atoi(word[4]), at = keeper->first, end;
-    ck_assert_str_eq(word[2], "1"); /* forward is all that is needed here */
-    ck_assert_str_eq(word[3], "+");
-    while (at < keeper->end && !is_behind(word[1], keeper->entry[at].ms, keeper->entry[at].n))
+    int most = atoi(word[5]), at = keeper->first, end, before = 0;
+    ck_assert_str_eq(word[3], "1"); /* forward is all that is needed here */
+    ck_assert_str_eq(word[4], "+");
+    ck_assert_int_gt(most, 0);
+    while (at < keeper->end && !is_behind(word[2], keeper->entry[at].ms, keeper->entry[at].n))
         at++;
     end = keeper->end - at > most ? at + most : keeper->end;
-    fprintf(out, "*%d\r\n", (end - at) * 3 + 1);
+    sscanf(word[2], "%*[^-]-%d", &before);
+    int next = at < end ? keeper->entry[at].n : keeper->last + 1;
+    fprintf(out, "*%d\r\n", (end - at) * 3 + 4);
     put_word(out, end - at == most ? "more" : "end");
+    put_word(out, "%d.5", keeper->epoch);
+    put_word(out, "%ld-%d", keeper->last_ms, keeper->last);
+    fprintf(out, ":%d\r\n", next == before + 1 ? 0 : keeper->begun);
     for (; at < end; at++) {
         put_word(out, "%ld-%d", keeper->entry[at].ms, keeper->entry[at].n);
         put_word(out, "%s", keeper->entry[at].channel);
@@ -232,11 +238,11 @@ static char *on_eval(char **word, int count, void *user)
 {
     struct keeper *keeper = user;
     int keys = atoi(word[2]);
-    int script = keys == 1 ? KEEPER_READ : keys == 3 ? KEEPER_FENCE : KEEPER_APPEND;
+    int script = keys == 2 ? KEEPER_READ : keys == 3 ? KEEPER_FENCE : KEEPER_APPEND;
     char *reply;
     size_t length;
     FILE *out = open_memstream(&reply, &length);
-    ck_assert(out && (keys == 1 || keys == 3 || keys == 4));
+    ck_assert(out && (keys == 2 || keys == 3 || keys == 4));
     note(keeper, script, word, count);
     if (keeper->script[script].bytes) {
         fputs(keeper->script[script].bytes, out);

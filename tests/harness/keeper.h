@@ -32,7 +32,7 @@ void keeper_answer(struct keeper *keeper, int script, const char *bytes, int tim
 /* Called when a script was run, before its reply is sent; once. */
 void keeper_after(struct keeper *keeper, int script, void (*fn)(void *user), void *user);
 int keeper_count(const struct keeper *keeper, int script); /* how often it was called */
-/* The last call's words, without text and digest: "EVAL 1 history:{0} - 1 + 256 1048576". */
+/* The last call's words, without text and digest: "EVAL 2 s s:state 0-0 1 + 256 1048576". */
 const char *keeper_last(const struct keeper *keeper, int script);
 int keeper_length(const struct keeper *keeper); /* of the stream */
 
