@@ -4,7 +4,7 @@
 #include <evbus.h>
 #include <stdbool.h>
 
-evbus_config *wire_config(void); /* of the suite's server */
+evbus_config *wire_config(void); /* of the suite's server; with history if the command says so */
 void wire_set(evbus_config *config, const char *key, const char *value);
 evbus *wire_open(evbus_config *config); /* connected; takes the settings */
 evbus_sub *wire_subscribe(evbus *bus, const char *options, evbus_event_fn fn,
