@@ -3,6 +3,7 @@
  *   wire capture FILE  frames for the other programs
  *   wire publish       the rate at which events are made, encoded, published and answered; the CPU
  *   wire receive       the same for events that are received, decoded and handled
+ *   wire drain         the rate at which those that waited for the link go out when it is up
  *   wire idle          a connected bus without traffic: how often its threads wake up, its memory
  *   wire heartbeat     the same with frequent heartbeats: wake-ups for each
  * With "tls" as the last word, over TLS; with "history", events are kept in Redis, too.
@@ -71,7 +72,7 @@ evbus_sub *wire_subscribe(evbus *bus, const char *options, evbus_event_fn fn, vo
     return sub;
 }
 
-static void publish_all(evbus *bus, int count)
+void wire_publish(evbus *bus, int count)
 {
     char data[PROBE_DATA + 1];
     probe_data(data, 17);
@@ -84,8 +85,18 @@ static void publish_all(evbus *bus, int count)
         else
             probe_fail("publishing: %s", evbus_last_error());
     }
+}
+
+void wire_flush(evbus *bus)
+{
     if (evbus_flush(bus, 30000) < 0)
         probe_fail("flushing: %s", evbus_last_error());
+}
+
+static void publish_all(evbus *bus, int count)
+{
+    wire_publish(bus, count);
+    wire_flush(bus);
 }
 
 static void run_capture(const char *path)
@@ -200,12 +211,14 @@ int main(int argc, char **argv)
         run_publish();
     else if (!strcmp(what, "receive"))
         run_receive();
+    else if (!strcmp(what, "drain"))
+        wire_drain(with_history);
     else if (!strcmp(what, "idle") || !strcmp(what, "heartbeat"))
         run_idle(what[0] == 'h');
     else if (!strcmp(what, "latency") && argc == 3)
         wire_latency(!strcmp(argv[2], "loop"));
     else
-        probe_fail("usage: wire capture FILE | publish | receive | idle | heartbeat | "
+        probe_fail("usage: wire capture FILE | publish | receive | drain | idle | heartbeat | "
                    "latency loop|thread [tls|history]");
     return 0;
 }
