@@ -83,7 +83,7 @@ static void publish(int64_t count)
 
 static void run_publish(void)
 {
-    frames_load(&client.frames);
+    frames_load(&client.frames, FRAMES_PLAIN);
     client.redis = dial(client.base);
     publish(PUBLISH_WARMUP);
     mark(0);
@@ -148,7 +148,7 @@ int main(int argc, char **argv)
     probe_pin(PROBE_CLIENT_CORE);
     if (!strcmp(what, "receive")) {
         probe_gate_init(gate);
-        feeder = frames_feeder(gate, RECEIVE_EVENTS);
+        feeder = frames_feeder(gate, RECEIVE_EVENTS, FRAMES_PLAIN);
     }
     client.base = event_base_new();
     if (!strcmp(what, "publish"))

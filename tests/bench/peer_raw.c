@@ -1,6 +1,7 @@
 /*
  * peer_raw.c - bare sockets and ready-made bytes:
  *   peer_raw publish | bare    libevbus's own frames, or the data alone
+ *   peer_raw history           the frames, each kept in a stream, too
  *   peer_raw latency           publish to receipt in another process, each side a poll loop
  */
 #include "latency.h"
@@ -12,6 +13,7 @@
 
 #define EVENTS    400000
 #define WARMUP    20000
+#define KEPT      200000 /* with history; so many go into the stream's bounds */
 #define STAMP_KEY "{\"t\":"
 
 static void run_publish(bool bare)
@@ -20,13 +22,31 @@ static void run_publish(bool bare)
     if (bare)
         frames_make_bare(&frames);
     else
-        frames_load(&frames);
+        frames_load(&frames, FRAMES_PLAIN);
     int fd = resp_connect();
     frames_pump(&frames, fd, WARMUP, 0);
     int64_t time = probe_now_ns(), cpu = probe_cpu_ns();
     frames_pump(&frames, fd, EVENTS, 0);
     probe_report("ns", (double)(probe_now_ns() - time) / EVENTS);
     probe_report("cpu_ns", (double)(probe_cpu_ns() - cpu) / EVENTS);
+    close(fd);
+}
+
+static void run_history(void)
+{
+    static struct frames frames;
+    frames_load(&frames, FRAMES_KEPT);
+    resp_clear();
+    int fd = resp_connect();
+    frames_pump(&frames, fd, WARMUP, 0);
+    double server = resp_server_cpu_ns();
+    int64_t time = probe_now_ns();
+    frames_pump(&frames, fd, KEPT, 0);
+    probe_report("ns", (double)(probe_now_ns() - time) / KEPT);
+    probe_report("server_ns", (resp_server_cpu_ns() - server) / KEPT);
+    if (resp_number(fd, "XLEN " RESP_HISTORY) != WARMUP + KEPT)
+        probe_fail("not all events were kept");
+    resp_clear();
     close(fd);
 }
 
@@ -81,9 +101,11 @@ int main(int argc, char **argv)
     probe_pin(PROBE_CLIENT_CORE);
     if (!strcmp(what, "publish") || !strcmp(what, "bare"))
         run_publish(what[0] == 'b');
+    else if (!strcmp(what, "history"))
+        run_history();
     else if (!strcmp(what, "latency"))
         run_latency();
     else
-        probe_fail("usage: peer_raw publish | bare | latency");
+        probe_fail("usage: peer_raw publish | bare | history | latency");
     return 0;
 }

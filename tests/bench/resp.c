@@ -14,7 +14,11 @@
 
 #define SEQ_KEY      "\"seq\":"
 #define SEQ_WIDTH    16
-#define COMMAND_ROOM 1024 /* of one PUBLISH with its frame */
+#define COMMAND_ROOM 2048 /* of one frame with its commands */
+#define KEEP         "*10\r\n$4\r\nXADD\r\n$%zu\r\n%s\r\n$6\r\nMAXLEN\r\n$1\r\n~\r\n$7\r\n1000000\r\n"
+#define POSITION     ",\"position\":\"1700000000000-"
+#define FIRST        1000000000 /* so that the numbers of all positions are of one width */
+#define FIRST_WIDTH  10
 #define READ_ROOM    65536
 #define WRITE_SIZE   32768 /* as much as Redis takes in two reads */
 
@@ -71,7 +75,48 @@ size_t resp_publish(char *out, size_t room, const char *payload, size_t length)
     return (size_t)head + length + 2;
 }
 
-int64_t resp_count_replies(const char *bytes, size_t length)
+int64_t resp_number(int fd, const char *command)
+{
+    char text[256];
+    int length = snprintf(text, sizeof text, "%s\r\n", command);
+    resp_write(fd, text, (size_t)length);
+    ssize_t n = read(fd, text, sizeof text - 1);
+    text[n > 0 ? n : 0] = 0;
+    if (text[0] != ':')
+        probe_fail("%s: %s", command, text);
+    return strtoll(text + 1, NULL, 10);
+}
+
+double resp_server_cpu_ns(void)
+{
+    static const char *const keys[] = {"used_cpu_sys:", "used_cpu_user:"};
+    char text[1024];
+    double seconds = 0;
+    int fd = resp_connect();
+    resp_write(fd, "INFO cpu\r\n", 10);
+    ssize_t n = read(fd, text, sizeof text - 1);
+    text[n > 0 ? n : 0] = 0;
+    for (int i = 0; i < 2; i++) {
+        const char *at = strstr(text, keys[i]);
+        if (!at)
+            probe_fail("INFO cpu: %s", text);
+        seconds += strtod(at + strlen(keys[i]), NULL);
+    }
+    close(fd);
+    return seconds * 1e9;
+}
+
+void resp_clear(void)
+{
+    int fd = resp_connect();
+    char ok[8] = "";
+    resp_write(fd, "FLUSHALL SYNC\r\n", 15);
+    if (read(fd, ok, sizeof ok - 1) <= 0 || strncmp(ok, "+OK", 3))
+        probe_fail("FLUSHALL: %s", ok);
+    close(fd);
+}
+
+static int64_t count_lines(const char *bytes, size_t length)
 {
     int64_t count = 0;
     for (const char *end = bytes + length; (bytes = memchr(bytes, '\n', (size_t)(end - bytes)));)
@@ -100,43 +145,64 @@ void frames_capture(int fd, const char *path)
         probe_fail("%s: %s", path, strerror(errno));
 }
 
+/* XADD in the words of the history: the position, the channel, the envelope. */
+static size_t put_keep(char *out, size_t room, const char *payload)
+{
+    int length =
+        snprintf(out, room, KEEP "$1\r\n*\r\n$1\r\nc\r\n$%zu\r\n%s\r\n$1\r\ne\r\n$%zu\r\n%s\r\n",
+                 strlen(RESP_HISTORY), RESP_HISTORY, strlen(PROBE_CHANNEL), PROBE_CHANNEL,
+                 strlen(payload), payload);
+    if ((size_t)length >= room)
+        probe_fail("a frame of %zu bytes is too long", strlen(payload));
+    return (size_t)length;
+}
+
 static void frames_append(struct frames *frames, int index, const char *payload)
 {
     size_t length = strlen(payload);
-    size_t room = COMMAND_ROOM;
-    size_t size = resp_publish(frames->bytes + frames->length, room, payload, length);
+    size_t size = resp_publish(frames->bytes + frames->length, COMMAND_ROOM / 2, payload, length);
     frames->payload_at[index] = frames->length + size - length - 2;
     frames->payload_length[index] = length;
-    const char *seq = strstr(payload, SEQ_KEY);
+    const char *seq = strstr(payload, SEQ_KEY), *position = strstr(payload, POSITION);
     if (seq)
         frames->seq_at[index] =
             frames->payload_at[index] + (size_t)(seq - payload) + strlen(SEQ_KEY);
+    if (position)
+        frames->position_at[index] =
+            frames->payload_at[index] + (size_t)(position - payload) + strlen(POSITION);
     frames->length += size;
 }
 
 static void frames_init(struct frames *frames)
 {
     memset(frames, 0, sizeof *frames);
+    frames->lines = 1;
     frames->bytes = malloc((size_t)RESP_FRAMES * COMMAND_ROOM);
     if (!frames->bytes)
         probe_fail("out of memory");
 }
 
-void frames_load(struct frames *frames)
+void frames_load(struct frames *frames, enum frames_kind kind)
 {
     const char *path = getenv("BENCH_FRAMES");
     FILE *file = path ? fopen(path, "re") : NULL;
     if (!file)
         probe_fail("BENCH_FRAMES names no captured frames: run this through the bench program");
-    char line[COMMAND_ROOM];
+    char line[COMMAND_ROOM / 2];
     frames_init(frames);
     for (int i = 0; i < RESP_FRAMES; i++) {
-        if (!fgets(line, sizeof line, file))
+        if (!fgets(line, sizeof line - sizeof POSITION - FIRST_WIDTH - 2, file))
             probe_fail("%s is too short", path);
-        line[strcspn(line, "\n")] = 0;
+        size_t length = strcspn(line, "\n");
+        line[length] = 0;
+        if (kind == FRAMES_POSITIONED) /* in the place of the last brace */
+            sprintf(line + length - 1, POSITION "%d\"}", FIRST);
+        if (kind == FRAMES_KEPT)
+            frames->length += put_keep(frames->bytes + frames->length, COMMAND_ROOM / 2, line);
         frames_append(frames, i, line);
     }
     fclose(file);
+    frames->lines = kind == FRAMES_KEPT ? 3 : 1; /* an id has its length in front */
 }
 
 void frames_make_bare(struct frames *frames)
@@ -149,13 +215,18 @@ void frames_make_bare(struct frames *frames)
     }
 }
 
+static void put_number(char *slot, int width, uint64_t number)
+{
+    for (int at = width - 1; at >= 0; at--, number /= 10)
+        slot[at] = number > 0 ? (char)('0' + number % 10) : ' ';
+}
+
 static void frames_number(struct frames *frames, uint64_t seq)
 {
     for (int i = 0; i < RESP_FRAMES; i++, seq++) {
-        char *slot = frames->bytes + frames->seq_at[i];
-        uint64_t rest = seq;
-        for (int at = SEQ_WIDTH - 1; at >= 0; at--, rest /= 10)
-            slot[at] = rest > 0 ? (char)('0' + rest % 10) : ' ';
+        put_number(frames->bytes + frames->seq_at[i], SEQ_WIDTH, seq);
+        if (frames->position_at[i])
+            put_number(frames->bytes + frames->position_at[i], FIRST_WIDTH, FIRST + seq);
     }
 }
 
@@ -165,7 +236,7 @@ static int64_t read_replies(int fd)
     ssize_t n = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
     if (n == 0 || (n < 0 && errno != EAGAIN))
         probe_fail("Redis closed the publishing connection");
-    return n > 0 ? resp_count_replies(buffer, (size_t)n) : 0;
+    return n > 0 ? count_lines(buffer, (size_t)n) : 0;
 }
 
 /* Replies are picked up in passing: to be woken for each of them would slow the server down. */
@@ -189,21 +260,21 @@ void frames_pump(struct frames *frames, int fd, int64_t count, uint64_t seq)
             frames_number(frames, seq + (uint64_t)block * RESP_FRAMES);
         answered += pump_block(frames, fd);
     }
-    while (answered < count) {
+    while (answered < count * frames->lines) {
         struct pollfd wait = {.fd = fd, .events = POLLIN};
         poll(&wait, 1, -1);
         answered += read_replies(fd);
     }
 }
 
-int frames_feeder(int gate[2], int64_t count)
+int frames_feeder(int gate[2], int64_t count, enum frames_kind kind)
 {
     static struct frames frames;
     int pid = probe_fork();
     if (pid > 0)
         return pid;
     probe_pin(PROBE_SERVER_CORE);
-    frames_load(&frames);
+    frames_load(&frames, kind);
     int fd = resp_connect();
     probe_gate_await(gate);
     frames_pump(&frames, fd, count, 1);

@@ -1,11 +1,12 @@
 /*
  * wire.c - libevbus and Redis:
- *   wire capture FILE    frames for the other programs
- *   wire publish         the rate at which events are made, encoded, published and answered; the
- * CPU of it wire receive         the same for events that are received, decoded and handled wire
- * idle            a connected bus without traffic: how often its threads wake up, and its memory
- *   wire heartbeat       the same with frequent heartbeats: wake-ups for each
- * With "tls" as the last word, over TLS.
+ *   wire capture FILE  frames for the other programs
+ *   wire publish       the rate at which events are made, encoded, published and answered; the CPU
+ *   wire receive       the same for events that are received, decoded and handled
+ *   wire drain         the rate at which those that waited for the link go out when it is up
+ *   wire idle          a connected bus without traffic: how often its threads wake up, its memory
+ *   wire heartbeat     the same with frequent heartbeats: wake-ups for each
+ * With "tls" as the last word, over TLS; with "history", events are kept in Redis, too.
  */
 #include "probe.h"
 #include "resp.h"
@@ -18,6 +19,7 @@
 
 #define PUBLISH_EVENTS 400000
 #define PUBLISH_WARMUP 20000
+#define KEPT_EVENTS    200000 /* with history; so many go into the stream's bounds */
 #define RECEIVE_EVENTS 300000
 #define RECEIVE_WARMUP 20000
 #define IDLE_MS        2000
@@ -35,7 +37,7 @@ void wire_set(evbus_config *config, const char *key, const char *value)
         probe_fail("%s", evbus_last_error());
 }
 
-static bool over_tls;
+static bool over_tls, with_history;
 
 evbus_config *wire_config(void)
 {
@@ -45,6 +47,7 @@ evbus_config *wire_config(void)
     wire_set(config, "bus.name", "bench");
     wire_set(config, "redis.host", "127.0.0.1");
     wire_set(config, "redis.port", port);
+    wire_set(config, "history.enabled", with_history ? "yes" : "no");
     if (over_tls) {
         wire_set(config, "tls.enabled", "yes");
         wire_set(config, "tls.ca.file", getenv("BENCH_CERTIFICATE"));
@@ -69,7 +72,7 @@ evbus_sub *wire_subscribe(evbus *bus, const char *options, evbus_event_fn fn, vo
     return sub;
 }
 
-static void publish_all(evbus *bus, int count)
+void wire_publish(evbus *bus, int count)
 {
     char data[PROBE_DATA + 1];
     probe_data(data, 17);
@@ -82,8 +85,18 @@ static void publish_all(evbus *bus, int count)
         else
             probe_fail("publishing: %s", evbus_last_error());
     }
-    if (evbus_flush(bus, 10000) < 0)
+}
+
+void wire_flush(evbus *bus)
+{
+    if (evbus_flush(bus, 30000) < 0)
         probe_fail("flushing: %s", evbus_last_error());
+}
+
+static void publish_all(evbus *bus, int count)
+{
+    wire_publish(bus, count);
+    wire_flush(bus);
 }
 
 static void run_capture(const char *path)
@@ -97,19 +110,35 @@ static void run_capture(const char *path)
     close(fd);
 }
 
+static void check_kept(int64_t count)
+{
+    int fd = resp_connect();
+    if (resp_number(fd, "XLEN " RESP_HISTORY) != count)
+        probe_fail("not all events were kept");
+    close(fd);
+    resp_clear();
+}
+
 static void run_publish(void)
 {
+    int count = with_history ? KEPT_EVENTS : PUBLISH_EVENTS;
     evbus_config *config = wire_config();
     wire_set(config, "outbox.full", "reject");
     wire_set(config, "outbox.events", "20000");
+    if (with_history)
+        resp_clear();
     evbus *bus = wire_open(config);
     publish_all(bus, PUBLISH_WARMUP);
+    double server = resp_server_cpu_ns();
     int64_t time = probe_now_ns(), cpu = probe_cpu_ns();
-    publish_all(bus, PUBLISH_EVENTS);
-    probe_report("ns", (double)(probe_now_ns() - time) / PUBLISH_EVENTS);
-    probe_report("cpu_ns", (double)(probe_cpu_ns() - cpu) / PUBLISH_EVENTS);
-    if (evbus_stat(bus, "acked") < PUBLISH_EVENTS + PUBLISH_WARMUP)
+    publish_all(bus, count);
+    probe_report("ns", (double)(probe_now_ns() - time) / count);
+    probe_report("cpu_ns", (double)(probe_cpu_ns() - cpu) / count);
+    probe_report("server_ns", (resp_server_cpu_ns() - server) / count);
+    if (evbus_stat(bus, "acked") < count + PUBLISH_WARMUP)
         probe_fail("%lld events were answered", (long long)evbus_stat(bus, "acked"));
+    if (with_history)
+        check_kept(count + PUBLISH_WARMUP);
     evbus_free(bus);
 }
 
@@ -125,6 +154,8 @@ static int on_event(evbus_sub *sub, evbus_event *event, void *user)
         if (at)
             sem_post(&receiver->done);
     }
+    if (with_history != (evbus_event_position(event) != NULL))
+        probe_fail("events with a position: %s", with_history ? "not all" : "some");
     return evbus_event_data(event, NULL)[0] != '{';
 }
 
@@ -133,7 +164,8 @@ static void run_receive(void)
     static struct receiver receiver;
     int gate[2];
     probe_gate_init(gate);
-    int feeder = frames_feeder(gate, RECEIVE_EVENTS);
+    int feeder =
+        frames_feeder(gate, RECEIVE_EVENTS, with_history ? FRAMES_POSITIONED : FRAMES_PLAIN);
     sem_init(&receiver.done, 0, 0);
     evbus *bus = wire_open(wire_config());
     wire_subscribe(bus, "size=100000 bytes=1GiB", on_event, &receiver);
@@ -170,22 +202,23 @@ int main(int argc, char **argv)
     const char *what = argc > 1 ? argv[1] : "";
     probe_pin(PROBE_CLIENT_CORE);
     resp_port(); /* says so if there is no server */
-    if (argc > 1 && !strcmp(argv[argc - 1], "tls")) {
-        over_tls = true;
-        argc--;
-    }
+    over_tls = argc > 2 && !strcmp(argv[argc - 1], "tls");
+    with_history = argc > 2 && !strcmp(argv[argc - 1], "history");
+    argc -= over_tls || with_history;
     if (!strcmp(what, "capture") && argc == 3)
         run_capture(argv[2]);
     else if (!strcmp(what, "publish"))
         run_publish();
     else if (!strcmp(what, "receive"))
         run_receive();
+    else if (!strcmp(what, "drain"))
+        wire_drain(with_history);
     else if (!strcmp(what, "idle") || !strcmp(what, "heartbeat"))
         run_idle(what[0] == 'h');
     else if (!strcmp(what, "latency") && argc == 3)
         wire_latency(!strcmp(argv[2], "loop"));
     else
-        probe_fail("usage: wire capture FILE | publish | receive | idle | heartbeat | "
-                   "latency loop|thread [tls]");
+        probe_fail("usage: wire capture FILE | publish | receive | drain | idle | heartbeat | "
+                   "latency loop|thread [tls|history]");
     return 0;
 }

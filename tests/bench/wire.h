@@ -4,11 +4,15 @@
 #include <evbus.h>
 #include <stdbool.h>
 
-evbus_config *wire_config(void); /* of the suite's server */
+evbus_config *wire_config(void); /* of the suite's server; with history if the command says so */
 void wire_set(evbus_config *config, const char *key, const char *value);
 evbus *wire_open(evbus_config *config); /* connected; takes the settings */
 evbus_sub *wire_subscribe(evbus *bus, const char *options, evbus_event_fn fn,
                           void *user); /* live */
 
+void wire_publish(evbus *bus, int count); /* accepted, and perhaps not answered yet */
+void wire_flush(evbus *bus);              /* all of them have their answers */
+
 void wire_latency(bool on_loop);
+void wire_drain(bool history);
 #endif
