@@ -19,7 +19,7 @@ __attribute__((format(printf, 1, 2))) static void did(const char *format, ...)
         return;
     stops_at = NULL;
     if (starts_again)
-        evb_reader_start(&reader, (struct evb_position){0, 0}, false);
+        evb_reader_start(&reader, (struct evb_position){0, 0}, false, "");
     else
         evb_reader_stop(&reader);
 }
@@ -88,7 +88,7 @@ static void read_from(int n, bool exact)
 {
     struct evb_position at = {n ? (uint64_t)KEEPER_MS + (uint64_t)n : 0, (uint64_t)n};
     evb_loop_begin(&loop);
-    evb_reader_start(&reader, at, exact);
+    evb_reader_start(&reader, at, exact, "");
     evb_loop_end(&loop);
 }
 
