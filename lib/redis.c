@@ -74,6 +74,8 @@ static void maybe_ready(struct evb_redis *redis)
     if (evb_pair_state(redis) != EVB_REDIS_HANDSHAKE || redis->publisher_hello.left ||
         redis->subscriber_hello.left || !redis->subs.link || redis->subs.pending)
         return;
+    if (evb_stream_may_be(&redis->stream) && !evb_server_is(&redis->server, 6, 2))
+        evb_stream_lacks(&redis->stream, "it needs Redis 6.2 or later");
     bool asked = atomic_load(&redis->stream.state) == EVB_STREAM_ASKED;
     bool proven = fence->no_inbox || fence->refused || fence->arrived;
     if (asked || !proven) {

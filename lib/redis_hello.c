@@ -107,6 +107,14 @@ int evb_hello_read(const struct evb_reply *reply, struct evb_server *server, cha
     return 0;
 }
 
+bool evb_server_is(const struct evb_server *server, int major, int minor)
+{
+    int have_major, have_minor;
+    if (sscanf(server->version, "%d.%d", &have_major, &have_minor) != 2)
+        return true;
+    return have_major > major || (have_major == major && have_minor >= minor);
+}
+
 int evb_hello_reply(struct evb_hello *hello, const struct evb_reply *reply,
                     struct evb_server *server, char *why, size_t room)
 {

@@ -23,6 +23,8 @@ void evb_hello_send(struct evb_hello *hello, struct evb_link *link, const struct
 /* The next reply: 0, or the error that ends this connection, with a sentence in `why`. */
 int evb_hello_reply(struct evb_hello *hello, const struct evb_reply *reply,
                     struct evb_server *server, char *why, size_t room);
+/* Is it that version of Redis, or a later one? True where it tells none. */
+bool evb_server_is(const struct evb_server *server, int major, int minor);
 /* HELLO without arguments tells the role again. */
 int evb_hello_read(const struct evb_reply *reply, struct evb_server *server, char *why,
                    size_t room);

@@ -260,6 +260,20 @@ START_TEST(secret)
 }
 END_TEST
 
+static const struct {
+    const char *version;
+    bool enough; /* for 6.2 */
+} versions[] = {{"6.0.16", false}, {"5.0", false}, {"6.2.0", true}, {"6.10.1", true},
+                {"7.0.15", true},  {"10.0", true}, {"", true},      {"unstable", true}};
+
+START_TEST(compares_versions)
+{
+    struct evb_server of = {.version = ""};
+    snprintf(of.version, sizeof of.version, "%s", versions[_i].version);
+    ck_assert_int_eq(evb_server_is(&of, 6, 2), versions[_i].enough);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("redis hello");
@@ -268,6 +282,7 @@ int main(void)
 
     suite_add_tcase(suite, tests);
     tcase_set_timeout(tests, 60);
+    tcase_add_loop_test(tests, compares_versions, 0, (int)EVB_COUNT(versions));
     tcase_add_loop_test(tests, hello_read, 0, (int)EVB_COUNT(reads));
     tcase_add_loop_test(tests, dialogue, 0, (int)EVB_COUNT(dialogues));
     tcase_add_loop_test(tests, sent, 0, (int)EVB_COUNT(logins));
