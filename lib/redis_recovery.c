@@ -32,10 +32,11 @@ static int64_t now_ms(const struct evb_recovery *recovery)
     return facts->asked_ms ? facts->server_ms + mono_ms - facts->asked_ms + 1 : ms;
 }
 
-/* What is behind the reader's place is lost; from here on live. */
-static void give_up(struct evb_recovery *recovery, const char *cause, const char *reason)
+/* What is behind `from` is lost; from here on live. */
+static void give_up(struct evb_recovery *recovery, struct evb_position from, const char *cause,
+                    const char *reason)
 {
-    tell_gap(recovery, cause, reason, recovery->reader.at, now_ms(recovery), -1);
+    tell_gap(recovery, cause, reason, from, now_ms(recovery), -1);
     evb_cursor_prove(&recovery->cursor, &recovery->stream->facts);
     evb_reader_skip(&recovery->reader);
 }
@@ -53,6 +54,7 @@ static void start(struct evb_recovery *recovery)
                      epoch);
 }
 
+/* Asked when there is one more entry: what was the last is no gap. */
 static bool beyond_limits(struct evb_recovery *recovery)
 {
     char why[160];
@@ -66,7 +68,7 @@ static bool beyond_limits(struct evb_recovery *recovery)
     else
         snprintf(why, sizeof why, "reading them took longer than recovery.max.time (%lld ms)",
                  (long long)recovery->set.max_ms);
-    give_up(recovery, "limit", why);
+    give_up(recovery, evb_cursor_end(&recovery->cursor), "limit", why);
     return true;
 }
 
@@ -74,11 +76,11 @@ static void on_entry(struct evb_position at, const struct evb_reply *channel,
                      const struct evb_reply *envelope, void *user)
 {
     struct evb_recovery *recovery = user;
+    if (beyond_limits(recovery))
+        return;
     recovery->entries++;
     evb_cursor_move(&recovery->cursor, at);
     recovery->hooks->entry(at, channel, envelope, recovery->user);
-    if (evb_recovery_running(recovery))
-        beyond_limits(recovery);
 }
 
 static void on_held(evbus_event *event, void *user)
@@ -126,7 +128,7 @@ static void on_failed(const char *error, void *user)
     char why[300];
     snprintf(why, sizeof why, "the history cannot be read: %.200s%s", error,
              evb_acl_refuses(error) ? " (evbus(7), ACCESS LISTS)" : "");
-    give_up(recovery, "refused", why);
+    give_up(recovery, recovery->reader.at, "refused", why);
 }
 
 static const struct evb_reader_hooks reader_hooks = {on_entry, on_held, page_room,
