@@ -93,10 +93,17 @@ const char *evb_item_channel(const struct evb_item *item, size_t *length)
     return end + 2;
 }
 
-const char *evb_item_words(const struct evb_item *item, size_t *length)
+void evb_item_words(const struct evb_item *item, struct evb_buf *out)
 {
-    *length = item->length - (sizeof HEAD - 1);
-    return item->bytes + sizeof HEAD - 1;
+    const char *from = item->bytes + sizeof HEAD - 1;
+    size_t length;
+    const char *end = evb_item_channel(item, &length) + length + 2;
+    char *envelope, head[24];
+    evb_buf_add(out, from, (size_t)(end - from));
+    length = strtoul(end + 1, &envelope, 10) - 1;
+    evb_buf_add(out, head, (size_t)(append_length(head, length) - head));
+    evb_buf_add(out, envelope + 2, length);
+    evb_buf_add(out, "\r\n", 2);
 }
 
 size_t evb_item_size(size_t prefix_length, const evbus_event *event)

@@ -4,6 +4,7 @@
  */
 #ifndef EVB_REDIS_ITEM_H
 #define EVB_REDIS_ITEM_H
+#include "buf.h"
 #include "event.h"
 #include "list.h"
 #include "loop.h"
@@ -39,8 +40,9 @@ void evb_item_free(struct evb_item *item);
 size_t evb_item_size(size_t prefix_length, const evbus_event *event);
 /* The channel of its command; not NUL-terminated. */
 const char *evb_item_channel(const struct evb_item *item, size_t *length);
-/* Channel and envelope, each as a word of any command (RESP bulk strings). */
-const char *evb_item_words(const struct evb_item *item, size_t *length);
+/* Channel and envelope, each as a word of any command (RESP bulk strings); the envelope without its
+ * last brace, for who adds to it. */
+void evb_item_words(const struct evb_item *item, struct evb_buf *out);
 /* A frozen event as a command for the channel `prefix` + type. NULL: no memory. */
 struct evb_item *evb_item_encode(const char *prefix, size_t prefix_length, evbus_event *event,
                                  bool local);

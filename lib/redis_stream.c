@@ -142,12 +142,9 @@ void evb_stream_append(struct evb_stream *stream, struct evb_link *link,
     evb_script_number(&words, stream->idle_ms);
     evb_script_number(&words, set->max_events);
     evb_script_number(&words, set->max_bytes);
+    for (size_t i = 0; i < count; i++)
+        evb_item_words(items[i], &words);
     send_words(link, &words);
-    for (size_t i = 0; i < count; i++) {
-        size_t length;
-        const char *tail = evb_item_words(items[i], &length);
-        evb_link_send(link, tail, length);
-    }
     stream->sent_seq = items[count - 1]->seq;
     stream->awaited = stream->awaited || stream->alone;
     stream->alone = false;

@@ -77,6 +77,37 @@ START_TEST(a_command)
 END_TEST
 
 /* What quoting makes six times as long was not guessed; it is taken all the same. */
+/* Its length may have a digit less. */
+START_TEST(words_without_the_last_brace)
+{
+    static const char head[] = "$4\r\nch:t\r\n";
+    char data[1024];
+    bool below = false, above = false;
+    for (int pad = 1; pad < 1000; pad++) {
+        snprintf(data, sizeof data, "{\"x\":%0*d}", pad, 0);
+        memset(data + 5, '1', (size_t)pad);
+        evbus_event *event = frozen("t", data, NULL);
+        struct evb_item *item = evb_item_encode("ch:", 3, event, true);
+        struct evb_buf words;
+        evb_buf_init(&words);
+        evb_item_words(item, &words);
+        ck_assert_int_eq(strncmp(words.data, head, sizeof head - 1), 0);
+        const char *word = words.data + sizeof head - 1;
+        size_t length = bulk(&word);
+        ck_assert_ptr_eq(word + length + 2, words.data + words.length);
+        ck_assert_str_eq(word + length, "\r\n");
+        ck_assert_int_eq(memcmp(word, item->bytes + item->length - length - 3, length), 0);
+        ck_assert_int_eq(*word, '{');
+        below = below || length == 999;
+        above = above || length == 1000;
+        evb_buf_fini(&words);
+        evb_item_free(item);
+        evbus_event_unref(event);
+    }
+    ck_assert(below && above);
+}
+END_TEST
+
 START_TEST(quoting_needs_more_than_was_guessed)
 {
     char attr[4001];
@@ -128,6 +159,7 @@ int main(void)
     Suite *suite = suite_create("redis item");
     TCase *tests = unit_case(suite, "item");
     tcase_add_test(tests, a_command);
+    tcase_add_test(tests, words_without_the_last_brace);
     tcase_add_test(tests, quoting_needs_more_than_was_guessed);
     tcase_add_test(tests, its_event_goes_with_it);
     tcase_add_test(tests, without_memory);

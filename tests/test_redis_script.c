@@ -19,6 +19,9 @@ static const char *entries(void)
     char *got = server_text(server, "XRANGE s - +"), *rest, *line;
     text[0] = '\0';
     for (line = strtok_r(got, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        char *added = strstr(line, ",\"position\":\"");
+        if (added) /* it is the entry's own */
+            memcpy(added, "}", 2);
         char *dash = strchr(line, '-');
         size_t at = strlen(text);
         if (dash && strspn(line, "0123456789-") == strlen(line))
@@ -85,13 +88,13 @@ END_TEST
 
 START_TEST(appends_once)
 {
-    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1}", "b", "{2}")), "0 0 0}");
-    ck_assert_str_eq(results(APPEND("2", "3", "a", "{3}")), "2 0}");
-    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1}", "b", "{2}")), "3 -1 -1}"); /* again */
-    ck_assert_str_eq(results(APPEND("0", "3", "a", "{3}", "a", "{4}")), "3 -1 0}");
+    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1", "b", "{2")), "0 0 0}");
+    ck_assert_str_eq(results(APPEND("2", "3", "a", "{3")), "2 0}");
+    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1", "b", "{2")), "3 -1 -1}"); /* again */
+    ck_assert_str_eq(results(APPEND("0", "3", "a", "{3", "a", "{4")), "3 -1 0}");
     ck_assert_str_eq(entries(), "1=a/{1} 2=b/{2} 3=a/{3} 4=a/{4} ");
     ck_assert_str_eq(ask("GET m", NULL), "4");
-    ck_assert_str_eq(results(APPEND("4", "9", "a", "{5}")), "4 0}"); /* 5 to 8 went by PUBLISH */
+    ck_assert_str_eq(results(APPEND("4", "9", "a", "{5")), "4 0}"); /* 5 to 8 went by PUBLISH */
     ck_assert_int_gt(server_command(server, "PTTL m"), 0);
     ck_assert_int_le(server_command(server, "PTTL m"), 60000);
 }
@@ -99,12 +102,12 @@ END_TEST
 
 START_TEST(never_before_what_is_missing)
 {
-    ck_assert_str_eq(APPEND("1", "2", "a", "{2}"), "!ORDER an event before these is missing");
-    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1}")), "0 0}");
-    ck_assert_str_eq(APPEND("2", "3", "a", "{3}"), "!ORDER an event before these is missing");
-    ck_assert_str_eq(results(APPEND("1", "2", "a", "{2}")), "1 0}");
+    ck_assert_str_eq(APPEND("1", "2", "a", "{2"), "!ORDER an event before these is missing");
+    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1")), "0 0}");
+    ck_assert_str_eq(APPEND("2", "3", "a", "{3"), "!ORDER an event before these is missing");
+    ck_assert_str_eq(results(APPEND("1", "2", "a", "{2")), "1 0}");
     server_command(server, "DEL m"); /* somebody else did */
-    ck_assert_str_eq(APPEND("2", "3", "a", "{3}"), "!ORDER an event before these is missing");
+    ck_assert_str_eq(APPEND("2", "3", "a", "{3"), "!ORDER an event before these is missing");
     ck_assert_str_eq(entries(), "1=a/{1} 2=a/{2} ");
 }
 END_TEST
@@ -138,7 +141,7 @@ START_TEST(publishes_with_the_position)
 {
     int ear = listen_to_a();
     char want[200];
-    ck_assert_str_eq(results(APPEND("0", "1", "a", "{\"x\":1}", "b", "{}", "a", "{\"x\":3}")),
+    ck_assert_str_eq(results(APPEND("0", "1", "a", "{\"x\":1", "b", "{", "a", "{\"x\":3")),
                      "0 1 0 1}");
     long long ms = strtoll(story + 1, NULL, 10);
     for (int n = 1; n <= 3; n += 2) {
@@ -156,11 +159,11 @@ END_TEST
 START_TEST(one_is_refused)
 {
     server_command(server, "ACL SETUSER default resetchannels &a");
-    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1}", "b", "{2}", "a", "{3}")),
+    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1", "b", "{2", "a", "{3")),
                      "0 0 ERR The user executing the script can't publish to the channel mentioned "
                      "in the command 0}");
     ck_assert_str_eq(entries(), "1=a/{1} 2=a/{3} ");
-    ck_assert_str_eq(results(APPEND("0", "2", "b", "{2}")), "2 -1}"); /* told once */
+    ck_assert_str_eq(results(APPEND("0", "2", "b", "{2")), "2 -1}"); /* told once */
 }
 END_TEST
 
@@ -171,7 +174,7 @@ START_TEST(cannot_keep)
     server_command(server, "SET s x");
     server_command(server, "HSET t last 99999999999999-5");
     const char *reply =
-        results(APPEND("0", "1", "a", "{\"x\":1}", "a", "{\"x\":2}", "a", "{\"x\":3}"));
+        results(APPEND("0", "1", "a", "{\"x\":1", "a", "{\"x\":2", "a", "{\"x\":3"));
     ck_assert_int_eq(strncmp(reply, "5 KEEP WRONGTYPE ", 17), 0);
     const char *second = strstr(reply + 5, "KEEP WRONGTYPE ");
     ck_assert(second && strstr(second + 5, "KEEP WRONGTYPE "));
@@ -203,7 +206,7 @@ START_TEST(lacks_a_right)
     char rules[200];
     snprintf(rules, sizeof rules, "ACL SETUSER default %s", rights[_i].denied);
     ck_assert_str_eq(ask(rules, NULL), "OK");
-    const char *reply = APPEND("0", "1", "a", "{1}");
+    const char *reply = APPEND("0", "1", "a", "{1");
     ck_assert_msg(*reply == '!' && strstr(reply, rights[_i].says), "%s", reply);
     close(wire);
     server_command(server, "ACL SETUSER default allkeys +@all");
@@ -216,10 +219,10 @@ END_TEST
 START_TEST(out_of_memory)
 {
     server_command(server, "CONFIG SET maxmemory 1");
-    ck_assert_int_eq(strncmp(APPEND("0", "1", "a", "{1}"), "!OOM ", 5), 0);
+    ck_assert_int_eq(strncmp(APPEND("0", "1", "a", "{1"), "!OOM ", 5), 0);
     ck_assert_int_eq(server_command(server, "EXISTS m s t l"), 0);
     server_command(server, "CONFIG SET maxmemory 0");
-    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1}")), "0 0}");
+    ck_assert_str_eq(results(APPEND("0", "1", "a", "{1")), "0 0}");
 }
 END_TEST
 
@@ -229,14 +232,14 @@ START_TEST(trims)
     for (int i = 1; i <= 150; i++) {
         char first[12];
         snprintf(first, sizeof first, "%d", i);
-        APPEND("0", first, "a", "{}");
+        APPEND("0", first, "a", "{");
     }
     ck_assert_int_ge(server_command(server, "XLEN s"), 100);
     ck_assert_int_le(server_command(server, "XLEN s"), 110);
-    /* by bytes: looked at where the count passes a multiple of 256 */
+    /* by bytes: looked at where the count passes a multiple of 256, by Redis's own estimate */
     char large[4001];
     memset(large, 'x', 4000), large[4000] = '\0';
-    for (int i = 151; i <= 256; i++) {
+    for (int i = 151; i <= 768; i++) {
         char first[12];
         snprintf(first, sizeof first, "%d", i);
         run(EVB_SCRIPT_APPEND, "4", "s", "t", "m", "l", "0", first, "60000", "1000", "65536", "a",
@@ -246,7 +249,7 @@ START_TEST(trims)
     }
     ck_assert_int_le(server_command(server, "MEMORY USAGE s"), 2 * 65536);
     ck_assert_int_ge(server_command(server, "XLEN s"), 10);
-    ck_assert_ptr_nonnull(strstr(ask("HGET t last", NULL), "-256"));
+    ck_assert_ptr_nonnull(strstr(ask("HGET t last", NULL), "-768"));
 }
 END_TEST
 
@@ -254,8 +257,8 @@ END_TEST
 START_TEST(goes_on_behind_what_is_there)
 {
     server_command(server, "XADD s 99999999999999-41 c a e {}");
-    ck_assert_str_eq(APPEND("0", "1", "a", "{1}"), "{99999999999999 41 0}");
-    ck_assert_str_eq(APPEND("1", "2", "a", "{2}"), "{99999999999999 42 0}");
+    ck_assert_str_eq(APPEND("0", "1", "a", "{1"), "{99999999999999 41 0}");
+    ck_assert_str_eq(APPEND("1", "2", "a", "{2"), "{99999999999999 42 0}");
     ck_assert_str_eq(ask("HGET t last", NULL), "99999999999999-43");
 }
 END_TEST
@@ -290,7 +293,7 @@ START_TEST(tells_what_there_is)
     for (int i = 1; i <= 3; i++) {
         char first[12];
         snprintf(first, sizeof first, "%d", i);
-        APPEND("0", first, "a", "{}");
+        APPEND("0", first, "a", "{");
     }
     ck_assert_str_eq(facts("60000"), "heard 0, last 3, first 1, 3 there, 0 before");
     char *last = server_text(server, "HGET t last");
@@ -298,7 +301,7 @@ START_TEST(tells_what_there_is)
     ck_assert_str_eq(facts("60000"), "heard 0, last 3, first 3, 1 there, 0 before");
     server_command(server, "DEL s");
     ck_assert_str_eq(facts("60000"), "heard 0, last 3, first none, -1 there, 3 before");
-    APPEND("3", "4", "a", "{}");
+    APPEND("3", "4", "a", "{");
     ck_assert_str_eq(facts("60000"), "heard 0, last 4, first 4, 1 there, 3 before");
     ck_assert_str_eq(ask("HGET t epoch", NULL), epoch);
     ck_assert_str_ne(ask("HGET t last", NULL), last);
@@ -312,7 +315,7 @@ END_TEST
 
 START_TEST(trims_by_age_and_keeps_alive)
 {
-    APPEND("0", "1", "a", "{}", "b", "{}");
+    APPEND("0", "1", "a", "{", "b", "{");
     server_command(server, "XADD s 99999999999999-3 c a e {}");
     server_command(server, "HSET l a 99999999999999-3");
     server_command(server, "PEXPIRE s 100000000");
