@@ -23,6 +23,7 @@ struct keeper {
         char name[80];
         long done;
     } mark[NODES];
+    char owner[80], place[80], place_epoch[80]; /* of a durable subscription */
     struct {
         bool known;
         char *bytes; /* owned; NULL: it is run */
@@ -208,6 +209,23 @@ static void read_on(struct keeper *keeper, FILE *out, char **word)
     }
 }
 
+static void cursor(struct keeper *keeper, FILE *out, char **word)
+{
+    bool leaves = !strcmp(word[4], "leave");
+    if (keeper->owner[0] && strcmp(keeper->owner, word[1]) != 0) {
+        fputs("*3\r\n:0\r\n", out);
+        put_word(out, "%s", keeper->owner);
+        put_word(out, "1000");
+        return;
+    }
+    if (word[2][0])
+        keeper_place(keeper, word[2], word[3]);
+    snprintf(keeper->owner, sizeof keeper->owner, "%s", leaves ? "" : word[1]);
+    fputs("*3\r\n:1\r\n", out);
+    put_word(out, "%s", keeper->place);
+    put_word(out, "%s", keeper->place_epoch);
+}
+
 static void note(struct keeper *keeper, int script, char **word, int count)
 {
     char *last = keeper->script[script].last;
@@ -228,6 +246,8 @@ static void run(struct keeper *keeper, FILE *out, int script, char **word, int c
     keeper->script[script].known = true;
     if (script == KEEPER_APPEND)
         append(keeper, out, word + 3, count - 3);
+    else if (script == KEEPER_CURSOR)
+        cursor(keeper, out, word + 3);
     else if (script == KEEPER_FENCE)
         fence(keeper, out, word + 3);
     else
@@ -238,11 +258,12 @@ static char *on_eval(char **word, int count, void *user)
 {
     struct keeper *keeper = user;
     int keys = atoi(word[2]);
-    int script = keys == 2 ? KEEPER_READ : keys == 3 ? KEEPER_FENCE : KEEPER_APPEND;
+    static const int by_keys[] = {KEEPER_CURSOR, KEEPER_READ, KEEPER_FENCE, KEEPER_APPEND};
     char *reply;
     size_t length;
     FILE *out = open_memstream(&reply, &length);
-    ck_assert(out && (keys == 2 || keys == 3 || keys == 4));
+    ck_assert(out && keys >= 1 && keys <= 4);
+    int script = by_keys[keys - 1];
     note(keeper, script, word, count);
     if (keeper->script[script].bytes) {
         fputs(keeper->script[script].bytes, out);
@@ -298,6 +319,12 @@ void keeper_after(struct keeper *keeper, int script, void (*fn)(void *user), voi
 {
     keeper->script[script].after = fn;
     keeper->script[script].user = user;
+}
+
+void keeper_place(struct keeper *keeper, const char *place, const char *epoch)
+{
+    snprintf(keeper->place, sizeof keeper->place, "%s", place);
+    snprintf(keeper->place_epoch, sizeof keeper->place_epoch, "%s", epoch);
 }
 
 int keeper_count(const struct keeper *keeper, int script)

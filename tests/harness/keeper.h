@@ -1,5 +1,5 @@
 /*
- * keeper.h - the history of a scripted server: it runs the three scripts of redis_script.h as Redis
+ * keeper.h - the history of a scripted server: it runs the scripts of redis_script.h as Redis
  * does, on entries in memory, until it is told other answers. It tells them apart by their number
  * of keys. Its clock goes on by a millisecond with each entry, or call. One thread.
  */
@@ -7,7 +7,7 @@
 #define HARNESS_KEEPER_H
 #include "harness/scripted.h"
 
-enum { KEEPER_READ, KEEPER_FENCE, KEEPER_APPEND, KEEPER_SCRIPTS };
+enum { KEEPER_READ, KEEPER_FENCE, KEEPER_APPEND, KEEPER_CURSOR, KEEPER_SCRIPTS };
 
 enum { KEEPER_MS = 1000000 }; /* its clock when it starts */
 
@@ -25,6 +25,9 @@ void keeper_delete(struct keeper *keeper);               /* DEL of the stream */
 void keeper_flush(struct keeper *keeper);                /* FLUSHALL */
 void keeper_roll_back(struct keeper *keeper, int count); /* the newest were never there */
 void keeper_forget(struct keeper *keeper);               /* SCRIPT FLUSH */
+
+/* Where the one durable subscription was; its lease does not end by itself. */
+void keeper_place(struct keeper *keeper, const char *place, const char *epoch);
 
 /* From now on this script is answered with these bytes, and not run; "" is silence; NULL: as Redis
  * does. `times` 0: always. */
