@@ -114,6 +114,11 @@ static void on_water(bool high, void *user)
     evb_route_system(bus, "evbus.outbox", json);
 }
 
+static void on_answers(void *user)
+{
+    evb_replay_look(user);
+}
+
 static bool on_idle(void *user)
 {
     struct evbus *bus = user;
@@ -207,6 +212,7 @@ static int open_redis(struct evbus *bus)
     outbox->may_resend = number(bus, EVB_CFG_PUBLISH_RESEND);
     bus->hooks = (struct evb_redis_hooks){on_redis_state, evb_route_message, on_decided, on_water,
                                           evb_recover_hooks};
+    bus->hooks.recovery.answers = on_answers;
     int rc =
         evb_redis_init(&bus->redis, &set, &bus->loop, &bus->log, &bus->metrics, &bus->hooks, bus);
     return rc == 0 && bus->wants_redis ? evb_redis_load(&bus->redis) : rc;

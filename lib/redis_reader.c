@@ -191,6 +191,10 @@ static void on_page(const struct evb_reply *reply, void *user)
         evb_reader_go(reader);
         return;
     }
+    if (reply->kind == EVB_REPLY_ERROR && evb_stream_passes(reply->text)) {
+        drop_held(reader); /* the next fence that is answered says go */
+        return;
+    }
     if (reply->kind == EVB_REPLY_ERROR || !evb_stream_is_page(reply)) {
         reader->hooks->failed(reply->kind == EVB_REPLY_ERROR ? reply->text : "no page of entries",
                               reader->user);

@@ -168,6 +168,8 @@ int64_t evb_recovery_server_ms(const struct evb_recovery *recovery, int64_t mono
 void evb_recovery_facts(struct evb_recovery *recovery)
 {
     recovery->offset_ms = recovery->stream->facts.server_ms - evb_clock_mono_ms() - 1;
+    evb_reader_go(&recovery->reader);
+    recovery->hooks->answers(recovery->user);
 }
 
 void evb_recovery_proven(struct evb_recovery *recovery)

@@ -20,7 +20,8 @@ struct evb_recovery_hooks {
                   const struct evb_reply *envelope, void *user);
     void (*held)(evbus_event *event, void *user);
     void (*gap)(const struct evb_gap *gap, void *user);
-    void (*live)(void *user); /* all that there was is delivered */
+    void (*live)(void *user);    /* all that there was is delivered */
+    void (*answers)(void *user); /* the server runs scripts: who was put off may ask again */
 };
 
 struct evb_recovery_settings {

@@ -165,7 +165,7 @@ static bool begins(const char *text, const char *prefix)
 }
 
 /* Before Redis 7.0 a script's error has its code in the middle: "user_script: 21: -OOM command". */
-static bool passes(const char *error)
+bool evb_stream_passes(const char *error)
 {
     const char *inner = strstr(error, ": -");
     for (size_t i = 0; i < EVB_COUNT(passing); i++)
@@ -180,7 +180,7 @@ bool evb_stream_refused(struct evb_stream *stream, const char *error)
     stream->alone = true; /* and with the text: NOSCRIPT asks for it */
     if (begins(error, "NOSCRIPT") || begins(error, "ORDER"))
         return true;
-    if (passes(error))
+    if (evb_stream_passes(error))
         return false;
     evb_stream_lacks(stream, error);
     return true;
@@ -243,7 +243,7 @@ static int fence_error(struct evb_stream *stream, const char *error)
         stream->known[EVB_SCRIPT_FENCE] = false;
         return EVBUS_ENOENT;
     }
-    if (passes(error))
+    if (evb_stream_passes(error))
         return EVBUS_EAWAY;
     evb_stream_lacks(stream, error);
     return EVBUS_ENOTSUP;

@@ -100,6 +100,7 @@ bool evb_stream_read(struct evb_stream *stream, struct evb_asks *asks, const cha
                      const char *till, bool back, int64_t most, evb_ask_fn fn, void *user);
 /* Is it such a page: a head, and three texts for each entry? */
 enum { EVB_PAGE_HEAD = 4 };
+bool evb_stream_passes(const char *error); /* is it one that passes, as BUSY does? */
 bool evb_stream_is_page(const struct evb_reply *reply);
 
 /* The script "cursor" of redis_script.h; `words`: key, owner, place, epoch, "stay" or "leave". */

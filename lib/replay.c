@@ -239,6 +239,15 @@ static bool is_counted(struct evb_position at)
     return at.n > 0 || at.ms == 0;
 }
 
+/* Behind the last fence, or when it was subscribed, whichever is later. */
+static struct evb_position now_of(const struct evb_replay *replay)
+{
+    const struct evb_redis *redis = &bus_of(replay)->redis;
+    int64_t made_ms = evb_recovery_server_ms(&redis->recovery, replay->sub->created_ms);
+    struct evb_position made = {(uint64_t)made_ms, 0}, last = redis->stream.facts.last;
+    return evb_position_compare(made, last) > 0 ? made : last;
+}
+
 /* Where a durable subscription goes on: where it was, here or elsewhere; else where it was asked to
  * begin. False: it may not yet. */
 static bool find_place(struct evb_replay *replay, struct evb_position *at, bool *exact)
@@ -255,8 +264,8 @@ static bool find_place(struct evb_replay *replay, struct evb_position *at, bool 
         *exact = is_counted(*at);
         snprintf(replay->epoch, sizeof replay->epoch, "%s", place->epoch);
     } else if (replay->from.kind == EVB_MOMENT_NOW) {
-        *at = bus_of(replay)->redis.stream.facts.last;
-        *exact = true;
+        *at = now_of(replay);
+        *exact = is_counted(*at);
     }
     evb_durable_began(durable, *at);
     return true;

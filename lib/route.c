@@ -313,12 +313,22 @@ static evbus_event *decode(struct evbus *bus, const struct evb_reply *channel,
     return NULL;
 }
 
+/* Own events that are kept come to some by their echo alone; others came when they were published.
+ * Where the history lacks a right, what was to be kept has no position. */
+static bool is_by_echo(struct evbus *bus, const struct evb_reply *payload)
+{
+    struct evb_position position;
+    return atomic_load(&bus->by_position) &&
+           (!evb_stream_is_on(&bus->redis.stream) ||
+            evb_codec_position(payload->text, payload->length, &position));
+}
+
 void evb_route_message(const struct evb_reply *channel, const struct evb_reply *payload,
                        const struct evb_reply *pattern, void *user)
 {
     struct evbus *bus = user;
     bool echo = is_echo(bus, channel->text, payload);
-    if (echo && !atomic_load(&bus->by_position))
+    if (echo && !is_by_echo(bus, payload))
         return;
     evbus_event *event = decode(bus, channel, payload);
     if (event && !receive(bus, event, echo ? EVB_ECHO : 0, channel, pattern))

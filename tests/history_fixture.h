@@ -39,6 +39,11 @@ static inline void on_gap(const struct evb_gap *gap, void *user)
     tell("gap:%s:%d ", gap->cause, (int)gap->count);
 }
 
+static inline void on_answers(void *user)
+{
+    (void)user;
+}
+
 static inline void on_live(void *user)
 {
     (void)user;
@@ -81,7 +86,7 @@ static inline void setup_history(void)
     setup();
     keeper = keeper_start(server);
     hooks.message = on_positioned;
-    hooks.recovery = (struct evb_recovery_hooks){on_entry, on_held, on_gap, on_live};
+    hooks.recovery = (struct evb_recovery_hooks){on_entry, on_held, on_gap, on_live, on_answers};
     when_ready = recover;
     set.stream = (struct evb_stream_settings){.enabled = true,
                                               .key_prefix = "evbus:",

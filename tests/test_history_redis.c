@@ -15,7 +15,7 @@ static char *make_page(const char *more, ...)
     char words[8192] = "";
     const char *word;
     size_t at = 0;
-    int count = 1;
+    int count = 4;
     va_list args;
     va_start(args, more);
     while ((word = va_arg(args, const char *))) {
@@ -23,7 +23,7 @@ static char *make_page(const char *more, ...)
         count++;
     }
     va_end(args);
-    snprintf(page, sizeof page, "*%d\r\n$%zu\r\n%s\r\n$0\r\n\r\n$3\r\n0-0\r\n:0\r\n%s", count + 3,
+    snprintf(page, sizeof page, "*%d\r\n$%zu\r\n%s\r\n$1\r\nE\r\n$5\r\n900-9\r\n:0\r\n%s", count,
              strlen(more), more, words);
     return page;
 }
@@ -121,7 +121,9 @@ START_TEST(page_after_page)
     int before = asked();
     ask_for("source=redis");
     await_asked(before + 2);
-    ck_assert_ptr_nonnull(strstr(scripted_last(server, "EVALSHA"), " 400-3 -1 - 512 1048576"));
+    ck_assert_ptr_nonnull(
+        strstr(scripted_last(server, "EVALSHA"),
+               " 2 evbus:history:{0} evbus:history:{0}:state 400-3 -1 - 512 1048576"));
     expect("");
     char *last = make_page("end", "300-0", P "a", body("3", 3), NULL);
     scripted_send(server, SCRIPTED_PUBLISHER, last, strlen(last));
@@ -240,6 +242,7 @@ END_TEST
 
 /* ---- what is said ---- */
 
+#define HEAD "$1\r\nE\r\n$5\r\n900-9\r\n:0\r\n"
 static const struct {
     const char *reply, *story, *says[2];
 } replies[] = {
@@ -253,13 +256,12 @@ static const struct {
     {"-NOSCRIPT No matching script\r\n", "E-17 ", {"Redis does not let", "NOSCRIPT"}},
     {":1\r\n", "E-17 ", {"no page of entries", ""}},
     {"*0\r\n", "E-17 ", {"no page of entries", ""}},
-    {"*2\r\n$3\r\nend\r\n$3\r\n1-1\r\n", "E-17 ", {"no page of entries", ""}},
-    {"*4\r\n$3\r\nend\r\n$3\r\n1-1\r\n:1\r\n$1\r\n1\r\n", "E-17 ", {"no page of entries", ""}},
-    /* more of nothing is the end */
-    {"*4\r\n$4\r\nmore\r\n$0\r\n\r\n$3\r\n0-0\r\n:0\r\n", "0: ", {"", ""}},
-    {"*7\r\n$4\r\nmore\r\n$0\r\n\r\n$3\r\n0-0\r\n:0\r\n$3\r\n0-0\r\n$1\r\na\r\n$1\r\n1\r\n",
-     "0: ",
-     {"", ""}},
+    {"*5\r\n$3\r\nend\r\n" HEAD "$3\r\n1-1\r\n", "E-17 ", {"no page of entries", ""}},
+    {"*7\r\n$3\r\nend\r\n" HEAD "$3\r\n1-1\r\n:1\r\n$1\r\n1\r\n",
+     "E-17 ",
+     {"no page of entries", ""}},
+    {"*4\r\n$4\r\nmore\r\n" HEAD, "0: ", {"", ""}}, /* more of nothing is the end */
+    {"*7\r\n$4\r\nmore\r\n" HEAD "$3\r\n0-0\r\n$1\r\na\r\n$1\r\n1\r\n", "0: ", {"", ""}},
 };
 
 START_TEST(replies_of_all_kinds)
