@@ -159,8 +159,9 @@ static evbus_sub *sub_add(struct evbus *bus, evbus_sub *sub, const char *pattern
 {
     if (is_system(pattern))
         sub->scope &= ~EVB_FROM_REDIS;
+    bool planned = sub->replay; /* from now on the loop may make one */
     if (evb_registry_add(&bus->registry, sub, pattern) == 0) {
-        if (sub->replay)
+        if (planned)
             evb_replay_begin(sub);
         return sub;
     }
