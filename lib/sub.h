@@ -110,6 +110,7 @@ struct evbus_sub {
     bool starved;          /* under lock: somebody waits for roomy() */
 
     struct evb_replay *replay; /* owned; fixed after init, or made and seen on the loop alone */
+    struct evb_last *latest;   /* owned; fixed after init; NULL: it did not ask for from=last */
     atomic_bool replaying;     /* it is among those that the loop looks after */
 };
 

@@ -8,7 +8,9 @@
 #include "option.h"
 #include "queue.h"
 #include "replay.h"
+#include "replay_last.h"
 #include "tell.h"
+#include "wait.h"
 #include <string.h>
 
 #define SCOPES     "both|local|redis"
@@ -51,6 +53,7 @@ static void sub_release(evbus_sub *sub)
     if (sub->queue)
         evb_queue_unref(sub->queue);
     evb_replay_free(sub->replay);
+    evb_last_free(sub->latest);
     if (sub->by_position)
         atomic_fetch_sub(&bus->by_position, 1);
     evb_bus_unref(bus);
@@ -220,8 +223,11 @@ int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
         return rc;
     if (atomic_load(&sub->state) != EVB_SUB_LIVE)
         return evb_fail(EVBUS_ECLOSED, "the subscription is over");
+    int64_t deadline_ms = evb_deadline_ms(timeout_ms);
     bool remote = sub->scope & EVB_FROM_REDIS; /* others of its pattern may wait for Redis */
     int wire = remote ? evb_entry_wait(sub->entry, timeout_ms) : EVB_WIRE_NONE;
+    if (wire == EVB_WIRE_LIVE && sub->latest && !evb_last_wait(sub->latest, deadline_ms))
+        wire = EVB_WIRE_PENDING;
     if (wire == EVBUS_ECLOSED || atomic_load(&sub->state) != EVB_SUB_LIVE)
         return evb_fail(EVBUS_ECLOSED, "the subscription is over");
     if (wire == EVB_WIRE_REFUSED) {
