@@ -5,6 +5,7 @@
 #include "durable.h"
 #include "err.h"
 #include "recover.h"
+#include "replay_last.h"
 #include <stdio.h>
 
 enum { PAGE = 256 };
@@ -12,6 +13,7 @@ enum { PAGE = 256 };
 enum phase {
     PHASE_IDLE,    /* live */
     PHASE_PLANNED, /* waits for Redis */
+    PHASE_LATEST,  /* from=last: what is behind these is read next */
     PHASE_READING
 };
 
@@ -140,22 +142,44 @@ static void on_live(void *user)
     go_live(user);
 }
 
-static void give_up(struct evb_replay *replay, const char *why)
+static void tell_refused(struct evb_replay *replay, const char *why, int64_t to_ms)
 {
-    struct evbus *bus = bus_of(replay);
     struct evb_gap gap = {.cause = "refused",
                           .reason = why,
                           .from_ms = (int64_t)replay->last.ms,
-                          .to_ms = evb_clock_us() / 1000,
+                          .to_ms = to_ms,
                           .count = -1,
                           .pattern = replay->sub->entry->pattern};
-    evb_recover_gap(bus, &gap);
+    evb_recover_gap(bus_of(replay), &gap);
+}
+
+static void give_up(struct evb_replay *replay, const char *why)
+{
+    if (replay->sub->latest)
+        evb_last_stop(replay->sub->latest);
+    tell_refused(replay, why, evb_clock_us() / 1000);
     evb_reader_skip(&replay->reader);
 }
 
 static void on_failed(const char *error, void *user)
 {
     give_up(user, error);
+}
+
+/* What types got since is behind the place of the latest. */
+static void on_latest(const char *error, void *user)
+{
+    struct evb_replay *replay = user;
+    const struct evb_last *latest = replay->sub->latest;
+    if (!latest->placed) {
+        give_up(replay, error);
+        return;
+    }
+    if (error)
+        tell_refused(replay, error, (int64_t)latest->at.ms);
+    snprintf(replay->epoch, sizeof replay->epoch, "%s", latest->epoch);
+    replay->last = latest->at;
+    read_from(replay, latest->at, true);
 }
 
 static const struct evb_reader_hooks hooks = {on_entry, on_held, room, on_jump, on_live, on_failed};
@@ -193,6 +217,8 @@ static void look_after(struct evb_replay *replay)
 static void let_go(struct evb_replay *replay)
 {
     evb_reader_stop(&replay->reader);
+    if (replay->sub->latest)
+        evb_last_stop(replay->sub->latest);
     evb_list_remove(&replay->node);
     atomic_store(&replay->sub->replaying, false);
     evb_sub_unref(replay->sub);
@@ -202,6 +228,8 @@ int evb_replay_plan(evbus_sub *sub, const struct evb_moment *from)
 {
     struct evb_replay *replay = replay_of(sub);
     if (!replay)
+        return evb_fail_memory();
+    if (from->kind == EVB_MOMENT_LAST && !(sub->latest = evb_last_new(sub, on_latest, replay)))
         return evb_fail_memory();
     replay->from = *from;
     replay->phase = PHASE_PLANNED;
@@ -297,7 +325,8 @@ static void start(struct evb_replay *replay)
     read_from(replay, at, exact);
 }
 
-/* One that was planned begins when its channel is confirmed: what comes from then on is heard. */
+/* One that was planned begins when its channel is confirmed: what comes from then on is heard.
+ * Where the history ends is asked at once: what this bus publishes from now on is behind it. */
 static void look_at(struct evb_replay *replay)
 {
     struct evbus *bus = bus_of(replay);
@@ -309,6 +338,11 @@ static void look_at(struct evb_replay *replay)
         give_up(replay, "the history is not kept: evbus_health_json() says why");
     } else if (ready && replay->phase == PHASE_READING) {
         evb_reader_go(&replay->reader);
+    } else if (ready && replay->phase == PHASE_LATEST) {
+        evb_last_go(replay->sub->latest);
+    } else if (ready && replay->sub->latest) {
+        replay->phase = PHASE_LATEST;
+        evb_last_start(replay->sub->latest);
     } else if (ready && via && via->wire == EVB_WIRE_LIVE) {
         start(replay);
     }

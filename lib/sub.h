@@ -113,6 +113,7 @@ struct evbus_sub {
     struct evb_durable *durable; /* owned; fixed after init; NULL: none */
     struct evb_tally *tally;     /* owned; of those that are durable */
     struct evb_replay *replay;   /* owned; fixed after init, or made and seen on the loop alone */
+    struct evb_last *latest;     /* owned; fixed after init; NULL: it did not ask for from=last */
     atomic_bool replaying;       /* it is among those that the loop looks after */
 };
 

@@ -9,6 +9,7 @@
 #include "option.h"
 #include "queue.h"
 #include "replay.h"
+#include "replay_last.h"
 #include "tell.h"
 #include "wait.h"
 #include <string.h>
@@ -56,6 +57,7 @@ static void sub_release(evbus_sub *sub)
         evb_queue_unref(sub->queue);
     evb_durable_free(sub->durable);
     evb_replay_free(sub->replay);
+    evb_last_free(sub->latest);
     if (sub->by_position)
         atomic_fetch_sub(&bus->by_position, 1);
     evb_bus_unref(bus);
@@ -131,6 +133,9 @@ static int use_history(struct evbus *bus, evbus_sub *sub, const struct sub_optio
         return rc;
     if ((rc = may_read(bus, options)) != 0)
         return rc;
+    if (options->durable && from.kind == EVB_MOMENT_LAST)
+        return evb_fail(EVBUS_EINVAL, "subscription option from=last with durable: a place that is "
+                                      "kept has no latest of each type; from=all, say");
     if (options->scope == SCOPE_BOTH) {
         sub->by_position = true;
         sub->scope &= ~EVB_FROM_KEPT;
@@ -174,8 +179,9 @@ static evbus_sub *sub_add(struct evbus *bus, evbus_sub *sub, const char *pattern
 {
     if (is_system(pattern))
         sub->scope &= ~EVB_FROM_REDIS;
+    bool planned = sub->replay; /* from now on the loop may make one */
     if (evb_registry_add(&bus->registry, sub, pattern) == 0) {
-        if (sub->replay)
+        if (planned)
             evb_replay_begin(sub);
         return sub;
     }
@@ -238,6 +244,8 @@ int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
         return evb_fail(EVBUS_ECLOSED, "the subscription is over");
     bool remote = sub->scope & EVB_FROM_REDIS; /* others of its pattern may wait for Redis */
     int wire = remote ? evb_entry_wait(sub->entry, timeout_ms) : EVB_WIRE_NONE;
+    if (wire == EVB_WIRE_LIVE && sub->latest && !evb_last_wait(sub->latest, deadline_ms))
+        wire = EVB_WIRE_PENDING;
     if (wire == EVBUS_ECLOSED || atomic_load(&sub->state) != EVB_SUB_LIVE)
         return evb_fail(EVBUS_ECLOSED, "the subscription is over");
     if (wire == EVB_WIRE_REFUSED) {
