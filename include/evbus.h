@@ -190,6 +190,7 @@ int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report
  * options: scope=both|local|redis  echo=yes|no  deliver=loop|inline|workers
  *          size=1000 bytes=4MiB full=drop-oldest|drop-newest|lag (loop, workers: what may wait)
  *          from=now|last|all|AGE|TIME|POSITION (begins in the history, then live; ENOTSUP: none)
+ *          durable=NAME (goes on where it was under that name, after a restart too: at least once)
  *          limit=N (ends by itself after N handler calls; the handle stays the caller's)
  *          key=type|correlation|source|attr:NAME|all|none (deliver=workers)
  * deliver=workers: on the bus's worker threads, as many as the setting `workers` says (EVBUS_EINVAL
@@ -215,7 +216,7 @@ int evbus_unsubscribe(
 /* ---- pull: many subscriptions, one bounded queue, one descriptor ---- */
 evbus_queue *evbus_queue_open(evbus *bus, const char *options); /* size= bytes= full= */
 evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const char *options,
-                                 int64_t tag); /* scope= echo= from= limit= (events put) */
+                                 int64_t tag); /* scope= echo= from= durable= limit= */
 /* 1: *event is the caller's (evbus_event_unref); 0: none within timeout_ms; EVBUS_ECLOSED: the bus
  * is closed and the queue empty. tag may be NULL. */
 int evbus_queue_next(evbus_queue *queue, int timeout_ms, evbus_event **event, int64_t *tag);
