@@ -100,7 +100,7 @@ static void on_jump(const struct evb_jump *jump, void *user)
     int64_t count, to_ms = (int64_t)to.ms;
     enum evb_loss loss =
         evb_loss_between(from, recovery->cursor.epoch, to, jump->epoch, jump->begun, &count);
-    if (loss == EVB_LOSS_FLUSHED || loss == EVB_LOSS_ROLLED_BACK)
+    if (loss != EVB_LOSS_TRIMMED) /* nothing that is left bounds it */
         to_ms = now_ms(recovery);
     if (loss == EVB_LOSS_FLUSHED)
         evb_cursor_set(&recovery->cursor, jump->epoch, (struct evb_position){0, 0});

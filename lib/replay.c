@@ -64,7 +64,8 @@ static void on_jump(const struct evb_jump *jump, void *user)
     struct evb_gap gap = {.cause = evb_loss_name(loss),
                           .reason = evb_loss_words(loss),
                           .from_ms = (int64_t)jump->from.ms,
-                          .to_ms = gone ? evb_clock_us() / 1000 : (int64_t)jump->to.ms,
+                          .to_ms = loss == EVB_LOSS_TRIMMED ? (int64_t)jump->to.ms
+                                                            : evb_clock_us() / 1000,
                           .count = count,
                           .pattern = replay->sub->entry->pattern};
     snprintf(replay->epoch, sizeof replay->epoch, "%s", jump->epoch);
