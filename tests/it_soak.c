@@ -265,7 +265,7 @@ START_TEST(every_rule_has_a_case)
 END_TEST
 
 /* The runs: without history, as long as the library has none. */
-static const bool histories[] = {false};
+static const bool histories[] = {false, true};
 
 START_TEST(short_run)
 {
