@@ -6,47 +6,17 @@
 #include "err.h"
 #include "fork.h"
 #include "interest.h"
-#include "option.h"
 #include "queue.h"
 #include "replay.h"
 #include "replay_last.h"
+#include "sub_options.h"
 #include "tell.h"
 #include "wait.h"
 #include <string.h>
 
-#define SCOPES     "both|local|redis"
-#define DELIVERIES "loop|inline|workers"
-#define FULLS      "drop-oldest|drop-newest|lag"
-
-struct sub_options {
-    int64_t scope, echo, deliver, size, bytes, full, limit;
-    char *key, *from, *durable; /* owned; NULL: not given */
-};
-
-static void options_fini(struct sub_options *options)
-{
-    evb_free(options->key);
-    evb_free(options->from);
-    evb_free(options->durable);
-}
-
-enum { SCOPE_BOTH, SCOPE_LOCAL, SCOPE_REDIS };
-static const int scope_bits[] = {EVB_FROM_LOCAL | EVB_FROM_KEPT | EVB_FROM_REDIS,
-                                 EVB_FROM_LOCAL | EVB_FROM_KEPT, EVB_FROM_REDIS};
-
-static void queue_defaults(const struct evbus *bus, struct sub_options *options)
-{
-    *options = (struct sub_options){.echo = 1,
-                                    .size = evb_config_number(bus->config, EVB_CFG_QUEUE_SIZE),
-                                    .bytes = evb_config_number(bus->config, EVB_CFG_QUEUE_BYTES),
-                                    .full = evb_config_number(bus->config, EVB_CFG_QUEUE_FULL)};
-}
-
-/* Without history nothing could be read later. */
-static int policy(const struct evbus *bus, int64_t full)
-{
-    return full == EVB_FULL_LAG && !bus->keeps_history ? EVB_FULL_DROP_OLDEST : (int)full;
-}
+static const int scope_bits[] = {[EVB_SCOPE_BOTH] = EVB_FROM_LOCAL | EVB_FROM_KEPT | EVB_FROM_REDIS,
+                                 [EVB_SCOPE_LOCAL] = EVB_FROM_LOCAL | EVB_FROM_KEPT,
+                                 [EVB_SCOPE_REDIS] = EVB_FROM_REDIS};
 
 static void sub_release(evbus_sub *sub)
 {
@@ -70,7 +40,7 @@ static void leave_registry(evbus_sub *sub)
     evb_registry_remove(&bus->registry, sub);
 }
 
-static evbus_sub *sub_make(struct evbus *bus, const struct sub_options *options)
+static evbus_sub *sub_make(struct evbus *bus, const struct evb_sub_options *options)
 {
     evbus_sub *sub = evb_sub_new();
     if (!sub)
@@ -88,12 +58,12 @@ static evbus_sub *sub_make(struct evbus *bus, const struct sub_options *options)
     sub->take = bus->keeps_history ? evb_replay_take : NULL;
     sub->fifo.max_events = options->size;
     sub->fifo.max_bytes = options->bytes;
-    sub->fifo.full = policy(bus, options->full);
+    sub->fifo.full = (int)options->full;
     return sub;
 }
 
 /* Its queues by key, and the threads that serve them. */
-static bool use_workers(struct evbus *bus, evbus_sub *sub, const struct sub_options *options)
+static bool use_workers(struct evbus *bus, evbus_sub *sub, const struct evb_sub_options *options)
 {
     if (bus->workers.count == 0) {
         evb_fail(EVBUS_EINVAL, "deliver=workers: the bus has no worker threads: set workers to "
@@ -101,13 +71,12 @@ static bool use_workers(struct evbus *bus, evbus_sub *sub, const struct sub_opti
         return false;
     }
     sub->workers = &bus->workers;
-    sub->lanes =
-        evb_lanes_new(options->key, options->size, options->bytes, policy(bus, options->full));
+    sub->lanes = evb_lanes_new(options->key, options->size, options->bytes, (int)options->full);
     return sub->lanes && evb_workers_start(&bus->workers, bus->source) == 0;
 }
 
 /* 0, or why this subscription cannot read the history. */
-static int may_read(const struct evbus *bus, const struct sub_options *options)
+static int may_read(const struct evbus *bus, const struct evb_sub_options *options)
 {
     const char *what = options->durable ? "durable" : "from";
     if (!bus->keeps_history)
@@ -115,14 +84,14 @@ static int may_read(const struct evbus *bus, const struct sub_options *options)
                         "subscription option %s: this bus has no history (redis.url, "
                         "history.enabled)",
                         what);
-    if (options->scope == SCOPE_LOCAL)
+    if (options->scope == EVB_SCOPE_LOCAL)
         return evb_fail(EVBUS_EINVAL,
                         "subscription option %s with scope=local: the history is in Redis", what);
     return 0;
 }
 
 /* from=, durable=: reads the history first. */
-static int use_history(struct evbus *bus, evbus_sub *sub, const struct sub_options *options)
+static int use_history(struct evbus *bus, evbus_sub *sub, const struct evb_sub_options *options)
 {
     struct evb_moment from = {.kind = EVB_MOMENT_NOW};
     int64_t now_ms = evb_clock_us() / 1000;
@@ -136,7 +105,7 @@ static int use_history(struct evbus *bus, evbus_sub *sub, const struct sub_optio
     if (options->durable && from.kind == EVB_MOMENT_LAST)
         return evb_fail(EVBUS_EINVAL, "subscription option from=last with durable: a place that is "
                                       "kept has no latest of each type; from=all, say");
-    if (options->scope == SCOPE_BOTH) {
+    if (options->scope == EVB_SCOPE_BOTH) {
         sub->by_position = true;
         sub->scope &= ~EVB_FROM_KEPT;
         atomic_fetch_add(&bus->by_position, 1);
@@ -145,7 +114,7 @@ static int use_history(struct evbus *bus, evbus_sub *sub, const struct sub_optio
     return rc == 0 && options->durable ? evb_replay_keep(sub, options->durable) : rc;
 }
 
-static evbus_sub *handler_sub(struct evbus *bus, const struct sub_options *options,
+static evbus_sub *handler_sub(struct evbus *bus, const struct evb_sub_options *options,
                               evbus_event_fn fn, void *user)
 {
     bool workers = options->deliver == EVB_DELIVER_WORKERS;
@@ -202,30 +171,17 @@ static int check_subscribe(const struct evbus *bus, const char *pattern)
 evbus_sub *evbus_subscribe(evbus *bus, const char *pattern, const char *text, evbus_event_fn fn,
                            void *user)
 {
-    struct sub_options options;
+    struct evb_sub_options options;
     if (check_subscribe(bus, pattern) != 0)
         return NULL;
     if (!fn) {
         evb_fail(EVBUS_EINVAL, "evbus_subscribe: no handler (NULL)");
         return NULL;
     }
-    queue_defaults(bus, &options);
-    const struct evb_option table[] = {
-        {"scope", EVB_VALUE_CHOICE, SCOPES, 0, 0, &options.scope},
-        {"echo", EVB_VALUE_BOOL, NULL, 0, 0, &options.echo},
-        {"deliver", EVB_VALUE_CHOICE, DELIVERIES, 0, 0, &options.deliver},
-        {"size", EVB_VALUE_INT, NULL, 1, INT32_MAX / 2, &options.size},
-        {"bytes", EVB_VALUE_SIZE, NULL, 1, INT64_MAX, &options.bytes},
-        {"full", EVB_VALUE_CHOICE, FULLS, 0, 0, &options.full},
-        {"limit", EVB_VALUE_INT, NULL, 1, INT64_MAX, &options.limit},
-        {"key", EVB_VALUE_TEXT, NULL, 1, 5 + EVB_TEXT_MAX, &options.key},
-        {"from", EVB_VALUE_TEXT, NULL, 1, 64, &options.from},
-        {"durable", EVB_VALUE_TEXT, NULL, 1, 200, &options.durable},
-        {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
-    if (evb_option_parse("subscription option", text, table) != 0)
+    if (evb_sub_options_read(&options, bus, EVB_DOOR_HANDLER, text) != 0)
         return NULL;
     evbus_sub *sub = handler_sub(bus, &options, fn, user);
-    options_fini(&options);
+    evb_sub_options_fini(&options);
     return sub ? sub_add(bus, sub, pattern) : NULL;
 }
 
@@ -295,18 +251,12 @@ static void queue_gone(void *keeper)
 
 evbus_queue *evbus_queue_open(evbus *bus, const char *text)
 {
-    struct sub_options options;
+    struct evb_sub_options options;
     if (evb_bus_check(bus, false) != 0)
         return NULL;
-    queue_defaults(bus, &options);
-    const struct evb_option table[] = {
-        {"size", EVB_VALUE_INT, NULL, 1, INT32_MAX / 2, &options.size},
-        {"bytes", EVB_VALUE_SIZE, NULL, 1, INT64_MAX, &options.bytes},
-        {"full", EVB_VALUE_CHOICE, FULLS, 0, 0, &options.full},
-        {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
-    if (evb_option_parse("queue option", text, table) != 0)
+    if (evb_sub_options_read(&options, bus, EVB_DOOR_QUEUE, text) != 0)
         return NULL;
-    evbus_queue *queue = evb_queue_new(options.size, options.bytes, policy(bus, options.full));
+    evbus_queue *queue = evb_queue_new(options.size, options.bytes, (int)options.full);
     if (!queue)
         return NULL;
     queue->slow_edge = evb_tell_queue;
@@ -326,27 +276,10 @@ evbus_queue *evbus_queue_open(evbus *bus, const char *text)
     return NULL;
 }
 
-evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const char *text,
-                                 int64_t tag)
+static evbus_sub *queue_sub(evbus_queue *queue, const struct evb_sub_options *options, int64_t tag)
 {
-    struct sub_options options;
-    if (!queue) {
-        evb_fail(EVBUS_EINVAL, "evbus_queue_subscribe: no queue (NULL)");
-        return NULL;
-    }
     struct evbus *bus = queue->keeper;
-    if (check_subscribe(bus, pattern) != 0)
-        return NULL;
-    queue_defaults(bus, &options);
-    const struct evb_option table[] = {{"scope", EVB_VALUE_CHOICE, SCOPES, 0, 0, &options.scope},
-                                       {"echo", EVB_VALUE_BOOL, NULL, 0, 0, &options.echo},
-                                       {"limit", EVB_VALUE_INT, NULL, 1, INT64_MAX, &options.limit},
-                                       {"from", EVB_VALUE_TEXT, NULL, 1, 64, &options.from},
-                                       {"durable", EVB_VALUE_TEXT, NULL, 1, 200, &options.durable},
-                                       {NULL, EVB_VALUE_TEXT, NULL, 0, 0, NULL}};
-    if (evb_option_parse("queue subscription option", text, table) != 0)
-        return NULL;
-    evbus_sub *sub = sub_make(bus, &options);
+    evbus_sub *sub = sub_make(bus, options);
     if (!sub)
         return NULL;
     sub->deliver = EVB_DELIVER_QUEUE;
@@ -355,13 +288,29 @@ evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const 
     sub->fifo.full = queue->fifo.full;
     sub->door = &evb_queue_door;
     evb_queue_ref(queue);
-    bool good = (!options.limit || evb_sub_set_limit(sub, options.limit, leave_registry) == 0) &&
-                use_history(bus, sub, &options) == 0 && evb_queue_add_sub(queue, sub) == 0;
-    options_fini(&options);
-    if (good)
-        return sub_add(bus, sub, pattern);
+    if ((!options->limit || evb_sub_set_limit(sub, options->limit, leave_registry) == 0) &&
+        use_history(bus, sub, options) == 0 && evb_queue_add_sub(queue, sub) == 0)
+        return sub;
     evb_sub_unref(sub);
     return NULL;
+}
+
+evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const char *text,
+                                 int64_t tag)
+{
+    struct evb_sub_options options;
+    if (!queue) {
+        evb_fail(EVBUS_EINVAL, "evbus_queue_subscribe: no queue (NULL)");
+        return NULL;
+    }
+    struct evbus *bus = queue->keeper;
+    if (check_subscribe(bus, pattern) != 0)
+        return NULL;
+    if (evb_sub_options_read(&options, bus, EVB_DOOR_QUEUE_SUB, text) != 0)
+        return NULL;
+    evbus_sub *sub = queue_sub(queue, &options, tag);
+    evb_sub_options_fini(&options);
+    return sub ? sub_add(bus, sub, pattern) : NULL;
 }
 
 void evbus_queue_free(evbus_queue *queue)

@@ -1,0 +1,59 @@
+/* sub_options.c - the table of options. Any thread. */
+#include "sub_options.h"
+#include "alloc.h"
+#include "option.h"
+
+enum {
+    HANDLER = EVB_DOOR_HANDLER,
+    SUBS = EVB_DOOR_HANDLER | EVB_DOOR_QUEUE_SUB,
+    HOLDERS = EVB_DOOR_HANDLER | EVB_DOOR_QUEUE /* of what waits */
+};
+
+static const char *name_of(enum evb_door door)
+{
+    return door == EVB_DOOR_HANDLER     ? "subscription option"
+           : door == EVB_DOOR_QUEUE_SUB ? "queue subscription option"
+                                        : "queue option";
+}
+
+int evb_sub_options_read(struct evb_sub_options *options, const struct evbus *bus,
+                         enum evb_door door, const char *text)
+{
+    const struct {
+        unsigned doors;
+        struct evb_option option;
+    } all[] = {
+        {SUBS, {"scope", EVB_VALUE_CHOICE, "both|local|redis", 0, 0, &options->scope}},
+        {SUBS, {"echo", EVB_VALUE_BOOL, NULL, 0, 0, &options->echo}},
+        {HANDLER, {"deliver", EVB_VALUE_CHOICE, "loop|inline|workers", 0, 0, &options->deliver}},
+        {HANDLER, {"key", EVB_VALUE_TEXT, NULL, 1, 5 + EVB_TEXT_MAX, &options->key}},
+        {HOLDERS, {"size", EVB_VALUE_INT, NULL, 1, INT32_MAX / 2, &options->size}},
+        {HOLDERS, {"bytes", EVB_VALUE_SIZE, NULL, 1, INT64_MAX, &options->bytes}},
+        {HOLDERS, {"full", EVB_VALUE_CHOICE, "drop-oldest|drop-newest|lag", 0, 0, &options->full}},
+        {SUBS, {"limit", EVB_VALUE_INT, NULL, 1, INT64_MAX, &options->limit}},
+        {SUBS, {"from", EVB_VALUE_TEXT, NULL, 1, 64, &options->from}},
+        {SUBS, {"durable", EVB_VALUE_TEXT, NULL, 1, 200, &options->durable}},
+    };
+    struct evb_option table[EVB_COUNT(all) + 1];
+    size_t count = 0;
+    *options =
+        (struct evb_sub_options){.echo = 1,
+                                 .size = evb_config_number(bus->config, EVB_CFG_QUEUE_SIZE),
+                                 .bytes = evb_config_number(bus->config, EVB_CFG_QUEUE_BYTES),
+                                 .full = evb_config_number(bus->config, EVB_CFG_QUEUE_FULL)};
+    for (size_t i = 0; i < EVB_COUNT(all); i++)
+        if (all[i].doors & door)
+            table[count++] = all[i].option;
+    table[count] = (struct evb_option){0};
+    int rc = evb_option_parse(name_of(door), text, table);
+    if (options->full == EVB_FULL_LAG && !bus->keeps_history) /* nothing could be read later */
+        options->full = EVB_FULL_DROP_OLDEST;
+    return rc;
+}
+
+void evb_sub_options_fini(struct evb_sub_options *options)
+{
+    evb_free(options->key);
+    evb_free(options->from);
+    evb_free(options->durable);
+}
