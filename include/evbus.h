@@ -68,13 +68,17 @@ enum {
 enum {
     EVBUS_SENT_LOCAL = 1, /* handed to this process's subscribers */
     EVBUS_SENT_REDIS = 2, /* accepted for Redis while the link is up */
-    EVBUS_SENT_OUTBOX = 4 /* accepted for Redis, kept until the link is back */
+    EVBUS_SENT_OUTBOX = 4, /* accepted for Redis, kept until the link is back */
+    EVBUS_SENT_BATCH = 8   /* waits in a batch */
 };
 /* publish flags */
 enum {
     EVBUS_LOCAL_ONLY = 1, /* this process's subscribers only */
     EVBUS_REDIS_ONLY = 2, /* through Redis, for this process's subscribers too */
-    EVBUS_NO_HISTORY = 4  /* not kept in Redis: who is away misses it */
+    EVBUS_NO_HISTORY = 4, /* not kept in Redis: who is away misses it */
+    EVBUS_BATCH = 8       /* with others of its type in one event <type>.batch, whose data is
+                             {"events":[<envelope>,...],"count":n} (batch.events, batch.bytes,
+                             batch.interval; evbus_flush() and evbus_close() send it at once) */
 };
 /* modes of a bus */
 enum {

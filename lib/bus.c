@@ -11,8 +11,9 @@ static const char *const modes[] = {
     [EVBUS_MODE_DEGRADED] = "degraded",
 };
 
-static const char *const features[] = {"redis",    "unix", "resp2",   "queue",   "report",
-                                       "libevent", "tls",  "workers", "history", "history-local"};
+static const char *const features[] = {"redis",   "unix",          "resp2", "queue",
+                                       "report",  "libevent",      "tls",   "workers",
+                                       "history", "history-local", "batch"};
 
 void evb_bus_ref(struct evbus *bus)
 {
@@ -30,6 +31,7 @@ void evb_bus_unref(void *memory)
     evb_free(bus->prefix);
     evb_free(bus->inbox);
     evb_workers_fini(&bus->workers);
+    evb_accumulator_fini(&bus->batches);
     pthread_mutex_destroy(&bus->queues_lock);
     evb_fault_fini(&bus->redis.fault);
     evb_fault_fini(&bus->redis.no_history);

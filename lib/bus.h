@@ -4,6 +4,7 @@
  */
 #ifndef EVB_BUS_H
 #define EVB_BUS_H
+#include "accumulator.h"
 #include "config.h"
 #include "recent.h"
 #include "redis.h"
@@ -51,6 +52,10 @@ struct evbus {
     atomic_bool replay_posted; /* it is in the loop's inbox */
     atomic_int by_position;    /* subscriptions that take own events from Redis */
 
+    struct evb_accumulator batches;
+    struct evb_job batch_job;  /* posted by whom the accumulator asks; run: fixed after open */
+    struct event *batch_timer; /* owned; loop only */
+
     struct evb_job left_job;        /* of freeing, when every worker has left; fixed then */
     struct evb_waiter *free_waiter; /* made at open, so that evbus_free() cannot fail */
     evbus_sub **ended;              /* fixed once CLOSED: the subscriptions there were (refs) */
@@ -72,6 +77,7 @@ struct evbus {
     int64_t gap_from_us;       /* Unix time from which events may be missed; 0: none */
     bool was_ready;            /* with history, once at least */
     bool heard_unkept;         /* others' events came that no history has */
+    bool had_batches;          /* one was published */
     int64_t complained_ms;     /* when the last bad frame was logged */
     int64_t complaints;        /* since then */
     char gap_reason[160];

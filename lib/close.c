@@ -8,6 +8,7 @@
  */
 #include "close.h"
 #include "alloc.h"
+#include "batch.h"
 #include "durable.h"
 #include "err.h"
 #include "fork.h"
@@ -107,6 +108,19 @@ static void mark_job(struct evb_job *job)
     evb_outbox_take(&bus->redis.outbox, item);
 }
 
+/* The open batches go first; the mark then stands behind what they posted. */
+static void batches_job(struct evb_job *job)
+{
+    struct evb_item *item = evb_container(job, struct evb_item, job);
+    struct evbus *bus = item->owner;
+    if (!evb_batch_flush(bus)) {
+        mark_job(job);
+        return;
+    }
+    job->run = mark_job;
+    evb_loop_post(&bus->loop, job);
+}
+
 static int flush(struct evbus *bus, evbus_done_fn fn, void *user)
 {
     struct evb_item *item = evb_pool_take(sizeof *item);
@@ -116,7 +130,7 @@ static int flush(struct evbus *bus, evbus_done_fn fn, void *user)
     item->owner = bus;
     item->mark = fn;
     item->user = user;
-    item->job.run = mark_job;
+    item->job.run = batches_job;
     evb_loop_post(&bus->loop, &item->job);
     return 0;
 }
@@ -159,6 +173,7 @@ static void finish(struct evbus *bus)
 {
     if (atomic_load(&bus->state) == EVB_BUS_CLOSED)
         return;
+    evb_batch_end(bus);
     void (*saved)(void *user) = bus->durables_done; /* who waits for it needs not wait any more */
     bus->durables_done = NULL;
     evb_history_end_all(bus); /* the bus is what they lack, not the link */
@@ -344,6 +359,7 @@ void evb_bus_teardown(struct evbus *bus)
     bus->ended = NULL;
     bus->ended_count = 0;
     evb_interest_fini(bus);
+    evb_batch_fini(bus);
     evb_redis_fini(&bus->redis);
     evb_loop_fini(&bus->loop);
     evb_seen_fini(&bus->seen);

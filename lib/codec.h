@@ -19,6 +19,8 @@
  * end), *seq_at is its offset in `out`. `local`: its node has delivered it to its own subscribers.
  */
 void evb_codec_write(struct evb_buf *out, evbus_event *event, bool local, size_t *seq_at);
+/* The same as one that goes not to Redis by itself: without node, local and seq. */
+void evb_codec_write_plain(struct evb_buf *out, evbus_event *event);
 void evb_codec_write_seq(char *slot, uint64_t seq);
 size_t evb_codec_size(const evbus_event *event); /* upper guess of what evb_codec_write() appends */
 

@@ -133,6 +133,13 @@ void evb_codec_write(struct evb_buf *out, evbus_event *event, bool local, size_t
     put_end(out);
 }
 
+void evb_codec_write_plain(struct evb_buf *out, evbus_event *event)
+{
+    put(out, "{", 1);
+    put_body(out, event);
+    put_end(out);
+}
+
 void evb_codec_write_seq(char *slot, uint64_t seq)
 {
     char text[20];

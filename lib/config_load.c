@@ -63,12 +63,13 @@ static const char *env_by_alias(enum evb_cfg id, const char *prefix, const char 
 static const char *in_unit(enum evb_cfg id, const char *name, const char *value, char text[32])
 {
     const char *alias = evb_config_aliases(id);
+    const char *unit = id == EVB_CFG_HISTORY_TTL ? "s" : id == EVB_CFG_BATCH_INTERVAL ? "ms" : NULL;
     size_t length = strlen(value), end = strlen(name), part = strlen(alias);
 
-    if (id != EVB_CFG_HISTORY_TTL || length == 0 || length > 20 || end < part ||
+    if (!unit || length == 0 || length > 20 || end < part ||
         strcmp(name + end - part, alias) != 0 || value[strspn(value, "0123456789")])
         return value;
-    snprintf(text, 32, "%ss", value);
+    snprintf(text, 32, "%s%s", value, unit);
     return text;
 }
 

@@ -87,6 +87,15 @@ X(OUTBOX_FULL, "outbox.full", CHOICE, "drop-oldest|drop-newest|reject|off", 0, 0
 X(PUBLISH_RESEND, "publish.resend", BOOL, NULL, 0, 0, "yes", false, "",
   "no: events in flight when a link drops are reported UNKNOWN, not sent again")
 
+X(BATCH_EVENTS, "batch.events", INT, NULL, 1, 100000, "100", false, "EVENT_BUS_BATCH_SIZE",
+  "events that make a batch full")
+X(BATCH_BYTES, "batch.bytes", SIZE, NULL, 1024, 268435456, "256KiB", false, "",
+  "data that makes a batch full, at most event.max.bytes: a larger event is a batch of its own")
+X(BATCH_INTERVAL, "batch.interval", DURATION, NULL, 1, 86400000, "30s", false,
+  "EVENT_BUS_BATCH_INTERVAL_MS",
+  "longest wait of a batch for more events; a bare number in EVENT_BUS_BATCH_INTERVAL_MS is "
+  "milliseconds")
+
 X(HISTORY_ENABLED, "history.enabled", BOOL, NULL, 0, 0, "yes", false, "",
   "events are kept in a Redis stream, and what an outage cost is read from it")
 X(HISTORY_TTL, "history.ttl", DURATION, NULL, 1000, 31536000000, "1h", false, "EVENT_HISTORY_TTL",

@@ -78,35 +78,55 @@ void evb_event_drop(evbus_event *event, const void *bytes)
     evb_free(piece);
 }
 
-char *evb_event_keep(evbus_event *event, const char *text, size_t length)
+static char *text_room(evbus_event *event, size_t length)
 {
-    char *copy = event->spare;
+    char *room = event->spare;
     if (length < event->spare_room) {
         event->spare += length + 1;
         event->spare_room -= (uint32_t)length + 1;
     } else {
-        copy = piece_new(event, length < SIZE_MAX ? length + 1 : length);
-        if (!copy)
+        room = piece_new(event, length < SIZE_MAX ? length + 1 : length);
+        if (!room)
             return NULL;
     }
-    memcpy(copy, text, length);
-    copy[length] = '\0';
-    return copy;
+    room[length] = '\0';
+    return room;
+}
+
+char *evb_event_keep(evbus_event *event, const char *text, size_t length)
+{
+    char *copy = text_room(event, length);
+    return copy ? memcpy(copy, text, length) : NULL;
+}
+
+static evbus_event *make(const char *type, size_t type_length, size_t data_length)
+{
+    evbus_event *event =
+        evb_event_alloc(data_length > INT32_MAX ? data_length : type_length + data_length + SPARE);
+    if (event)
+        event->type =
+            (struct evb_text){evb_event_keep(event, type, type_length), (uint32_t)type_length};
+    return event;
 }
 
 evbus_event *evb_event_make(const char *type, size_t type_length, const char *data,
                             size_t data_length, bool is_json)
 {
-    evbus_event *event =
-        evb_event_alloc(data_length > INT32_MAX ? data_length : type_length + data_length + SPARE);
-    if (!event)
-        return NULL;
-    event->type =
-        (struct evb_text){evb_event_keep(event, type, type_length), (uint32_t)type_length};
-    if (data) {
+    evbus_event *event = make(type, type_length, data_length);
+    if (event && data) {
         event->data =
             (struct evb_text){evb_event_keep(event, data, data_length), (uint32_t)data_length};
         event->is_json = is_json;
+    }
+    return event;
+}
+
+evbus_event *evb_event_make_room(const char *type, size_t type_length, size_t data_length)
+{
+    evbus_event *event = make(type, type_length, data_length);
+    if (event) {
+        event->data = (struct evb_text){text_room(event, data_length), (uint32_t)data_length};
+        event->is_json = true;
     }
     return event;
 }

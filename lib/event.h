@@ -65,6 +65,8 @@ struct evbus_event {
 /* A building event with type and data copied behind it (data NULL: none). The type must be good. */
 evbus_event *evb_event_make(const char *type, size_t type_length, const char *data,
                             size_t data_length, bool is_json);
+/* A building event with JSON data of that length for the caller to write. */
+evbus_event *evb_event_make_room(const char *type, size_t type_length, size_t data_length);
 /* A building event without a type, with `room` bytes that evb_event_keep() takes from first. */
 evbus_event *evb_event_alloc(size_t room);
 /* A copy with a NUL behind it that lives as long as the event (counted in size); NULL, with the

@@ -1,6 +1,7 @@
 /* handover.c - from a publisher to the outbox. Publisher's thread; the jobs: loop. */
 #include "handover.h"
 #include "clock.h"
+#include "config.h"
 #include "err.h"
 #include "pool.h"
 
@@ -15,10 +16,20 @@ static int reserve_report(struct evb_outbox *outbox, struct evb_handover *way, e
                           enum evb_way without)
 {
     way->way = way->report ? with : without;
-    if (!way->report || evb_outbox_admit_report(outbox, way->size))
-        return 0;
-    return evb_fail(EVBUS_EFULL, "so many events wait for their reports already (outbox.events, "
-                                 "outbox.bytes)");
+    if (way->report && way->promised)
+        evb_outbox_admit_promised(outbox, way->size, false);
+    else if (way->report && !evb_outbox_admit_report(outbox, way->size))
+        return evb_fail(EVBUS_EFULL, "so many events wait for their reports already "
+                                     "(outbox.events, outbox.bytes)");
+    return 0;
+}
+
+static enum evb_admission admit(struct evb_outbox *outbox, const struct evb_handover *way, bool up)
+{
+    if (!way->promised || (outbox->full == EVB_FULL_OFF && !up))
+        return evb_outbox_admit(outbox, way->size);
+    evb_outbox_admit_promised(outbox, way->size, true);
+    return EVB_ADMIT;
 }
 
 int evb_handover_reserve(struct evb_handover *way, struct evbus *bus, const evbus_event *event,
@@ -30,11 +41,12 @@ int evb_handover_reserve(struct evb_handover *way, struct evbus *bus, const evbu
         return 0;
     }
     bool up = atomic_load_explicit(&outbox->up, memory_order_relaxed);
-    way->size = evb_pool_room(sizeof(struct evb_item)) + (way->report ? event->size : 0);
+    size_t kept = (way->report ? event->size : 0) + way->more;
+    way->size = evb_pool_room(sizeof(struct evb_item)) + kept;
     if (!(where & EVB_FROM_REDIS))
         return reserve_report(outbox, way, EVB_WAY_REPORT, EVB_WAY_NONE);
-    way->size = evb_item_size(bus->prefix_length, event) + (way->report ? event->size : 0);
-    switch (evb_outbox_admit(outbox, way->size)) {
+    way->size = evb_item_size(bus->prefix_length, event) + kept;
+    switch (admit(outbox, way, up)) {
     case EVB_ADMIT:
         way->way = EVB_WAY_OUTBOX;
         way->bits = up ? EVBUS_SENT_REDIS : EVBUS_SENT_OUTBOX;

@@ -17,8 +17,10 @@ enum evb_way {
 struct evb_handover {
     evbus_report_fn report; /* set by the caller; NULL: nobody asks */
     void *user;
-    bool history; /* it may be kept; set before posting */
-    bool kept;    /* it will be */
+    bool promised; /* set by the caller: its room was accounted for before, no limit refuses it */
+    size_t more;   /* set by the caller: bytes that its report keeps besides the event */
+    bool history;  /* it may be kept; set before posting */
+    bool kept;     /* it will be */
     enum evb_way way;
     bool away;   /* outbox.full=off: it is dropped because Redis is away */
     size_t size; /* bytes reserved */

@@ -15,6 +15,12 @@
     X(failed, "handler calls that answered anything else")                                         \
     X(pulled, "events taken from queues")                                                          \
     X(dropped, "events that found a subscription or queue full")                                   \
+    X(batched, "events that joined a batch")                                                       \
+    X(batched_dropped, "batched events whose batch could not be published")                        \
+    X(batches_size, "batches closed at batch.events")                                              \
+    X(batches_bytes, "batches closed at batch.bytes")                                              \
+    X(batches_interval, "batches closed at batch.interval")                                        \
+    X(batches_flush, "batches closed by a flush or the bus's end")                                 \
     X(slow, "times a subscription or queue became slow")                                           \
     X(dropped_away, "events not kept for Redis: outbox.full=off while it was away")                \
     X(replayed, "events read from the history")                                                    \

@@ -3,6 +3,7 @@
  * loop.
  */
 #include "alloc.h"
+#include "batch.h"
 #include "clock.h"
 #include "close.h"
 #include "durable.h"
@@ -281,6 +282,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     pthread_mutex_init(&bus->queues_lock, NULL);
     evb_fault_init(&bus->redis.fault);
     evb_fault_init(&bus->redis.no_history);
+    evb_accumulator_init(&bus->batches);
     evb_list_init(&bus->queues);
     evb_list_init(&bus->waiters);
     evb_list_init(&bus->closers);
@@ -302,7 +304,8 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     if (evb_seen_init(&bus->seen, (size_t)number(bus, EVB_CFG_DEDUP_WINDOW),
                       number(bus, EVB_CFG_DEDUP_AGE)) != 0 ||
         evb_recent_init(&bus->recent, (uint32_t)number(bus, EVB_CFG_HISTORY_LOCAL_EVENTS)) != 0 ||
-        open_redis(bus) != 0 || !(bus->free_waiter = evb_waiter_new(bus, NULL, NULL, NULL)) ||
+        open_redis(bus) != 0 || evb_batch_init(bus) != 0 ||
+        !(bus->free_waiter = evb_waiter_new(bus, NULL, NULL, NULL)) ||
         !(starter = evb_waiter_new(bus, start_job, NULL, NULL)))
         goto fail;
     evb_waiter_post(starter);

@@ -63,11 +63,27 @@ bool evb_outbox_admit_report(struct evb_outbox *outbox, size_t size)
     return false;
 }
 
+void evb_outbox_admit_promised(struct evb_outbox *outbox, size_t size, bool owed)
+{
+    if (!owed) {
+        atomic_fetch_add(&outbox->reports, 1);
+        atomic_fetch_add(&outbox->report_bytes, (int64_t)size);
+    }
+    atomic_fetch_add(&outbox->events, 1);
+    atomic_fetch_add(&outbox->bytes, (int64_t)size);
+}
+
+void evb_outbox_release_reports(struct evb_outbox *outbox, int64_t count, size_t size)
+{
+    atomic_fetch_sub(&outbox->events, count);
+    atomic_fetch_sub(&outbox->bytes, (int64_t)size);
+    atomic_fetch_sub(&outbox->reports, count);
+    atomic_fetch_sub(&outbox->report_bytes, (int64_t)size);
+}
+
 void evb_outbox_release_report(struct evb_outbox *outbox, size_t size)
 {
-    evb_outbox_release(outbox, size);
-    atomic_fetch_sub(&outbox->reports, 1);
-    atomic_fetch_sub(&outbox->report_bytes, (int64_t)size);
+    evb_outbox_release_reports(outbox, 1, size);
 }
 
 int64_t evb_outbox_owed(const struct evb_outbox *outbox)

@@ -59,6 +59,11 @@ void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
 enum evb_admission evb_outbox_admit(struct evb_outbox *outbox, size_t size);
 /* Any thread. Room for a report alone, whatever the policy; false: none. */
 bool evb_outbox_admit_report(struct evb_outbox *outbox, size_t size);
+/* Any thread. Room for what the caller has accounted for before: always granted; of a report alone
+ * it is, unless `owed`. */
+void evb_outbox_admit_promised(struct evb_outbox *outbox, size_t size, bool owed);
+/* Of so many reports, `size` bytes in all. */
+void evb_outbox_release_reports(struct evb_outbox *outbox, int64_t count, size_t size);
 void evb_outbox_release_report(struct evb_outbox *outbox, size_t size);
 void evb_outbox_release(struct evb_outbox *outbox, size_t size); /* admitted, then not posted */
 

@@ -2,13 +2,16 @@
  * route.c - an event's whole way on one page.
  *
  *   publish (caller's thread): check, reserve room in the outbox, freeze, hand over to the loop,
- *                              keep for history, deliver to the subscribers of a snapshot
+ *                              keep for history, deliver to the subscribers of a snapshot;
+ *                              with EVBUS_BATCH: check, and wait in a batch (batch_join.c), which
+ *                              goes that way as one event (batch.c)
  *   receive (loop):            own echo? scan the envelope, seen before? deliver
  *
  * To Redis before the local handlers, so that what a handler publishes follows its cause there too.
  */
 #include "route.h"
 #include "alloc.h"
+#include "batch_join.h"
 #include "clock.h"
 #include "codec.h"
 #include "deliver.h"
@@ -35,14 +38,14 @@ void evb_route_system(struct evbus *bus, const char *type, const char *json)
 
 /* ---- publish ---- */
 
-static int check_data(const struct evbus *bus, const evbus_event *event, bool to_redis)
+static int check_data(const struct evbus *bus, const evbus_event *event, bool serialised)
 {
     size_t at;
     if (event->data.length > bus->max_data)
         return evb_fail(EVBUS_ETOOBIG, "data of %u bytes: event.max.bytes allows %zu",
                         event->data.length, bus->max_data);
     if (!event->is_json || !event->data.ptr || bus->check == EVB_CHECK_NEVER ||
-        (bus->check == EVB_CHECK_REMOTE && !to_redis))
+        (bus->check == EVB_CHECK_REMOTE && !serialised))
         return 0;
     const char *why = evb_json_check(event->data.ptr, event->data.length, &at);
     if (why)
@@ -53,9 +56,10 @@ static int check_data(const struct evbus *bus, const evbus_event *event, bool to
 /* Where the event goes: EVB_FROM_LOCAL | EVB_FROM_REDIS, or an error. */
 static int targets(const struct evbus *bus, int flags)
 {
-    if (flags & ~(EVBUS_LOCAL_ONLY | EVBUS_REDIS_ONLY | EVBUS_NO_HISTORY))
+    if (flags & ~(EVBUS_LOCAL_ONLY | EVBUS_REDIS_ONLY | EVBUS_NO_HISTORY | EVBUS_BATCH))
         return evb_fail(EVBUS_EINVAL,
-                        "publish flags 0x%x: EVBUS_LOCAL_ONLY, EVBUS_REDIS_ONLY, EVBUS_NO_HISTORY",
+                        "publish flags 0x%x: EVBUS_LOCAL_ONLY, EVBUS_REDIS_ONLY, "
+                        "EVBUS_NO_HISTORY, EVBUS_BATCH",
                         (unsigned)flags);
     if ((flags & EVBUS_LOCAL_ONLY) && (flags & EVBUS_REDIS_ONLY))
         return evb_fail(EVBUS_EINVAL, "EVBUS_LOCAL_ONLY and EVBUS_REDIS_ONLY exclude each other");
@@ -73,11 +77,12 @@ static int check_event(const struct evbus *bus, const struct evb_thread *thread,
                        const evbus_event *event, int flags)
 {
     int where = targets(bus, flags), rc;
+    bool batched = flags & EVBUS_BATCH; /* one text with others: what is no JSON would spoil it */
     if (where < 0)
         return where;
-    if ((rc = check_data(bus, event, where & EVB_FROM_REDIS)) != 0)
+    if ((rc = check_data(bus, event, batched || where & EVB_FROM_REDIS)) != 0)
         return rc;
-    if (thread->delivering && !evb_deliver_may_defer(thread, event))
+    if (!batched && thread->delivering && !evb_deliver_may_defer(thread, event))
         return evb_fail(EVBUS_EFULL, "this handler's events wait for its return, and there are %d",
                         EVB_DEFERRED_EVENTS);
     return where;
@@ -103,7 +108,7 @@ static int freeze_and_post(struct evbus *bus, evbus_event *event, int where, int
 static int check_and_deliver(struct evbus *bus, struct evb_thread *thread, evbus_event *event,
                              int where, int flags, struct evb_handover *way, unsigned given)
 {
-    int rc = evb_bus_check(bus, false);
+    int rc = way->promised ? 0 : evb_bus_check(bus, false);
     if (rc == 0)
         rc = freeze_and_post(bus, event, where, flags, way);
     evb_hazard_set(thread, thread->hazards - 1, bus);
@@ -135,7 +140,21 @@ static int accept_event(struct evbus *bus, evbus_event *event, int flags, struct
         return where;
     }
     evb_hazard_hold(thread, &bus->state);
-    int rc = check_and_deliver(bus, thread, event, where, flags, way, given);
+    int rc = flags & EVBUS_BATCH ? evb_batch_join(bus, event, flags, way)
+                                 : check_and_deliver(bus, thread, event, where, flags, way, given);
+    evb_hazard_release(thread);
+    return rc;
+}
+
+int evb_route_batch(struct evbus *bus, evbus_event *event, int flags, struct evb_handover *way)
+{
+    struct evb_thread *thread = evb_thread_self();
+    int where = thread ? targets(bus, flags) : EVBUS_ENOMEM;
+    if (where < 0)
+        return where;
+    way->promised = true;
+    evb_hazard_hold(thread, &bus->state);
+    int rc = check_and_deliver(bus, thread, event, where, flags, way, 0);
     evb_hazard_release(thread);
     return rc;
 }

@@ -5,10 +5,14 @@
 #ifndef EVB_ROUTE_H
 #define EVB_ROUTE_H
 #include "deliver.h"
+#include "handover.h"
 
 #define EVB_TYPE_SLOW     "evbus.slow"
 #define EVB_TYPE_SLOW_END "evbus.slow_end"
 
+/* A batch of events that were accepted, by their flags without EVBUS_BATCH: there is room for it,
+ * and the bus may be closing. What evbus_publish_event() answers. On the loop. */
+int evb_route_batch(struct evbus *bus, evbus_event *event, int flags, struct evb_handover *way);
 /* Redis's hook, on the loop: a message came. */
 void evb_route_message(const struct evb_reply *channel, const struct evb_reply *payload,
                        const struct evb_reply *pattern, void *bus);

@@ -30,6 +30,9 @@ static const struct {
     const char *name, *text;
 } groups[] = {
     {"auth", "How this bus proves to Redis who it is, besides redis.username and redis.password."},
+    {"batch", "When events that are published with EVBUS_BATCH go out together (evbus_publish(3)). "
+              "256 KiB are a quarter of what an event may have: a batch fits any bus that keeps "
+              "the default, and some of them into its queues."},
     {"bus", "Who this bus is, and whether it talks to a Redis at all."},
     {"channel", "Which channels carry events; all that are to hear each other must agree on it."},
     {"close", "The end of a bus."},

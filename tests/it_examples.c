@@ -155,6 +155,51 @@ START_TEST(replay_without_redis)
 }
 END_TEST
 
+/* Dates differ, the rest does not. */
+static void expect_analytics(const char *want)
+{
+    char *argv[] = {(char *)program_built("batch_analytics"), NULL};
+    struct program *program = run(0, NULL, argv);
+    char *rest = NULL, got[512] = "";
+    for (char *line = strtok_r(program->out, "\n", &rest); line;
+         line = strtok_r(NULL, "\n", &rest)) {
+        size_t length = strlen(got);
+        bool member = line[0] == ' ';
+        ck_assert(!member || strlen(line) > 13);
+        snprintf(got + length, sizeof got - length, "%s\n", member ? line + 13 : line);
+    }
+    ck_assert_str_eq(got, want);
+    ck_assert_str_eq(program->err, "");
+    program_free(program);
+}
+
+START_TEST(batch_analytics)
+{
+    expect_analytics("analytics.events.batch of 5\nalice login\nbob login\nalice song.play\n"
+                     "alice song.stop\nbob logout\n");
+    setenv("EVENT_BUS_BATCH_SIZE", "3", 1);
+    setenv("EVENT_BUS_BATCH_INTERVAL_MS", "30000", 1);
+    expect_analytics("analytics.events.batch of 3\nalice login\nbob login\nalice song.play\n"
+                     "analytics.events.batch of 2\nalice song.stop\nbob logout\n");
+}
+END_TEST
+
+/* Others find them on the channel that they always had. */
+START_TEST(batch_analytics_and_redis)
+{
+    struct server *server = server_start(NULL);
+    setenv("EVBUS_REDIS_PATH", server->socket, 1);
+    setenv("EVBUS_KEY_PREFIX", "aiponge:", 1);
+    expect_analytics("analytics.events.batch of 5\nalice login\nbob login\nalice song.play\n"
+                     "alice song.stop\nbob logout\n");
+    char *kept = server_text(server, "XRANGE aiponge:history:{0} - +");
+    contains(kept, "aiponge:events:analytics.events.batch");
+    contains(kept, "],\"count\":5}");
+    free(kept);
+    server_free(server);
+}
+END_TEST
+
 /* ---- the demo ---- */
 
 static size_t demo_folders(void)
@@ -280,6 +325,8 @@ int main(int argc, char **argv)
     suite_add(suite, "queue_poll_and_redis", queue_poll_and_redis, 30);
     suite_add(suite, "replay", replay, 60);
     suite_add(suite, "replay_without_redis", replay_without_redis, 30);
+    suite_add(suite, "batch_analytics", batch_analytics, 30);
+    suite_add(suite, "batch_analytics_and_redis", batch_analytics_and_redis, 30);
     suite_add(suite, "demo", demo, 60);
     suite_add(suite, "demo_interrupted", demo_interrupted, 60);
     suite_add(suite, "demo_without_redis_server", demo_without_redis_server, 30);

@@ -106,6 +106,7 @@ static int refuse_the_parents(void)
     evbus_event *none = NULL;
     NEED(evbus_publish(parent.bus, "n", "{}") == EVBUS_EFORK);
     NEED(evbus_publish_event(parent.bus, parent.event, 0) == EVBUS_EFORK);
+    NEED(evbus_publish_event(parent.bus, parent.event, EVBUS_BATCH) == EVBUS_EFORK);
     NEED(evbus_flush(parent.bus, -1) == EVBUS_EFORK);
     NEED(evbus_close(parent.bus, -1) == EVBUS_EFORK);
     NEED(evbus_mode(parent.bus) == EVBUS_EFORK);

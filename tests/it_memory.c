@@ -172,6 +172,36 @@ START_TEST(queue_nobody_pulls)
 }
 END_TEST
 
+/* Open batches and those in the outbox within one bound. */
+START_TEST(batched_while_away)
+{
+    open_all(false, _i ? "reject" : "drop-oldest");
+    long before = mark();
+    int accepted = 0;
+    for (int n = 1; n <= suite_scaled(EVENTS); n++) {
+        evbus_event *event = event_numbered("t", 0, n, 1000);
+        int sent = evbus_publish_event(bus, event, EVBUS_BATCH);
+        ck_assert_msg(sent == EVBUS_SENT_BATCH || sent == EVBUS_EFULL, "%s", evbus_last_error());
+        accepted += sent > 0;
+        evbus_event_unref(event);
+    }
+    expect_growth(_i ? "120 MB batched while away, reject"
+                     : "120 MB batched while away, drop-oldest",
+                  before, OUTBOX_MIB);
+    ck_assert_int_le(evbus_stat(bus, "outbox_bytes"), OUTBOX_MIB * MIB * 9 / 8);
+    server_run(server);
+    expect_connected(bus, SOON);
+    ck_assert_int_eq(evbus_flush(bus, suite_patience(SOON)), 0);
+    ck_assert_int_eq(evbus_stat(bus, "batched"), accepted);
+    ck_assert_int_eq(evbus_stat(bus, "batched_dropped"), 0);
+    ck_assert_int_eq(evbus_stat(bus, "outbox_bytes"), 0);
+    printf("figure: of %d events %d were accepted, %lld batches sent, %lld evicted\n",
+           suite_scaled(EVENTS), accepted, (long long)evbus_stat(bus, "acked"),
+           (long long)evbus_stat(bus, "evicted"));
+    close_all();
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     Suite *suite = suite_create("memory");
@@ -179,6 +209,10 @@ int main(int argc, char **argv)
     tcase_set_timeout(away, suite_patience(40));
     tcase_add_loop_test(away, server_away, 0, 2);
     suite_add_tcase(suite, away);
+    TCase *batched = tcase_create("batched_while_away");
+    tcase_set_timeout(batched, suite_patience(40));
+    tcase_add_loop_test(batched, batched_while_away, 0, 2);
+    suite_add_tcase(suite, batched);
     suite_add(suite, "server_stopped", server_stopped, 60);
     suite_add(suite, "loop_stalled_for_10_seconds", loop_stalled_for_10_seconds, 60);
     suite_add(suite, "queue_nobody_pulls", queue_nobody_pulls, 30);

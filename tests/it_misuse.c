@@ -59,11 +59,11 @@ static int publish_json(const char *json)
     return evbus_publish(bus, "t", json);
 }
 
-static int publish_data(const char *json, size_t length)
+static int publish_data(const char *json, size_t length, int flags)
 {
     evbus_event *made = evbus_event_new("t");
     int rc = evbus_event_set_json(made, json, length);
-    rc = rc != 0 ? rc : evbus_publish_event(bus, made, 0);
+    rc = rc != 0 ? rc : evbus_publish_event(bus, made, flags);
     evbus_event_unref(made);
     return rc;
 }
@@ -164,11 +164,14 @@ START_TEST(wrong_texts)
     judge("set", "outbox.full", set("outbox.full", "maybe"), EVBUS_EINVAL);
     judge("set", "redis.connect.timeout", set("redis.connect.timeout", "fast"), EVBUS_EINVAL);
     judge("too large", "json", publish_json(big), EVBUS_ETOOBIG);
-    judge("too large", "event", publish_data(big, MAX_DATA + 1), EVBUS_ETOOBIG);
+    judge("too large", "event", publish_data(big, MAX_DATA + 1, 0), EVBUS_ETOOBIG);
     judge("flags", "99", evbus_publish_event(bus, event, 99), EVBUS_EINVAL);
     judge("flags", "both", evbus_publish_event(bus, event, 3), EVBUS_EINVAL);
     judge("published", "again", evbus_publish_event(bus, published, 0), EVBUS_EINVAL);
     judge("published", "set", evbus_event_set_attr(published, "a", "b"), EVBUS_EINVAL);
+    judge("batched", "again", evbus_publish_event(bus, published, EVBUS_BATCH), EVBUS_EINVAL);
+    judge("batched", "too large for a batch", publish_data(big, MAX_DATA - 10, EVBUS_BATCH),
+          EVBUS_ETOOBIG);
     judge("redis only", "without Redis", evbus_publish_event(bus, event, EVBUS_REDIS_ONLY),
           EVBUS_EAWAY);
     judge("wait_connected", "without Redis", evbus_wait_connected(bus, 0), EVBUS_ENOTSUP);

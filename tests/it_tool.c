@@ -114,6 +114,7 @@ static const struct {
     {{"pub", "--count", "-1", "a"}, "\"-1\" is no number"},
     {{"pub", "--attr", "x", "a"}, "KEY=VALUE"},
     {{"pub", "-l", "a", "1"}, "not from two"},
+    {{"pub", "-l", "--batch", "--wait", "a"}, "not both"},
     {{"pub", "--json=1", "a"}, "takes no value"},
     {{"sub"}, "wants a PATTERN"},
     {{"sub", "a.>.b"}, "pattern"},
@@ -236,6 +237,41 @@ START_TEST(many_lines_arrive_in_order)
     ck_assert_msg(strcmp(sub->out, input) == 0, "lines lost, doubled or reordered");
     free(input);
     program_free(sub);
+}
+END_TEST
+
+/* The lines 1..last come in batches of these counts. */
+static void expect_batches(int last, const char *setting, const char *const counts[])
+{
+    char input[8192], limit[16];
+    int batches = 0, length = 0, number = 0;
+    for (int i = 1; i <= last; i++)
+        length += snprintf(input + length, sizeof input - (size_t)length, "%d\n", i);
+    while (counts[batches])
+        batches++;
+    snprintf(limit, sizeof limit, "%d", batches);
+    struct program *sub = start(NULL, "sub", "-v", "-C", limit, "--format", "%d", "n.batch", NULL);
+    expect_listening(sub);
+    program_free(run(0, input, "pub", "-l", "--batch", "-X", setting, "n", NULL));
+    ck_assert_int_eq(program_end(sub), 0);
+    char *at = sub->out, *rest = NULL;
+    for (int i = 0; counts[i]; i++, at = NULL) {
+        json_t *data = json_loads(strtok_r(at, "\n", &rest), 0, NULL), *event;
+        size_t n;
+        ck_assert_int_eq(json_integer_value(json_object_get(data, "count")), atoi(counts[i]));
+        json_array_foreach(json_object_get(data, "events"), n, event)
+            ck_assert_int_eq(json_integer_value(json_object_get(event, "data")), ++number);
+        json_decref(data);
+    }
+    ck_assert_int_eq(number, last);
+    program_free(sub);
+}
+
+START_TEST(lines_in_batches)
+{
+    expect_batches(250, "batch.events=100", (const char *const[]){"100", "100", "50", NULL});
+    expect_batches(1500, "batch.events=1200", (const char *const[]){"1200", "300", NULL});
+    expect_batches(80, "outbox.events=50", (const char *const[]){"50", "30", NULL});
 }
 END_TEST
 
@@ -539,6 +575,7 @@ int main(int argc, char **argv)
     add(suite, "redis_cli_understands", redis_cli_understands, start_server);
     add(suite, "lines_files_and_counts", lines_files_and_counts, start_server);
     add(suite, "many_lines_arrive_in_order", many_lines_arrive_in_order, start_server);
+    add(suite, "lines_in_batches", lines_in_batches, start_server);
     add(suite, "bad_json", bad_json, start_server);
     add(suite, "formats", formats, start_server);
     add(suite, "timeouts", timeouts, start_server);

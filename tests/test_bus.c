@@ -9,7 +9,8 @@
 START_TEST(library)
 {
     static const char *const yes[] = {"redis",    "unix", "resp2",   "queue",   "report",
-                                      "libevent", "tls",  "workers", "history", "history-local"};
+                                      "libevent", "tls",  "workers", "history", "history-local",
+                                      "batch"};
     static const char *const no[] = {"", "TLS", "Redis", "redis ", "History"};
     char version[32];
     int number = evbus_version_number();

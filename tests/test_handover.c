@@ -66,6 +66,34 @@ START_TEST(reserve_and_release)
 }
 END_TEST
 
+/* Accounted for before: no limit refuses or drops it; only what nobody keeps is gone. */
+START_TEST(promised)
+{
+    open_row(_i);
+    evbus_event *event = evbus_event_new("t");
+    int64_t events = atomic_load(&bus->redis.outbox.events);
+    int64_t bytes = atomic_load(&bus->redis.outbox.bytes);
+    struct evb_handover way = {
+        .report = rows[_i].asks ? on_report : NULL, .promised = true, .more = 1000};
+    bool off = !strcmp(rows[_i].full, "off") && rows[_i].where & REDIS;
+    int answer = off ? rows[_i].answer : 0;
+    ck_assert_int_eq(evb_handover_reserve(&way, bus, event, rows[_i].where), answer);
+    if (answer == 0) {
+        bool report = way.way == EVB_WAY_REPORT || way.way == EVB_WAY_EVICTED;
+        bool room = report || way.way == EVB_WAY_OUTBOX;
+        ck_assert_int_eq(way.way == EVB_WAY_OUTBOX, rows[_i].where & REDIS && !off);
+        ck_assert_int_eq(atomic_load(&bus->redis.outbox.events), events + room);
+        ck_assert_int_eq(atomic_load(&bus->redis.outbox.bytes) >= bytes + 1000, room);
+        ck_assert_int_eq(atomic_load(&bus->redis.outbox.reports), report);
+        evb_handover_release(&way, bus);
+    }
+    ck_assert_int_eq(atomic_load(&bus->redis.outbox.events), events);
+    ck_assert_int_eq(atomic_load(&bus->redis.outbox.bytes), bytes);
+    ck_assert_int_eq(atomic_load(&bus->redis.outbox.reports), 0);
+    evbus_event_unref(event);
+}
+END_TEST
+
 /* accepted = waiting + ended, and whoever asks is told once. */
 START_TEST(posted)
 {
@@ -149,6 +177,7 @@ int main(void)
     tcase_set_timeout(tests, suite_patience(60));
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_loop_test(tests, reserve_and_release, 0, (int)EVB_COUNT(rows));
+    tcase_add_loop_test(tests, promised, 0, (int)EVB_COUNT(rows));
     tcase_add_test(tests, off_while_redis_is_there);
     tcase_add_loop_test(tests, posted, 0, (int)EVB_COUNT(rows));
     tcase_add_loop_test(tests, no_memory, 3, 5);

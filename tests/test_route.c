@@ -110,7 +110,7 @@ static const struct {
     {true, "remote", "local-only", EVBUS_REDIS_ONLY, "{}", EVBUS_EAWAY},
     {false, "remote", "auto", EVBUS_REDIS_ONLY, "{}", EVBUS_EAWAY},
     {true, "remote", "hybrid", EVBUS_LOCAL_ONLY | EVBUS_REDIS_ONLY, "{}", EVBUS_EINVAL},
-    {true, "remote", "hybrid", 8, "{}", EVBUS_EINVAL},
+    {true, "remote", "hybrid", 16, "{}", EVBUS_EINVAL},
     {true, "remote", "hybrid", -1, "{}", EVBUS_EINVAL},
     {false, "remote", "auto", 0, NULL, EVBUS_SENT_LOCAL},
     {true, "always", "hybrid", 0, NULL, EVBUS_SENT_LOCAL | EVBUS_SENT_OUTBOX},

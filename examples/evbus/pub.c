@@ -14,6 +14,7 @@ enum { WINDOW = 1024, ATTRS_MAX = 64, READ_MAX = 256 << 20 };
 enum {
     FLAG_FILE = CLI_OWN,
     FLAG_BYTES,
+    FLAG_BATCH,
     FLAG_CORRELATION,
     FLAG_SOURCE,
     FLAG_ATTR,
@@ -30,6 +31,7 @@ struct pub {
     char *attrs[ATTRS_MAX];
     int attr_count;
     bool lines, bytes, wait;
+    int publish_flags;
     int64_t count, interval_ms, wait_ms;
 
     int64_t published; /* main thread only */
@@ -47,6 +49,7 @@ static const struct cli_flag flags[] = {
     {'l', "lines", NULL, "an event per line of stdin (or --file): its data", NULL},
     {FLAG_FILE, "file", "FILE", "data from FILE, - is stdin", NULL},
     {FLAG_BYTES, "bytes", NULL, "data is bytes, no JSON", NULL},
+    {FLAG_BATCH, "batch", NULL, "in batches: events of type TYPE.batch", NULL},
     {FLAG_CORRELATION, "correlation", "ID", "correlation id", NULL},
     {FLAG_SOURCE, "source", "NAME", "source, else bus.name", NULL},
     {FLAG_ATTR, "attr", "KEY=VALUE", "attribute; again for more", NULL},
@@ -89,6 +92,9 @@ static int take(void *state, int letter, char *value)
         return 0;
     case FLAG_BYTES:
         pub->bytes = true;
+        return 0;
+    case FLAG_BATCH:
+        pub->publish_flags = EVBUS_BATCH;
         return 0;
     case FLAG_WAIT:
         pub->wait = true;
@@ -239,18 +245,48 @@ static void pause_between(const struct pub *pub)
         nanosleep(&pause, NULL);
 }
 
-/* No more at once than the outbox holds: it would drop what nobody else but this program put in. */
-static int window(const struct pub *pub)
+static int64_t setting(const struct pub *pub, const char *key)
 {
-    int64_t most = cli_number(evbus_config_get(pub->cli->config, "outbox.events"));
-    return most > 0 && most < WINDOW ? (int)most : WINDOW;
+    return cli_number(evbus_config_get(pub->cli->config, key));
+}
+
+/* How many events may be in a batch that nothing has closed yet. */
+static int64_t batched(const struct pub *pub)
+{
+    return pub->publish_flags & EVBUS_BATCH ? setting(pub, "batch.events") : 0;
+}
+
+/* No more at once than the outbox holds: it would drop what nobody else but this program put in. */
+static int64_t window(const struct pub *pub)
+{
+    int64_t most = setting(pub, "outbox.events"), limit = WINDOW + batched(pub);
+    return most > 0 && most < limit ? most : limit;
+}
+
+static void nothing(int result, void *user)
+{
+    (void)result;
+    (void)user;
+}
+
+/* As wait_below(); where all that waits may be in one batch, that is closed. */
+static int wait_for_room(struct pub *pub, int64_t limit)
+{
+    pthread_mutex_lock(&pub->lock);
+    bool full = pub->in_flight >= limit;
+    pthread_mutex_unlock(&pub->lock);
+    if (full && limit <= batched(pub)) {
+        evbus_flush_async(pub->bus, nothing, NULL);
+        limit = 1;
+    }
+    return wait_below(pub, limit);
 }
 
 /* `line` is the input's, 0 if it has none. Bad data is told and spoils the exit code only: what
  * stands in the other lines is as good as before. Answers what ends the run. */
 static int publish(struct pub *pub, const char *data, size_t length, int64_t line)
 {
-    int rc = wait_below(pub, pub->wait ? 1 : window(pub));
+    int rc = wait_for_room(pub, pub->wait ? 1 : window(pub));
     if (rc != CLI_OK)
         return rc;
     pause_between(pub);
@@ -258,7 +294,7 @@ static int publish(struct pub *pub, const char *data, size_t length, int64_t lin
     pthread_mutex_lock(&pub->lock);
     pub->in_flight++; /* before the report can come */
     pthread_mutex_unlock(&pub->lock);
-    if (!event || evbus_publish_report(pub->bus, event, 0, on_report, pub) < 0) {
+    if (!event || evbus_publish_report(pub->bus, event, pub->publish_flags, on_report, pub) < 0) {
         pthread_mutex_lock(&pub->lock);
         pub->in_flight--;
         pthread_mutex_unlock(&pub->lock);
@@ -352,7 +388,7 @@ out:
 static int finish(struct pub *pub, int status)
 {
     if (status == CLI_OK)
-        status = wait_below(pub, 1);
+        status = wait_for_room(pub, 1);
     evbus_close(pub->bus, 0);
     evbus_free(pub->bus); /* after it no report runs */
     if (status != CLI_OK)
@@ -373,6 +409,8 @@ static int check_words(struct pub *pub)
         return cli_usage("pub", "one word too many: \"%s\" (quote the JSON)", cli->words[2]);
     if (cli->count == 2 && (pub->lines || pub->file))
         return cli_usage("pub", "the data comes from the command line, -l or --file: not from two");
+    if (pub->wait && pub->publish_flags & EVBUS_BATCH)
+        return cli_usage("pub", "--wait would wait for one event, --batch for more: not both");
     pub->type = cli->words[0];
     evbus_event *probe = evbus_event_new(pub->type);
     if (!probe)
@@ -414,7 +452,8 @@ const struct cli_command cli_pub = {
     .notes = "Ends when Redis has answered for every event.\n"
              "  evbus pub task.created '{\"id\":7}'\n"
              "  evbus pub --wait --attr userId=42 user.login\n"
-             "  jq -c '.[]' orders.json | evbus pub -l order.imported\n",
+             "  jq -c '.[]' orders.json | evbus pub -l order.imported\n"
+             "  evbus pub -l --batch page.viewed <views.jsonl\n",
     .flags = flags,
     .run = run,
     .connects = true,
