@@ -92,22 +92,32 @@ settings_exist() {
             <(sed -nE 's/^X\([A-Z_]+, "([a-z.]+)".*/\1/p' lib/config_table.h) - | grep .
 }
 
-parsed() { # KEY or KEY=CHOICES of the option table in FUNCTION of lib/subscribe.c or lib/query.c
-    awk -v start="$1(" '/^#define [A-Z]+ +"/ { gsub(/"/, "", $3); choices[$2] = $3 }
-        /^[a-z]/ && index($0, start) { on = 1 }
-        /^}/ { on = 0 }
-        on && match($0, /\{"[a-z]+", EVB_VALUE_[A-Z]+, [A-Z]+/) {
+of_query() { # KEY or KEY=CHOICES of the table in lib/query.c
+    awk '/^#define [A-Z]+ +"/ { gsub(/"/, "", $3); choices[$2] = $3 }
+        match($0, /\{"[a-z]+", EVB_VALUE_[A-Z]+, [A-Z]+/) {
             split(substr($0, RSTART + 2, RLENGTH), part, /[", ]+/)
             print part[1] (part[2] == "EVB_VALUE_CHOICE" ? "=" choices[part[3]] : "")
-        }' lib/subscribe.c lib/query.c
+        }' lib/query.c
 }
 
-options_agree() { # options_agree FUNCTION PAGE SUBSECTION
-    awk -v title="$3" '/^\.S[hs]/ { on = $0 == ".Ss " title }
+of_subs() { # the same of lib/sub_options.c, for the call that is EVB_DOOR_$1
+    awk -v door="EVB_DOOR_$1" '/^    [A-Z]+ = EVB_DOOR_/ { doors[$1] = $0 " " }
+        match($0, /\{[A-Z]+, \{"[a-z]+", EVB_VALUE_[A-Z]+/) {
+            split(substr($0, RSTART + 1, RLENGTH), part, /[{", ]+/)
+            split($0, quoted, /"/)
+            if (doors[part[1]] ~ door "[ ,]")
+                print part[2] (part[3] == "EVB_VALUE_CHOICE" ? "=" quoted[4] : "")
+        }' lib/sub_options.c
+}
+
+options_agree() { # options_agree PAGE SUBSECTION WHAT...: as a command prints them
+    local page=$1 title=$2
+    shift 2
+    awk -v title="$title" '/^\.S[hs]/ { on = $0 == ".Ss " title }
         on && /^\.It Cm [a-z]+ Ns = / {
             key = $3; choice = / Ar /; sub(/.* Ns Cm /, ""); gsub(/ /, "")
             print key (choice || $0 == "yes|no" ? "" : "=" $0)
-        }' "man/$2" | same "$2, $3" 'the table' "$(parsed "$1")"
+        }' "man/$page" | same "$page, $title" 'the table' "$("$@")"
 }
 
 statistics_agree() {
@@ -238,11 +248,11 @@ check 'evbus.3 lists every function' overview_complete
 check 'a page or a link for every function' linked
 check 'constants exist' constants_exist
 check 'settings exist' settings_exist
-check 'options of subscriptions' options_agree evbus_subscribe evbus_subscribe.3 Options
-check 'options of queues' options_agree evbus_queue_open evbus_queue.3 'Options of a queue'
+check 'options of subscriptions' options_agree evbus_subscribe.3 Options of_subs HANDLER
+check 'options of queues' options_agree evbus_queue.3 'Options of a queue' of_subs QUEUE
 check "options of queues' subscriptions" \
-    options_agree evbus_queue_subscribe evbus_queue.3 'Options of its subscriptions'
-check 'options of queries' options_agree evb_query_read evbus_history.3 Query
+    options_agree evbus_queue.3 'Options of its subscriptions' of_subs QUEUE_SUB
+check 'options of queries' options_agree evbus_history.3 Query of_query
 check 'statistics are those of the code' statistics_agree
 check 'errors are those of the code' errors_agree
 check 'pages referred to exist' references_exist
