@@ -5,7 +5,7 @@ SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/ending.c lib/
        lib/match.c lib/acl.c lib/backoff.c lib/position.c lib/json.c \
        lib/option.c lib/moment.c lib/url.c lib/config.c lib/config_load.c lib/config_dump.c lib/config_check.c \
        lib/event.c lib/event_set.c lib/query.c \
-       lib/codec_write.c lib/codec_scan.c lib/codec.c lib/seen.c lib/metrics.c \
+       lib/codec_write.c lib/codec_scan.c lib/codec.c lib/seen.c lib/pending.c lib/metrics.c \
        lib/thread.c lib/fifo.c lib/loop.c lib/wait.c lib/recent.c lib/workers.c lib/lanes.c lib/slow.c lib/tally.c lib/sub.c lib/sub_pending.c lib/queue.c \
        lib/trie.c lib/snapshot.c lib/registry.c \
        lib/redis_reply.c lib/redis_socket.c lib/redis_tls.c lib/redis_link.c lib/redis_dns.c lib/redis_target.c \
