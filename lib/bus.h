@@ -5,6 +5,7 @@
 #ifndef EVB_BUS_H
 #define EVB_BUS_H
 #include "config.h"
+#include "pending.h"
 #include "recent.h"
 #include "redis.h"
 #include "registry.h"
@@ -75,6 +76,13 @@ struct evbus {
     int64_t complained_ms;     /* when the last bad frame was logged */
     int64_t complaints;        /* since then */
     char gap_reason[160];
+
+    _Atomic int64_t requests;    /* of this bus, that wait for their replies */
+    _Atomic int64_t own_replies; /* to such, on their way to the loop */
+    /* loop only */
+    struct evb_pendings pendings; /* requests */
+    struct event *due;            /* owned: fires when the first of them is due */
+    int64_t due_ms;               /* monotonic: that one's deadline, or an earlier one; 0: none */
 };
 
 void evb_bus_ref(struct evbus *bus);

@@ -18,6 +18,11 @@ static int64_t gauge_outbox_bytes(const struct evbus *bus)
     return atomic_load(&bus->redis.outbox.bytes);
 }
 
+static int64_t gauge_requests(const struct evbus *bus)
+{
+    return atomic_load(&bus->requests);
+}
+
 static int64_t gauge_subscriptions(const struct evbus *bus)
 {
     pthread_mutex_t *lock = (pthread_mutex_t *)&bus->registry.lock;
@@ -58,6 +63,7 @@ static const struct {
 } gauges[] = {
     {"outbox_events", gauge_outbox_events},
     {"outbox_bytes", gauge_outbox_bytes},
+    {"requests_pending", gauge_requests},
     {"subscriptions", gauge_subscriptions},
     {"workers", gauge_workers},
     {"rtt_us", gauge_rtt},

@@ -5,10 +5,20 @@
 #ifndef EVB_ROUTE_H
 #define EVB_ROUTE_H
 #include "deliver.h"
+#include "handover.h"
+#include "metrics.h"
 
 #define EVB_TYPE_SLOW     "evbus.slow"
 #define EVB_TYPE_SLOW_END "evbus.slow_end"
 
+/* Publishing, as `way` says; counts what it refuses. Answers as evbus_publish_event(). Any thread.
+ */
+int evb_route_publish(struct evbus *bus, evbus_event *event, int flags, struct evb_handover *way);
+/* Is the data fit to be sent? 0, EVBUS_ETOOBIG or EVBUS_EINVAL. Any thread. */
+int evb_route_check_data(const struct evbus *bus, const evbus_event *event, bool to_redis);
+/* Counts a bad message, and logs some. On the loop. */
+void evb_route_complain(struct evbus *bus, enum evb_counter counter, const char *channel,
+                        const char *why);
 /* Redis's hook, on the loop: a message came. */
 void evb_route_message(const struct evb_reply *channel, const struct evb_reply *payload,
                        const struct evb_reply *pattern, void *bus);

@@ -92,14 +92,14 @@ settings_exist() {
             <(sed -nE 's/^X\([A-Z_]+, "([a-z.]+)".*/\1/p' lib/config_table.h) - | grep .
 }
 
-parsed() { # KEY or KEY=CHOICES of the option table in FUNCTION of lib/subscribe.c or lib/query.c
+parsed() { # KEY or KEY=CHOICES of the option table in FUNCTION of lib/subscribe.c, lib/query.c or lib/request.c
     awk -v start="$1(" '/^#define [A-Z]+ +"/ { gsub(/"/, "", $3); choices[$2] = $3 }
         /^[a-z]/ && index($0, start) { on = 1 }
         /^}/ { on = 0 }
         on && match($0, /\{"[a-z]+", EVB_VALUE_[A-Z]+, [A-Z]+/) {
             split(substr($0, RSTART + 2, RLENGTH), part, /[", ]+/)
             print part[1] (part[2] == "EVB_VALUE_CHOICE" ? "=" choices[part[3]] : "")
-        }' lib/subscribe.c lib/query.c
+        }' lib/subscribe.c lib/query.c lib/request.c
 }
 
 options_agree() { # options_agree FUNCTION PAGE SUBSECTION
@@ -243,6 +243,7 @@ check 'options of queues' options_agree evbus_queue_open evbus_queue.3 'Options 
 check "options of queues' subscriptions" \
     options_agree evbus_queue_subscribe evbus_queue.3 'Options of its subscriptions'
 check 'options of queries' options_agree evb_query_read evbus_history.3 Query
+check 'options of requests' options_agree evbus_request_async evbus_request.3 Options
 check 'statistics are those of the code' statistics_agree
 check 'errors are those of the code' errors_agree
 check 'pages referred to exist' references_exist
