@@ -588,6 +588,27 @@ START_TEST(a_reply_before_the_report)
 }
 END_TEST
 
+/* Sent twice, because the link broke: nobody hears it the second time, but somebody may have it. */
+START_TEST(heard_before_the_drop)
+{
+    open_hybrid("reconnect.backoff", "1ms");
+    scripted_answer(server, "PUBLISH", "", 1);
+    const char *id = ask("timeout=20s");
+    turn();
+    scripted_close(server, SCRIPTED_PUBLISHER | SCRIPTED_SUBSCRIBER);
+    await_mode(EVBUS_MODE_DEGRADED);
+    await_mode(EVBUS_MODE_HYBRID);
+    for (int i = 0; i < 5; i++)
+        turn();
+    ck_assert_int_eq(stat_of("resent"), 1);
+    ck_assert_int_eq(stat_of("outbox_events"), 0);
+    expect("");
+    say_inbox("{\"inReplyTo\":\"%s\",\"data\":4}", id);
+    turn();
+    expect("reply=4 ");
+}
+END_TEST
+
 /* ---- waiting ---- */
 
 static void *wait_for_it(void *own)
@@ -708,6 +729,7 @@ int main(void)
     tcase_add_loop_test(tc, without_a_right, 0, EVB_COUNT(lacking));
     tcase_add_test(tc, without_an_inbox);
     tcase_add_loop_test(tc, a_reply_before_the_report, 0, 2);
+    tcase_add_test(tc, heard_before_the_drop);
     tcase_add_test(tc, memory);
     suite_add_tcase(suite, tc);
     tcase_set_timeout(own, 60);
