@@ -15,6 +15,7 @@ struct asker {
     evbus *bus;
     struct event_base *base;
     int timer;
+    bool waiting;
 };
 
 static int on_request(evbus_sub *sub, evbus_event *request, void *user)
@@ -44,6 +45,7 @@ static void on_reply(evbus_event *reply, int error, void *user)
         return; /* measured; this one was under way */
     if (!reply)
         probe_fail("no reply: %d: %s", error, evbus_last_error());
+    asker->waiting = false;
     if (latency_add(probe_stamp(evbus_event_data(reply, NULL))))
         event_base_loopbreak(asker->base);
 }
@@ -54,6 +56,9 @@ static void on_tick(evutil_socket_t fd, short what, void *user)
     char data[PROBE_DATA + 1];
     (void)what;
     latency_timer_read(fd);
+    if (asker->waiting)
+        return; /* one at a time: what it takes, not what waits for it */
+    asker->waiting = true;
     probe_data(data, probe_now_ns());
     evbus_event *request = evbus_event_new(PROBE_TYPE);
     if (evbus_event_set_json(request, data, PROBE_DATA) != 0 ||
