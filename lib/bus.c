@@ -72,6 +72,12 @@ bool evb_bus_post(struct evbus *bus, struct evb_job *job)
     return open;
 }
 
+bool evb_bus_is_inbox(const struct evbus *bus, const char *channel)
+{
+    size_t length = strlen(bus->inbox) - EVB_NODE_LENGTH;
+    return strncmp(channel, bus->inbox, length) == 0 && channel[length] != '\0';
+}
+
 bool evb_bus_connected(const struct evbus *bus)
 {
     return atomic_load(&bus->redis.state) == EVB_REDIS_READY && bus->redis.subs.pending == 0;

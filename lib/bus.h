@@ -94,6 +94,8 @@ int evb_bus_may_wait(const struct evbus *bus, const char *call, int timeout_ms);
 /* To the loop, from a thread that nothing else keeps from running when the bus ends. False: the bus
  * is closed, and the job is still the caller's. */
 bool evb_bus_post(struct evbus *bus, struct evb_job *job);
+/* Is the channel one on which some bus is answered? Any thread. */
+bool evb_bus_is_inbox(const struct evbus *bus, const char *channel);
 bool evb_bus_connected(
     const struct evbus *bus); /* loop only: READY and every subscription decided */
 

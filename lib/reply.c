@@ -138,12 +138,6 @@ static int answer(struct evbus *bus, const evbus_event *request, evbus_event *re
 
 /* Answers are sent to no other channels than those of askers, whatever a request wants: what this
  * bus may publish is no business of whoever sent it. */
-static bool is_inbox(const struct evbus *bus, const char *channel)
-{
-    size_t length = strlen(bus->inbox) - EVB_NODE_LENGTH;
-    return strncmp(channel, bus->inbox, length) == 0 && channel[length] != '\0';
-}
-
 static int check_request(const struct evbus *bus, const evbus_event *request, int64_t *left_ms)
 {
     int rc = evb_bus_check(bus, false);
@@ -156,7 +150,7 @@ static int check_request(const struct evbus *bus, const evbus_event *request, in
                         "%s is no request: it was published, not sent by evbus_request()",
                         request->type.ptr);
     const char *channel = request->exchange->reply_to.ptr;
-    if (!is_inbox(bus, channel))
+    if (!evb_bus_is_inbox(bus, channel))
         return evb_fail(EVBUS_EINVAL,
                         "the request wants its answer on the channel %s: answers go to %.*s...",
                         channel, (int)(strlen(bus->inbox) - EVB_NODE_LENGTH), bus->inbox);

@@ -444,14 +444,26 @@ static evbus_event *wait_for(struct answer *answer, int timeout_ms)
     return reply;
 }
 
+/* What an inline handler publishes is delivered when it has returned: whoever answers in this
+ * process would get the request too late. */
+static int check_wait(const struct evbus *bus, int timeout_ms)
+{
+    const struct evb_thread *thread = evb_thread_self();
+    int rc = thread ? evb_bus_check(bus, false) : EVBUS_ENOMEM;
+    if (rc == 0)
+        rc = evb_bus_may_wait(bus, "evbus_request", timeout_ms);
+    if (rc == 0 && timeout_ms == 0)
+        rc = evb_fail(EVBUS_EINVAL, "evbus_request: 0 ms leave no time for a reply");
+    if (rc == 0 && thread->delivering)
+        rc = evb_fail(EVBUS_EDEADLK, "this handler's events wait for its return: ask by "
+                                     "evbus_request_async(), or with deliver=workers");
+    return rc;
+}
+
 evbus_event *evbus_request(evbus *bus, evbus_event *event, int timeout_ms)
 {
-    if (evb_bus_check(bus, false) != 0 || evb_bus_may_wait(bus, "evbus_request", timeout_ms) != 0)
+    if (check_wait(bus, timeout_ms) != 0)
         return NULL;
-    if (timeout_ms == 0) {
-        evb_fail(EVBUS_EINVAL, "evbus_request: 0 ms leave no time for a reply; -1 waits for ever");
-        return NULL;
-    }
     struct answer *answer = evb_calloc(1, sizeof *answer);
     if (!answer || !(answer->wait = evb_wait_new())) {
         evb_free(answer);

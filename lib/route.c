@@ -333,6 +333,8 @@ void evb_route_message(const struct evb_reply *channel, const struct evb_reply *
                        const struct evb_reply *pattern, void *user)
 {
     struct evbus *bus = user;
+    if (pattern && evb_bus_is_inbox(bus, channel->text))
+        return; /* with bare types (channel.prefix) a wide pattern brings others' replies, too */
     bool echo = is_echo(bus, channel->text, payload);
     if (echo && !is_by_echo(bus, payload))
         return;
