@@ -338,35 +338,6 @@ START_TEST(two_buses)
 }
 END_TEST
 
-/* With bare types a wide pattern covers the channels of replies and fences; they are no events. */
-START_TEST(bare_types)
-{
-    struct asked asked = {0};
-    atomic_int seen = 0, last = 0;
-    server = server_start(NULL);
-    bus = server_bus(server, "channel.prefix", "", NULL);
-    evbus *other = server_bus(server, "channel.prefix", "", NULL);
-    evbus *third = server_bus(server, "channel.prefix", "", "redis.ping.interval", "50ms", NULL);
-    bus_subscribe(other, "ask", NULL, answer, &other);
-    evbus_sub *all = bus_subscribe(third, ">", NULL, handle_count, &seen);
-    bus_subscribe(third, "last", NULL, handle_count, &last);
-    expect_connected(bus, SOON);
-    expect_connected(other, SOON);
-    expect_connected(third, SOON);
-    ck_assert_int_eq(evbus_sub_wait(all, suite_patience(SOON)), 0);
-    ask(bus, 5, NULL, &asked);
-    expect_end(&asked, 0);
-    bus_publish(other, "last", NULL);
-    expect_count(&last, 1, SOON); /* all else came before it */
-    expect_count(&seen, 2, SOON); /* the request, and this */
-    ck_assert_int_eq(evbus_stat(third, "received"), 2);
-    ck_assert_int_eq(evbus_stat(third, "decode_errors"), 0);
-    bus_end(other);
-    bus_end(third);
-    end();
-}
-END_TEST
-
 /* ---- other software ---- */
 
 static const char python[] =
@@ -546,7 +517,6 @@ int main(int argc, char **argv)
     suite_add(suite, "while_redis_is_away", while_redis_is_away, 40);
     suite_add(suite, "redis_only", redis_only, 40);
     suite_add(suite, "two_buses", two_buses, 40);
-    suite_add(suite, "bare_types", bare_types, 40);
     suite_add(suite, "python_asks_and_answers", python_asks_and_answers, 40);
     suite_add(suite, "in_a_child", in_a_child, 40);
     suite_add(suite, "closed_in_the_middle", closed_in_the_middle, 90);
