@@ -1,6 +1,6 @@
 /*
- * ask.c - a responder and an asker. "ask serve" answers until its standard input ends, "ask TEXT..."
- * asks it in another process, through the Redis that EVBUS_REDIS_URL names; "ask" alone does both
+ * ask.c - a responder and an asker. "ask serve" answers until its standard input ends; "ask TEXT"
+ * asks it from another process, through the Redis that EVBUS_REDIS_URL names. "ask" alone does both
  * by itself, and needs no Redis.
  */
 #include <ctype.h>

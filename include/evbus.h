@@ -272,7 +272,8 @@ int evbus_event_origin(const evbus_event *event); /* EVBUS_ORIGIN_* */
 /* Its place in the history, "<ms>-<n>" (a Redis stream id): of what came from Redis, and from its
  * EVBUS_ACKED report on of what was published with one. NULL: none, or not known. */
 const char *evbus_event_position(const evbus_event *event);
-/* Of a request: Unix time until which it can be answered, INT64_MAX without an end. 0: it is none. */
+/* Of a request: Unix time until which it can be answered, INT64_MAX without an end. 0: it is no
+ * request. */
 int64_t evbus_event_deadline_ms(const evbus_event *event);
 char *evbus_event_to_json(const evbus_event *event);
 

@@ -118,8 +118,8 @@ static void fields_of(evbus_event *event, char *fields[FIELDS + 1])
     fields[at] = NULL;
 }
 
-/* 0, or an error number. `fds` take the place of its stdin, stdout and stderr, unless -1. The child has a process group of its own, so that all of it can be ended.
- */
+/* 0, or an error number. `fds` take the place of its stdin, stdout and stderr, unless they are -1.
+ * The child has a process group of its own, so that all of it can be ended. */
 static int start(const char *command, const int fds[3], char *const *env, pid_t *pid)
 {
     char *const argv[] = {"sh", "-c", (char *)command, NULL};
