@@ -16,7 +16,7 @@
  *    form that calls back (`_async`); the waiting form takes `timeout_ms` (-1 for ever, 0 looks
  *    once) and says EVBUS_EDEADLK on the bus's own loop. Inside a handler, close and unsubscribe
  *    start and return; evbus_sub_on_free() tells the end.
- *  - Options of subscriptions, queues and queries are one string of "key=value" pairs, quoted in
+ *  - Options of subscriptions, queues, requests and queries are one string of "key=value" pairs, quoted in
  *    SQL's way ('it''s'); evbus_quote() for text from outside. NULL for the defaults. Unknown keys
  *    and bad values: EVBUS_EINVAL with a sentence that names them.
  *  - After fork() the child's calls say EVBUS_EFORK; only what gives handles back works there, and
@@ -118,6 +118,9 @@ typedef int (*evbus_event_fn)(evbus_sub *sub, evbus_event *event, void *user);
 typedef void (*evbus_report_fn)(evbus_event *event, int outcome, int error, int64_t receivers,
                                 void *user);
 typedef void (*evbus_done_fn)(int result, void *user); /* on the loop: 0 or EVBUS_E* */
+/* On the loop, once: the reply, borrowed; or NULL and an EVBUS_E*, whose sentence evbus_last_error()
+ * has. */
+typedef void (*evbus_reply_fn)(evbus_event *reply, int error, void *user);
 /* On the loop, once: the list is the callee's (evbus_list_free()), or NULL and an EVBUS_E*. */
 typedef void (*evbus_list_fn)(evbus_list *list, int error, void *user);
 typedef void (*evbus_log_fn)(int level, const char *line, void *user); /* any thread; no newline */
@@ -273,7 +276,33 @@ int evbus_event_origin(const evbus_event *event); /* EVBUS_ORIGIN_* */
 /* Its place in the history, "<ms>-<n>" (a Redis stream id): of what came from Redis, and from its
  * EVBUS_ACKED report on of what was published with one. NULL: none, or not known. */
 const char *evbus_event_position(const evbus_event *event);
+/* Of a request: Unix time until which it can be answered, INT64_MAX without an end. 0: it is no
+ * request. */
+int64_t evbus_event_deadline_ms(const evbus_event *event);
 char *evbus_event_to_json(const evbus_event *event);
+
+/*
+ * ---- ask and answer ----
+ * A request is an event that is published as any other, once, and is never kept in the history; at
+ * most one reply to it is delivered. options: timeout=5s (default: the setting request.timeout).
+ * 0: fn(reply, error, user) is called once, on the loop: with the first reply; or with NULL and
+ * EVBUS_ETIMEDOUT, EVBUS_ENORESPONDER (nobody listens to its type), EVBUS_EREMOTE (a responder
+ * refused: evbus_last_error() is its message), EVBUS_ECLOSED (close and free end all that wait), or
+ * what kept it from Redis (EVBUS_EFULL, EVBUS_EAWAY, EVBUS_EDENIED, EVBUS_EINVAL: its id waits
+ * already). An error: nothing was published, fn is not called. EVBUS_EFULL: request.pending.
+ */
+int evbus_request_async(evbus *bus, evbus_event *event, const char *options, evbus_reply_fn fn,
+                        void *user);
+/* The reply, with a reference that is the caller's; NULL: see evbus_last_code(). timeout_ms is at
+ * least 1, or -1. */
+evbus_event *evbus_request(evbus *bus, evbus_event *event, int timeout_ms);
+/* Inside a handler or later, from any thread. The reply, not published yet, gets the request's
+ * correlation unless it has one. 0: it is on its way; EVBUS_EINVAL: `request` is none, or its
+ * answers go to no asker's channel; EVBUS_ETIMEDOUT: its deadline has passed; EVBUS_EFULL,
+ * EVBUS_EAWAY as for publishing. */
+int evbus_reply(evbus *bus, const evbus_event *request, evbus_event *reply);
+/* Instead of a reply: EVBUS_EREMOTE at the asker, with the first 400 bytes of `message`. */
+int evbus_reply_error(evbus *bus, const evbus_event *request, const char *message);
 
 /*
  * ---- history ----

@@ -13,7 +13,7 @@ static const char *const modes[] = {
 
 static const char *const features[] = {"redis",   "unix",          "resp2", "queue",
                                        "report",  "libevent",      "tls",   "workers",
-                                       "history", "history-local", "batch"};
+                                       "history", "history-local", "batch", "request"};
 
 void evb_bus_ref(struct evbus *bus)
 {
@@ -71,6 +71,12 @@ bool evb_bus_post(struct evbus *bus, struct evb_job *job)
         evb_loop_post(&bus->loop, job);
     evb_hazard_release(thread);
     return open;
+}
+
+bool evb_bus_is_inbox(const struct evbus *bus, const char *channel)
+{
+    size_t length = strlen(bus->inbox) - EVB_NODE_LENGTH;
+    return strncmp(channel, bus->inbox, length) == 0 && channel[length] != '\0';
 }
 
 bool evb_bus_connected(const struct evbus *bus)

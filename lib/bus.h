@@ -6,6 +6,7 @@
 #define EVB_BUS_H
 #include "accumulator.h"
 #include "config.h"
+#include "pending.h"
 #include "recent.h"
 #include "redis.h"
 #include "registry.h"
@@ -81,6 +82,13 @@ struct evbus {
     int64_t complained_ms;     /* when the last bad frame was logged */
     int64_t complaints;        /* since then */
     char gap_reason[160];
+
+    _Atomic int64_t requests;    /* of this bus, that wait for their replies */
+    _Atomic int64_t own_replies; /* to such, on their way to the loop */
+    /* loop only */
+    struct evb_pendings pendings; /* requests */
+    struct event *due;            /* owned: fires when the first of them is due */
+    int64_t due_ms;               /* monotonic: that one's deadline, or an earlier one; 0: none */
 };
 
 void evb_bus_ref(struct evbus *bus);
@@ -92,6 +100,8 @@ int evb_bus_may_wait(const struct evbus *bus, const char *call, int timeout_ms);
 /* To the loop, from a thread that nothing else keeps from running when the bus ends. False: the bus
  * is closed, and the job is still the caller's. */
 bool evb_bus_post(struct evbus *bus, struct evb_job *job);
+/* Is the channel one on which some bus is answered? Any thread. */
+bool evb_bus_is_inbox(const struct evbus *bus, const char *channel);
 bool evb_bus_connected(
     const struct evbus *bus); /* loop only: READY and every subscription decided */
 

@@ -16,6 +16,7 @@
 #include "interest.h"
 #include "pool.h"
 #include "replay.h"
+#include "request.h"
 #include "route.h"
 #include "subscribe.h"
 #include "wait.h"
@@ -176,6 +177,7 @@ static void finish(struct evbus *bus)
     evb_batch_end(bus);
     void (*saved)(void *user) = bus->durables_done; /* who waits for it needs not wait any more */
     bus->durables_done = NULL;
+    evb_request_end_all(bus);
     evb_history_end_all(bus); /* the bus is what they lack, not the link */
     if (bus->wants_redis)
         evb_redis_stop(&bus->redis);
@@ -358,6 +360,7 @@ void evb_bus_teardown(struct evbus *bus)
     evb_free(bus->ended);
     bus->ended = NULL;
     bus->ended_count = 0;
+    evb_requests_fini(bus);
     evb_interest_fini(bus);
     evb_batch_fini(bus);
     evb_redis_fini(&bus->redis);

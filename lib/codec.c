@@ -32,13 +32,18 @@ static const unsigned char slot_kinds[EVB_SLOT_COUNT] = {
     [EVB_SLOT_POSITION] = EVB_KIND_STRING,
     [EVB_SLOT_ID] = EVB_KIND_STRING | EVB_KIND_NUMBER,
     [EVB_SLOT_SPEC] = EVB_KIND_STRING,
+    [EVB_SLOT_REPLY_TO] = EVB_KIND_ANY, /* others have such keys, too */
+    [EVB_SLOT_DEADLINE] = EVB_KIND_ANY,
+    [EVB_SLOT_IN_REPLY_TO] = EVB_KIND_ANY,
+    [EVB_SLOT_ERROR] = EVB_KIND_ANY,
 };
 
-static bool is_envelope(const struct evb_scan_value *slots)
+static bool is_envelope(const struct evb_scan *scan)
 {
-    return slots[EVB_SLOT_DATA].kind || slots[EVB_SLOT_BYTES].kind ||
-           slots[EVB_SLOT_PAYLOAD].kind || slots[EVB_SLOT_METADATA].kind ||
-           slots[EVB_SLOT_SPEC].kind ||
+    const struct evb_scan_value *slots = scan->slots;
+    return (scan->reply && slots[EVB_SLOT_IN_REPLY_TO].kind) || slots[EVB_SLOT_DATA].kind ||
+           slots[EVB_SLOT_BYTES].kind || slots[EVB_SLOT_PAYLOAD].kind ||
+           slots[EVB_SLOT_METADATA].kind || slots[EVB_SLOT_SPEC].kind ||
            (slots[EVB_SLOT_EVENT_ID].kind && slots[EVB_SLOT_TYPE].kind &&
             slots[EVB_SLOT_VERSION].kind);
 }
@@ -248,6 +253,59 @@ static int take_position(struct evb_scan *scan)
     return 0;
 }
 
+/* Why there is no answer: a text, or what others write instead of one, as it stands. */
+static void take_refusal(struct evb_scan_value *value, struct evb_text *error)
+{
+    if (value->kind == EVB_KIND_NULL || (value->kind == EVB_KIND_BOOL && *value->ptr == 'f'))
+        value->kind = EVB_KIND_ABSENT;
+    if (!value->kind)
+        return;
+    if (value->escaped)
+        value->length = (uint32_t)evb_json_unescape(value->ptr, value->length);
+    error->ptr = value->ptr;
+    error->length = evb_refusal_clean(value->ptr, value->length);
+    value->kind = EVB_KIND_ABSENT;
+}
+
+/* An id, or a channel. What cannot be one may be an attribute. */
+static bool take_address(struct evb_scan_value *value, struct evb_text *field)
+{
+    struct evb_text text;
+    if (value->kind != EVB_KIND_STRING || value->length == 0 || value->length > EVB_TEXT_MAX)
+        return false;
+    value->kind = EVB_KIND_ABSENT;
+    if (!finish_text(value, &text, false))
+        return false;
+    *field = text;
+    return true;
+}
+
+static int take_exchange(struct evb_scan *scan)
+{
+    static const struct evb_text names[] = {
+        {"replyTo", 7}, {"deadline", 8}, {"inReplyTo", 9}, {"error", 5}};
+    struct evb_scan_value *values = &scan->slots[EVB_SLOT_REPLY_TO];
+    struct evb_scan_value *deadline = &scan->slots[EVB_SLOT_DEADLINE];
+    struct evb_exchange found = {.deadline_ms = INT64_MAX};
+    int64_t unix_us;
+    int error = 0;
+    if (take_address(&scan->slots[EVB_SLOT_REPLY_TO], &found.reply_to) &&
+        deadline->kind == EVB_KIND_NUMBER && read_unix_time(deadline, &unix_us))
+        found.deadline_ms = unix_us < 1000 ? 1 : unix_us / 1000;
+    if (take_address(&scan->slots[EVB_SLOT_IN_REPLY_TO], &found.in_reply_to))
+        take_refusal(&scan->slots[EVB_SLOT_ERROR], &found.error);
+    for (size_t i = 0; i < EVB_COUNT(names) && !error; i++)
+        error = take_attr(scan, names[i], &values[i], false);
+    if (error || (!found.reply_to.ptr && !found.in_reply_to.ptr))
+        return error;
+    if (!(scan->event->exchange = evb_event_exchange(scan->event))) {
+        scan->why = "out of memory";
+        return EVBUS_ENOMEM;
+    }
+    *scan->event->exchange = found;
+    return 0;
+}
+
 static int take_envelope(struct evb_scan *scan)
 {
     struct evb_scan_value *slots = scan->slots;
@@ -265,6 +323,9 @@ static int take_envelope(struct evb_scan *scan)
     error = error ? error : take_position(scan);
     error = error ? error : take_time(scan);
     take_ttl(scan);
+    if (slots[EVB_SLOT_REPLY_TO].kind | slots[EVB_SLOT_DEADLINE].kind |
+        slots[EVB_SLOT_IN_REPLY_TO].kind | slots[EVB_SLOT_ERROR].kind)
+        error = error ? error : take_exchange(scan);
     error = error ? error : take_attrs(scan);
     return error ? error : take_data(scan);
 }
@@ -311,7 +372,7 @@ static int read_object(struct evb_scan *scan)
         error = take_type(scan);
     if (error)
         return error;
-    if (is_envelope(scan->slots)) {
+    if (is_envelope(scan)) {
         error = check_kinds(scan);
         return error ? error : take_envelope(scan);
     }
@@ -360,6 +421,7 @@ int evb_codec_read(const char *text, size_t length, const char *type, size_t typ
             (struct evb_text){evb_event_keep(event, type, type_length), (uint32_t)type_length};
     scan.event = event;
     scan.check = flags & EVB_READ_CHECK;
+    scan.reply = flags & EVB_READ_REPLY;
     scan.begin = copy + (evb_json_space(copy, copy + length) - copy);
     scan.end = copy + length;
     int error = *scan.begin == '{' ? read_object(&scan) : read_plain(&scan, copy, length);

@@ -1,7 +1,8 @@
 /*
  * codec.h - the envelope: a writer of its own and a scanner of its own; one pass each.
- * Keys in this order: node local seq eventId type version timestamp ttl source correlationId attrs
- * data|dataBase64. Written on the publisher's thread, read on the loop.
+ * Keys in this order: node local seq eventId type version timestamp ttl source correlationId
+ * replyTo inReplyTo error deadline attrs data|dataBase64. Written on the publisher's thread, read
+ * on the loop.
  *
  * What a reader takes for an envelope: an object with data, payload, metadata (the first of these
  * that is there is the data) or dataBase64; or with specversion; or with eventId, type and version.
@@ -34,7 +35,8 @@ bool evb_codec_position(const char *text, size_t length, struct evb_position *po
 enum {
     EVB_READ_CHECK = 1, /* check data's JSON; without it data of evbus's own envelopes is all that
                            stands between its key and the last brace, unseen */
-    EVB_READ_TYPE = 2   /* the type stands inside */
+    EVB_READ_TYPE = 2,  /* the type stands inside */
+    EVB_READ_REPLY = 4  /* an object with inReplyTo is an envelope, whatever it lacks */
 };
 
 /*
@@ -50,6 +52,9 @@ enum {
  * Strings under unknown keys become attributes, as do a node that is no evbus node's and a
  * timestamp that is not RFC 3339; other unknown values are let go. Beyond EVB_ATTR_MAX attributes,
  * or too long, they are let go, too.
+ *
+ * replyTo makes a request, inReplyTo a reply; deadline counts beside the one, error beside the
+ * other. Elsewhere, or where they cannot be what they say, they are as unknown keys.
  */
 int evb_codec_read(const char *text, size_t length, const char *type, size_t type_length,
                    size_t max_data, unsigned flags, evbus_event **out, const char **why);

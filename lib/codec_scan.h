@@ -40,6 +40,10 @@ enum evb_scan_slot {
     EVB_SLOT_POSITION,
     EVB_SLOT_ID,
     EVB_SLOT_SPEC,
+    EVB_SLOT_REPLY_TO,
+    EVB_SLOT_DEADLINE,
+    EVB_SLOT_IN_REPLY_TO,
+    EVB_SLOT_ERROR,
     EVB_SLOT_COUNT
 };
 
@@ -62,6 +66,7 @@ struct evb_scan {
     const char *why;
     evbus_event *event;
     bool check; /* data is looked at */
+    bool reply; /* EVB_READ_REPLY */
     bool twice; /* a known key came twice */
     size_t next_key;
     size_t foreign_count;

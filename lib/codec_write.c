@@ -3,6 +3,7 @@
 #include "codec.h"
 #include "err.h"
 #include "json.h"
+#include "list.h"
 #include <assert.h>
 #include <string.h>
 
@@ -39,6 +40,26 @@ static void put_number(struct evb_buf *out, uint64_t value)
     char text[20];
     const char *first = digits_before(text + sizeof text, value);
     put(out, first, (size_t)(text + sizeof text - first));
+}
+
+static void put_exchange(struct evb_buf *out, const struct evb_exchange *exchange)
+{
+    const struct {
+        const char *key;
+        const struct evb_text *text;
+    } texts[] = {{",\"replyTo\":", &exchange->reply_to},
+                 {",\"inReplyTo\":", &exchange->in_reply_to},
+                 {",\"error\":", &exchange->error}};
+    for (size_t i = 0; i < EVB_COUNT(texts); i++) {
+        if (!texts[i].text->ptr)
+            continue;
+        put_text(out, texts[i].key);
+        evb_json_quote(out, texts[i].text->ptr, texts[i].text->length);
+    }
+    if (exchange->reply_to.ptr && exchange->deadline_ms != INT64_MAX) {
+        put_text(out, ",\"deadline\":");
+        put_number(out, (uint64_t)exchange->deadline_ms);
+    }
 }
 
 static void put_attrs(struct evb_buf *out, const evbus_event *event)
@@ -99,6 +120,8 @@ static void put_body(struct evb_buf *out, const evbus_event *event)
         put_text(out, ",\"correlationId\":");
         evb_json_quote(out, correlation.ptr, correlation.length);
     }
+    if (event->exchange)
+        put_exchange(out, event->exchange);
     put_attrs(out, event);
     put_data(out, event);
 }
@@ -115,6 +138,9 @@ size_t evb_codec_size(const evbus_event *event)
                   event->id.length + event->correlation.length;
     for (uint32_t i = 0; i < event->attr_count; i++)
         size += (size_t)event->attrs[i].name.length + event->attrs[i].value.length + 6;
+    if (event->exchange)
+        size += (size_t)event->exchange->reply_to.length + event->exchange->in_reply_to.length +
+                event->exchange->error.length + 80;
     size_t data = event->data.length;
     return size + (event->is_json ? data : data / 3 * 4 + 4);
 }

@@ -4,6 +4,7 @@
  * milliseconds, count) or a text's length; aliases are environment variables of other systems, the
  * first that is set wins. A default in <> is made at run time.
  */
+#define EVB_REQUEST_TIMEOUT_MOST 86400000 /* a day */
 #define EVB_NO_EFFECT ": accepted, no effect: "
 
 X(BUS_NAME, "bus.name", TEXT, NULL, 1, 128, "<program name>", false,
@@ -128,6 +129,11 @@ X(WORKERS, "workers", INT, NULL, 0, 1024, "0", false, "",
 X(DEDUP_WINDOW, "dedup.window", INT, NULL, 0, 16777216, "8192", false, "",
   "ids of foreign events kept to drop their repeats; 0: none")
 X(DEDUP_AGE, "dedup.age", DURATION, NULL, 1, 86400000, "120s", false, "", "how long they are kept")
+
+X(REQUEST_TIMEOUT, "request.timeout", DURATION, NULL, 1, EVB_REQUEST_TIMEOUT_MOST, "5s", false, "",
+  "how long evbus_request_async() waits for a reply unless its options say so")
+X(REQUEST_PENDING, "request.pending", INT, NULL, 1, 100000000, "100000", false, "",
+  "requests that may wait for their replies")
 
 X(HEALTH_REQUIRE_REDIS, "health.require.redis", BOOL, NULL, 0, 0, "no", false, "",
   "yes: not ready while Redis is away")

@@ -131,6 +131,44 @@ evbus_event *evb_event_make_room(const char *type, size_t type_length, size_t da
     return event;
 }
 
+struct evb_exchange *evb_event_exchange(evbus_event *event)
+{
+    struct evb_exchange *exchange = (void *)piece_new(event, sizeof *exchange);
+    if (exchange)
+        *exchange = (struct evb_exchange){.deadline_ms = INT64_MAX};
+    return exchange;
+}
+
+/* It ends in sentences and in lines of a log. */
+uint32_t evb_refusal_clean(char *text, size_t length)
+{
+    size_t end = length < EVB_REFUSAL_MAX ? length : EVB_REFUSAL_MAX;
+    while (end < length && end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80)
+        end--; /* not inside a character */
+    bool good = evb_text_good(text, end, true);
+    for (size_t i = 0; i < end; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            text[i] = ' ';
+        else if (!good && (unsigned char)text[i] >= 0x80)
+            text[i] = '?';
+    text[end] = '\0';
+    return (uint32_t)end;
+}
+
+bool evb_event_is_request(const evbus_event *event)
+{
+    return event->exchange && event->exchange->reply_to.ptr;
+}
+
+int64_t evb_event_time_left_ms(const evbus_event *event)
+{
+    int64_t deadline_ms = event->exchange ? event->exchange->deadline_ms : INT64_MAX;
+    int64_t now_ms = evb_clock_us() / 1000;
+    if (deadline_ms == INT64_MAX)
+        return INT64_MAX;
+    return deadline_ms > now_ms ? deadline_ms - now_ms : 0;
+}
+
 static bool same_text(struct evb_text a, struct evb_text b)
 {
     return a.length == b.length && memcmp(a.ptr, b.ptr, a.length) == 0;
@@ -386,6 +424,13 @@ int64_t evbus_event_time_us(const evbus_event *event)
 int64_t evbus_event_ttl(const evbus_event *event)
 {
     return given(event) ? event->ttl_ms : EVBUS_EINVAL;
+}
+
+int64_t evbus_event_deadline_ms(const evbus_event *event)
+{
+    if (!given(event))
+        return EVBUS_EINVAL;
+    return evb_event_is_request(event) ? event->exchange->deadline_ms : 0;
 }
 
 const char *evbus_event_data(const evbus_event *event, size_t *length)

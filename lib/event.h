@@ -19,6 +19,7 @@
 #define EVB_TEXT_MAX        255  /* bytes of an id, a source, a version, an attribute's name */
 #define EVB_ATTR_VALUE_MAX  4096 /* bytes */
 #define EVB_ATTR_MAX        64   /* attributes of one event */
+#define EVB_REFUSAL_MAX     400  /* bytes of a reply's error */
 #define EVB_VERSION_DEFAULT "1.0"
 
 struct evb_text { /* borrowed from the event; NUL behind it; ptr NULL: none */
@@ -28,6 +29,13 @@ struct evb_text { /* borrowed from the event; NUL behind it; ptr NULL: none */
 
 struct evb_attr {
     struct evb_text name, value;
+};
+
+struct evb_exchange {            /* of a request or a reply */
+    struct evb_text reply_to;    /* of a request: the channel that its answer goes to */
+    struct evb_text in_reply_to; /* of a reply: the request's id */
+    struct evb_text error;       /* of a reply: why there is no answer; ptr NULL: there is one */
+    int64_t deadline_ms;         /* of a request: Unix time; INT64_MAX: none */
 };
 
 struct evb_piece; /* what setters allocated: freed with the event */
@@ -53,8 +61,9 @@ struct evbus_event {
         id; /* given or received; ptr NULL: id_text, a UUIDv7 drawn when first asked for */
     struct evb_attr *attrs; /* owned array, in a piece of its own */
     uint32_t attr_count, attr_room;
-    struct evb_piece *pieces; /* owned */
-    char *spare;              /* what is left of body */
+    struct evb_exchange *exchange; /* in a piece of its own; NULL: neither request nor reply */
+    struct evb_piece *pieces;      /* owned */
+    char *spare;                   /* what is left of body */
     uint32_t spare_room;
     char node_text[EVB_NODE_LENGTH + 1];
     char id_text[EVB_ID_TEXT];     /* under text_state */
@@ -78,6 +87,15 @@ void evb_event_drop(evbus_event *event, const void *bytes);
 /* Borrows both texts, which live as long as the event. Takes the place of one of the same name.
  * EVBUS_EFULL: EVB_ATTR_MAX are there. */
 int evb_event_add_attr(evbus_event *event, struct evb_text name, struct evb_text value);
+/* A new one that lives as long as the event, or until evb_event_drop(); without texts and deadline.
+ * NULL: no memory. */
+struct evb_exchange *evb_event_exchange(evbus_event *event);
+/* A refusal's text, in place: cut to EVB_REFUSAL_MAX bytes and a NUL, control characters and what
+ * is not UTF-8 replaced. Its length. */
+uint32_t evb_refusal_clean(char *text, size_t length);
+bool evb_event_is_request(const evbus_event *event);
+/* Milliseconds that are left for an answer, 0 when it is too late; INT64_MAX: no end. */
+int64_t evb_event_time_left_ms(const evbus_event *event);
 /* The correlation, or the id; no length and "" when there is neither yet. */
 struct evb_text evb_event_correlation(const evbus_event *event);
 

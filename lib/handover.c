@@ -45,7 +45,8 @@ int evb_handover_reserve(struct evb_handover *way, struct evbus *bus, const evbu
     way->size = evb_pool_room(sizeof(struct evb_item)) + kept;
     if (!(where & EVB_FROM_REDIS))
         return reserve_report(outbox, way, EVB_WAY_REPORT, EVB_WAY_NONE);
-    way->size = evb_item_size(bus->prefix_length, event) + kept;
+    size_t prefix_length = way->channel.ptr ? way->channel.length : bus->prefix_length;
+    way->size = evb_item_size(prefix_length, event) + kept;
     switch (admit(outbox, way, up)) {
     case EVB_ADMIT:
         way->way = EVB_WAY_OUTBOX;
@@ -94,6 +95,22 @@ static void count_accepted(struct evbus *bus, const struct evb_handover *way)
         evb_count(&bus->metrics, EVB_COUNT_evicted, 1);
 }
 
+static void set_end(const struct evb_handover *way, struct evb_item *item, int64_t ttl_ms)
+{
+    if (way->within_ms > 0 && (ttl_ms <= 0 || way->within_ms < ttl_ms))
+        ttl_ms = way->within_ms;
+    if (ttl_ms > 0 && ttl_ms < INT64_MAX - item->accepted_ms)
+        item->expires_ms = item->accepted_ms + ttl_ms;
+}
+
+static struct evb_item *encode(const struct evb_handover *way, const struct evbus *bus,
+                               evbus_event *event, bool local)
+{
+    if (way->channel.ptr)
+        return evb_item_encode_to(way->channel, event, local);
+    return evb_item_encode(bus->prefix, bus->prefix_length, event, local);
+}
+
 int evb_handover_post(struct evb_handover *way, struct evbus *bus, evbus_event *event, bool local)
 {
     struct evb_item *item;
@@ -102,25 +119,26 @@ int evb_handover_post(struct evb_handover *way, struct evbus *bus, evbus_event *
         return 0;
     }
     if (way->way == EVB_WAY_OUTBOX)
-        item = evb_item_encode(bus->prefix, bus->prefix_length, event, local);
+        item = encode(way, bus, event, local);
     else if ((item = evb_pool_take(sizeof *item)))
         evb_item_init(item);
     if (!item)
         return evb_fail_memory();
     item->owner = bus;
-    item->history =
-        way->history && !evb_patterns_match(bus->exclude, event->type.ptr, event->type.length);
+    item->history = way->history && !event->exchange &&
+                    !evb_patterns_match(bus->exclude, event->type.ptr, event->type.length);
     way->kept = item->history && way->way == EVB_WAY_OUTBOX;
     item->size = way->size;
     item->report = way->report;
     item->user = way->user;
     item->event = way->report ? evbus_event_ref(event) : NULL;
     item->accepted_ms = evb_clock_rough_ms();
-    if (event->ttl_ms > 0 && event->ttl_ms < INT64_MAX - item->accepted_ms)
-        item->expires_ms = item->accepted_ms + event->ttl_ms;
+    set_end(way, item, event->ttl_ms);
     item->outcome = way->way == EVB_WAY_REPORT ? EVBUS_LOCAL_DONE : EVBUS_EVICTED;
     item->job.run = way->way == EVB_WAY_OUTBOX ? take_job : report_job;
     count_accepted(bus, way); /* before the loop can count its end */
+    if (way->before)
+        evb_loop_post(&bus->loop, way->before);
     evb_loop_post(&bus->loop, &item->job);
     return 0;
 }

@@ -15,12 +15,18 @@ enum evb_way {
 };
 
 struct evb_handover {
-    evbus_report_fn report; /* set by the caller; NULL: nobody asks */
+    /* set by the caller */
+    evbus_report_fn report; /* NULL: nobody asks */
     void *user;
-    bool promised; /* set by the caller: its room was accounted for before, no limit refuses it */
-    size_t more;   /* set by the caller: bytes that its report keeps besides the event */
-    bool history;  /* it may be kept; set before posting */
-    bool kept;     /* it will be */
+    bool promised;           /* its room was accounted for before: no limit refuses it */
+    size_t more;             /* bytes that its report keeps besides the event */
+    struct evb_text channel; /* where it goes in Redis; ptr NULL: to its type's */
+    int64_t within_ms;       /* it expires after so long, or by its own time to live; 0: by that */
+    bool frozen;             /* the event is already */
+    struct evb_job *before;  /* not NULL: posted to the loop right before it, if it is */
+    bool history;            /* it may be kept; before posting */
+
+    bool kept; /* it will be */
     enum evb_way way;
     bool away;   /* outbox.full=off: it is dropped because Redis is away */
     size_t size; /* bytes reserved */

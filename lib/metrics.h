@@ -35,6 +35,15 @@
     X(unknown, "events in flight at a drop and not sent again")                                    \
     X(evicted, "events that the outbox's limit dropped")                                           \
     X(expired, "events that waited too long in the outbox")                                        \
+    X(requests, "requests accepted: replies + request_timeouts + no_responder + "                 \
+                "request_failures + requests_pending")                                             \
+    X(replies, "requests that got a reply, a refusal too")                                         \
+    X(request_timeouts, "requests that got none in time")                                          \
+    X(no_responder, "requests that nobody listened to")                                            \
+    X(request_failures, "requests that ended otherwise: the bus was closed, Redis refused them")   \
+    X(late_replies, "replies that nobody waited for: late, second or forged ones")                 \
+    X(answered, "replies and refusals given to requests")                                          \
+    X(late_requests, "requests that reached no handler before their deadline")                     \
     X(resent, "events written again after a drop")                                                 \
     X(connects, "times the link came up")                                                          \
     X(disconnects, "times it went down")                                                           \

@@ -13,6 +13,7 @@
 #include "rand.h"
 #include "recover.h"
 #include "replay.h"
+#include "request.h"
 #include "route.h"
 #include "waiter.h"
 #include <evbus_libevent.h>
@@ -211,8 +212,8 @@ static int open_redis(struct evbus *bus)
     outbox->max_age_ms = number(bus, EVB_CFG_OUTBOX_AGE);
     outbox->full = (int)number(bus, EVB_CFG_OUTBOX_FULL);
     outbox->may_resend = number(bus, EVB_CFG_PUBLISH_RESEND);
-    bus->hooks = (struct evb_redis_hooks){on_redis_state, evb_route_message, on_decided, on_water,
-                                          evb_recover_hooks};
+    bus->hooks = (struct evb_redis_hooks){on_redis_state, evb_route_message, on_decided,
+                                          on_water,       evb_recover_hooks, evb_request_inbox};
     bus->hooks.recovery.answers = on_answers;
     int rc =
         evb_redis_init(&bus->redis, &set, &bus->loop, &bus->log, &bus->metrics, &bus->hooks, bus);
@@ -304,7 +305,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     if (evb_seen_init(&bus->seen, (size_t)number(bus, EVB_CFG_DEDUP_WINDOW),
                       number(bus, EVB_CFG_DEDUP_AGE)) != 0 ||
         evb_recent_init(&bus->recent, (uint32_t)number(bus, EVB_CFG_HISTORY_LOCAL_EVENTS)) != 0 ||
-        open_redis(bus) != 0 || evb_batch_init(bus) != 0 ||
+        open_redis(bus) != 0 || evb_batch_init(bus) != 0 || evb_requests_init(bus) != 0 ||
         !(bus->free_waiter = evb_waiter_new(bus, NULL, NULL, NULL)) ||
         !(starter = evb_waiter_new(bus, start_job, NULL, NULL)))
         goto fail;

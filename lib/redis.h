@@ -42,6 +42,8 @@ struct evb_redis_hooks { /* all on the loop */
     void (*decided)(const struct evb_topic *topic, void *user);
     void (*water)(bool high, void *user);
     struct evb_recovery_hooks recovery;
+    /* What came on this node's own channel and is no fence; NULL: nobody asks. */
+    void (*inbox)(const struct evb_reply *payload, void *user);
 };
 
 struct evb_redis {

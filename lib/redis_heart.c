@@ -116,6 +116,11 @@ int evb_heart_answered(struct evb_heart *heart, const struct evb_reply *reply, c
     return EVBUS_EAWAY;
 }
 
+bool evb_heart_is_fence(const struct evb_reply *payload)
+{
+    return strncmp(payload->text, "fence:", 6) == 0;
+}
+
 bool evb_heart_arrived(struct evb_heart *heart, const struct evb_reply *payload)
 {
     char expected[32];

@@ -54,6 +54,7 @@ void evb_heart_tell(const struct evb_heart *heart, struct evb_lacks *lacks, cons
 /* The reply to a fence. 0, or an error with a sentence. */
 int evb_heart_answered(struct evb_heart *heart, const struct evb_reply *reply, char *why,
                        size_t room);
+bool evb_heart_is_fence(const struct evb_reply *payload); /* by its looks */
 bool evb_heart_arrived(struct evb_heart *heart,
                        const struct evb_reply *payload); /* the last one? */
 /* Both links were just read. DEAD: `why` tells; WAIT: the fence is under way, probe and

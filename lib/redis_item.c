@@ -56,12 +56,12 @@ static size_t room_for(size_t prefix_length, const evbus_event *event, size_t gu
  * The PUBLISH command (redis.io/commands/publish) behind the item, in one block. The payload's
  * length is known only when it is written, so the command's head goes into a gap in front of it.
  */
-static struct evb_item *encode(const char *prefix, size_t prefix_length, evbus_event *event,
+static struct evb_item *encode(struct evb_text prefix, struct evb_text type, evbus_event *event,
                                bool local, size_t guess)
 {
     char head[64 + 512], *end = head;
-    size_t channel = prefix_length + event->type.length, seq_at;
-    size_t room = room_for(prefix_length, event, guess), gap = room - guess - 8;
+    size_t channel = (size_t)prefix.length + type.length, seq_at;
+    size_t room = room_for(prefix.length, event, guess), gap = room - guess - 8;
     struct evb_item *item = evb_pool_take(room);
     struct evb_buf buf = {.data = (char *)item, .length = gap, .room = room, .fixed = true};
     if (!item)
@@ -69,8 +69,8 @@ static struct evb_item *encode(const char *prefix, size_t prefix_length, evbus_e
     evb_codec_write(&buf, event, local, &seq_at);
     end = append(end, HEAD, sizeof HEAD - 1);
     end = append_length(end, channel);
-    end = append(end, prefix, prefix_length);
-    end = append(end, event->type.ptr, event->type.length);
+    end = append(end, prefix.ptr, prefix.length);
+    end = append(end, type.ptr, type.length);
     end = append(end, "\r\n", 2);
     end = append_length(end, buf.length - gap);
     evb_buf_add(&buf, "\r\n", 2);
@@ -111,12 +111,25 @@ size_t evb_item_size(size_t prefix_length, const evbus_event *event)
     return evb_pool_room(room_for(prefix_length, event, evb_codec_size(event)));
 }
 
-struct evb_item *evb_item_encode(const char *prefix, size_t prefix_length, evbus_event *event,
-                                 bool local)
+/* Quoting may need more than was guessed. */
+static struct evb_item *encode_fitting(struct evb_text prefix, struct evb_text type,
+                                       evbus_event *event, bool local)
 {
     struct evb_item *item = NULL;
     size_t guess = evb_codec_size(event);
-    for (int i = 0; !item && i < 3; i++, guess *= 3) /* quoting may need more than was guessed */
-        item = encode(prefix, prefix_length, event, local, guess);
+    for (int i = 0; !item && i < 3; i++, guess *= 3)
+        item = encode(prefix, type, event, local, guess);
     return item;
+}
+
+struct evb_item *evb_item_encode(const char *prefix, size_t prefix_length, evbus_event *event,
+                                 bool local)
+{
+    return encode_fitting((struct evb_text){prefix, (uint32_t)prefix_length}, event->type, event,
+                          local);
+}
+
+struct evb_item *evb_item_encode_to(struct evb_text channel, evbus_event *event, bool local)
+{
+    return encode_fitting(channel, (struct evb_text){"", 0}, event, local);
 }

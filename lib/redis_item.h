@@ -46,5 +46,7 @@ void evb_item_words(const struct evb_item *item, struct evb_buf *out);
 /* A frozen event as a command for the channel `prefix` + type. NULL: no memory. */
 struct evb_item *evb_item_encode(const char *prefix, size_t prefix_length, evbus_event *event,
                                  bool local);
+/* The same for a channel of at most EVB_TEXT_MAX bytes. */
+struct evb_item *evb_item_encode_to(struct evb_text channel, evbus_event *event, bool local);
 
 #endif

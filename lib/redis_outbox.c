@@ -144,6 +144,7 @@ void evb_outbox_finish(struct evb_outbox *outbox, struct evb_item *item, int out
         evb_outbox_release(outbox, item->size);
         outbox->with_ttl -= item->expires_ms != INT64_MAX;
     }
+    outbox->doubtful = item->in_doubt;
     report(item, outcome, error, receivers);
     evb_item_free(item);
     check_water(outbox);

@@ -45,6 +45,7 @@ struct evb_outbox {
     int64_t complained_ms;                  /* monotonic: when one was last logged */
     int64_t complaints;                     /* since then */
     bool high;
+    bool doubtful; /* while a report is given: its event was in flight at a drop, and went again */
 };
 
 int64_t evb_outbox_owed(const struct evb_outbox *outbox); /* events; any thread */

@@ -3,6 +3,7 @@
 #include "alloc.h"
 #include "buf.h"
 #include "err.h"
+#include "match.h"
 #include <evbus.h>
 #include <stdio.h>
 #include <string.h>
@@ -137,11 +138,39 @@ void evb_subs_remove(struct evb_subs *subs, const char *name, size_t length, boo
     if (!topic || !topic->wanted)
         return;
     topic->wanted = false;
+    subs->changes++;
     if (topic->state == EVB_TOPIC_NEW)
         subs->pending--;
     if (subs->link && (topic->asked || topic->state == EVB_TOPIC_LIVE))
         ask(subs, ASK_UNSUBSCRIBE, topic);
     forget_if_done(subs, topic);
+}
+
+struct count {
+    const char *channel;
+    size_t length;
+    int64_t found;
+};
+
+static bool is_live(const struct evb_topic *topic)
+{
+    return topic->wanted && topic->state == EVB_TOPIC_LIVE;
+}
+
+static void count_pattern(const char *key, size_t length, void *value, void *user)
+{
+    struct count *count = user;
+    if (is_live(value) && evb_glob_matches(key, length, count->channel, count->length))
+        count->found++;
+}
+
+int64_t evb_subs_matching(struct evb_subs *subs, const char *channel, size_t length)
+{
+    struct count count = {channel, length, 0};
+    const struct evb_topic *topic = evb_map_get(&subs->channels, channel, length);
+    count.found = topic && is_live(topic);
+    evb_map_each(&subs->patterns, count_pattern, &count);
+    return count.found;
 }
 
 static void start_topic(const char *key, size_t length, void *value, void *user)
@@ -195,6 +224,7 @@ static void reset_topic(const char *key, size_t length, void *value, void *user)
 void evb_subs_reset(struct evb_subs *subs)
 {
     subs->link = NULL;
+    subs->changes++;
     subs->pending = 0;
     clear_asks(subs);
     evb_map_each(&subs->channels, reset_topic, subs);
@@ -219,6 +249,7 @@ static void decide(struct evb_subs *subs, struct evb_topic *topic, const char *r
 {
     if (topic->asked == 0 && topic->wanted && topic->state == EVB_TOPIC_NEW) {
         topic->state = refusal ? EVB_TOPIC_REFUSED : EVB_TOPIC_LIVE;
+        subs->changes++;
         topic->lacks = refusal ? evb_acl_right(refusal) : EVB_RIGHT_BOTH;
         subs->pending--;
         subs->decided(topic, subs->user);

@@ -25,6 +25,7 @@ struct evb_topic { /* one channel or pattern */
 struct evb_subs {
     struct evb_map channels, patterns; /* name -> struct evb_topic, owned */
     struct evb_node asks;              /* commands in the order of their replies */
+    uint64_t changes;                  /* counts what may change evb_subs_matching() */
     size_t pending;                    /* wanted and neither confirmed nor refused */
     struct evb_link *link;             /* borrowed; NULL: not signed in */
     void (*decided)(const struct evb_topic *topic, void *user); /* LIVE or REFUSED */
@@ -40,6 +41,9 @@ void evb_topic_lacks(const struct evb_topic *topic, char *out, size_t room);
 void evb_subs_fini(struct evb_subs *subs);
 int evb_subs_add(struct evb_subs *subs, const char *name, size_t length, bool pattern);
 void evb_subs_remove(struct evb_subs *subs, const char *name, size_t length, bool pattern);
+/* How many of them Redis counts as receivers of what is published on this channel: the channel, and
+ * each pattern that matches. Exact for a command between two moments with the same `changes`. */
+int64_t evb_subs_matching(struct evb_subs *subs, const char *channel, size_t length);
 void evb_subs_start(struct evb_subs *subs, struct evb_link *link); /* asks for all that is wanted */
 void evb_subs_again(struct evb_subs *subs); /* asks once more for what was refused */
 void evb_subs_reset(struct evb_subs *subs); /* the link is gone: all is open again */

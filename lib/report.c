@@ -23,6 +23,11 @@ static int64_t gauge_batch_events(const struct evbus *bus)
     return atomic_load(&bus->batches.waiting);
 }
 
+static int64_t gauge_requests(const struct evbus *bus)
+{
+    return atomic_load(&bus->requests);
+}
+
 static int64_t gauge_subscriptions(const struct evbus *bus)
 {
     pthread_mutex_t *lock = (pthread_mutex_t *)&bus->registry.lock;
@@ -64,6 +69,7 @@ static const struct {
     {"outbox_events", gauge_outbox_events},
     {"outbox_bytes", gauge_outbox_bytes},
     {"batch_events", gauge_batch_events},
+    {"requests_pending", gauge_requests},
     {"subscriptions", gauge_subscriptions},
     {"workers", gauge_workers},
     {"rtt_us", gauge_rtt},

@@ -14,10 +14,8 @@
 #include "batch_join.h"
 #include "clock.h"
 #include "codec.h"
-#include "deliver.h"
 #include "err.h"
 #include "fork.h"
-#include "handover.h"
 #include "json.h"
 #include <string.h>
 
@@ -38,7 +36,7 @@ void evb_route_system(struct evbus *bus, const char *type, const char *json)
 
 /* ---- publish ---- */
 
-static int check_data(const struct evbus *bus, const evbus_event *event, bool serialised)
+int evb_route_check_data(const struct evbus *bus, const evbus_event *event, bool serialised)
 {
     size_t at;
     if (event->data.length > bus->max_data)
@@ -80,7 +78,7 @@ static int check_event(const struct evbus *bus, const struct evb_thread *thread,
     bool batched = flags & EVBUS_BATCH; /* one text with others: what is no JSON would spoil it */
     if (where < 0)
         return where;
-    if ((rc = check_data(bus, event, batched || where & EVB_FROM_REDIS)) != 0)
+    if ((rc = evb_route_check_data(bus, event, batched || where & EVB_FROM_REDIS)) != 0)
         return rc;
     if (!batched && thread->delivering && !evb_deliver_may_defer(thread, event))
         return evb_fail(EVBUS_EFULL, "this handler's events wait for its return, and there are %d",
@@ -96,10 +94,11 @@ static int freeze_and_post(struct evbus *bus, evbus_event *event, int where, int
     if (rc != 0)
         return rc;
     way->history = bus->keeps_history && !(flags & EVBUS_NO_HISTORY);
-    if ((rc = evb_event_freeze(event, bus->node, bus->source)) == 0) {
+    if (way->frozen || (rc = evb_event_freeze(event, bus->node, bus->source)) == 0) {
         if ((rc = evb_handover_post(way, bus, event, where & EVB_FROM_LOCAL)) == 0)
             return 0;
-        atomic_store(&event->frozen, 0); /* nobody else has seen it */
+        if (!way->frozen)
+            atomic_store(&event->frozen, 0); /* nobody else has seen it */
     }
     evb_handover_release(way, bus);
     return rc;
@@ -166,12 +165,11 @@ static int refused(evbus *bus, int rc)
     return rc;
 }
 
-static int publish(struct evbus *bus, evbus_event *event, int flags, evbus_report_fn fn, void *user)
+int evb_route_publish(struct evbus *bus, evbus_event *event, int flags, struct evb_handover *way)
 {
-    struct evb_handover way = {.report = fn, .user = user};
     int rc = evb_bus_check(bus, false);
     if (rc == 0)
-        rc = event ? accept_event(bus, event, flags, &way, 0)
+        rc = event ? accept_event(bus, event, flags, way, 0)
                    : evb_fail(EVBUS_EINVAL, "no event (NULL): evbus_event_new() makes one");
     return rc < 0 ? refused(bus, rc) : rc;
 }
@@ -203,20 +201,22 @@ int evbus_publish(evbus *bus, const char *type, const char *json)
 
 int evbus_publish_event(evbus *bus, evbus_event *event, int flags)
 {
-    return publish(bus, event, flags, NULL, NULL);
+    struct evb_handover way = {0};
+    return evb_route_publish(bus, event, flags, &way);
 }
 
 int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report_fn fn, void *user)
 {
     if (!fn)
         return evb_fail(EVBUS_EINVAL, "evbus_publish_report: no report function (NULL)");
-    return publish(bus, event, flags, fn, user);
+    struct evb_handover way = {.report = fn, .user = user};
+    return evb_route_publish(bus, event, flags, &way);
 }
 
 /* ---- receive ---- */
 
-static void complain(struct evbus *bus, enum evb_counter counter, const char *channel,
-                     const char *why)
+void evb_route_complain(struct evbus *bus, enum evb_counter counter, const char *channel,
+                        const char *why)
 {
     int64_t now_ms = evb_clock_mono_ms();
     evb_count(&bus->metrics, counter, 1);
@@ -237,7 +237,7 @@ static bool is_echo(struct evbus *bus, const char *channel, const struct evb_rep
     if (!evb_codec_is_echo(payload->text, payload->length, bus->node, &seq))
         return false;
     if (seq == 0 || seq > bus->redis.outbox.seq) {
-        complain(bus, EVB_COUNT_forged, channel, "this bus's mark on what it never sent");
+        evb_route_complain(bus, EVB_COUNT_forged, channel, "this bus's mark on what it never sent");
         return true;
     }
     evb_count(&bus->metrics, EVB_COUNT_echoes, 1);
@@ -274,6 +274,10 @@ static bool accept_received(struct evbus *bus, evbus_event *event, unsigned how,
         return false;
     }
     evb_count(&bus->metrics, EVB_COUNT_received, 1);
+    if (event->exchange && evb_event_time_left_ms(event) == 0) {
+        evb_count(&bus->metrics, EVB_COUNT_late_requests, 1);
+        return false;
+    }
     if (bus->recent.limit)
         evb_recent_push(&bus->recent, event);
     if (!thread)
@@ -292,7 +296,8 @@ static bool receive(struct evbus *bus, evbus_event *event, unsigned how,
     const struct evb_via *only = NULL;
     bool self = evb_route_is_self(bus, event);
     if (self && (event->seq == 0 || event->seq > bus->redis.outbox.seq)) {
-        complain(bus, EVB_COUNT_forged, channel->text, "this bus's mark on what it never sent");
+        evb_route_complain(bus, EVB_COUNT_forged, channel->text,
+                           "this bus's mark on what it never sent");
         return false;
     }
     if (!event->node.ptr && !event->is_json && !bus->take_foreign) {
@@ -300,7 +305,7 @@ static bool receive(struct evbus *bus, evbus_event *event, unsigned how,
         return false;
     }
     if (evb_position_is_none(event->position))
-        bus->heard_unkept = bus->heard_unkept || !self;
+        bus->heard_unkept = bus->heard_unkept || !(self || event->exchange); /* who asks, knows */
     else if (evb_recovery_takes(&bus->redis.recovery, event))
         return false;
     /* Without seq and id nothing tells a second copy (message and pmessage) from a second event:
@@ -321,14 +326,15 @@ static evbus_event *decode(struct evbus *bus, const struct evb_reply *channel,
     if (channel->length <= bus->prefix_length ||
         memcmp(channel->text, bus->prefix, bus->prefix_length) != 0 ||
         evb_type_check(type, length) != 0 || evb_type_is_system(type, length)) {
-        complain(bus, EVB_COUNT_decode_errors, channel->text, "the channel names no event type");
+        evb_route_complain(bus, EVB_COUNT_decode_errors, channel->text,
+                           "the channel names no event type");
         return NULL;
     }
     unsigned flags = bus->check == EVB_CHECK_NEVER ? 0 : EVB_READ_CHECK;
     if (evb_codec_read(payload->text, payload->length, type, length, bus->max_data, flags, &event,
                        &why) == 0)
         return event;
-    complain(bus, EVB_COUNT_decode_errors, channel->text, why);
+    evb_route_complain(bus, EVB_COUNT_decode_errors, channel->text, why);
     return NULL;
 }
 
@@ -346,6 +352,8 @@ void evb_route_message(const struct evb_reply *channel, const struct evb_reply *
                        const struct evb_reply *pattern, void *user)
 {
     struct evbus *bus = user;
+    if (pattern && evb_bus_is_inbox(bus, channel->text))
+        return; /* with bare types (channel.prefix) a wide pattern brings others' replies, too */
     bool echo = is_echo(bus, channel->text, payload);
     if (echo && !is_by_echo(bus, payload))
         return;

@@ -6,6 +6,7 @@
 #define EVB_ROUTE_H
 #include "deliver.h"
 #include "handover.h"
+#include "metrics.h"
 
 #define EVB_TYPE_SLOW     "evbus.slow"
 #define EVB_TYPE_SLOW_END "evbus.slow_end"
@@ -13,6 +14,14 @@
 /* A batch of events that were accepted, by their flags without EVBUS_BATCH: there is room for it,
  * and the bus may be closing. What evbus_publish_event() answers. On the loop. */
 int evb_route_batch(struct evbus *bus, evbus_event *event, int flags, struct evb_handover *way);
+/* Publishing, as `way` says; counts what it refuses. Answers as evbus_publish_event(). Any thread.
+ */
+int evb_route_publish(struct evbus *bus, evbus_event *event, int flags, struct evb_handover *way);
+/* Is the data fit to be sent? 0, EVBUS_ETOOBIG or EVBUS_EINVAL. Any thread. */
+int evb_route_check_data(const struct evbus *bus, const evbus_event *event, bool serialised);
+/* Counts a bad message, and logs some. On the loop. */
+void evb_route_complain(struct evbus *bus, enum evb_counter counter, const char *channel,
+                        const char *why);
 /* Redis's hook, on the loop: a message came. */
 void evb_route_message(const struct evb_reply *channel, const struct evb_reply *payload,
                        const struct evb_reply *pattern, void *bus);

@@ -116,10 +116,19 @@ static struct evb_chunk *next_chunk(evbus_sub *sub, struct evb_chunk *used)
     return chunk;
 }
 
+/* A request that waited here for longer than its asker does is nobody's. */
+static void call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
+{
+    if (event->exchange && evb_event_time_left_ms(event) == 0)
+        evb_count(sub->metrics, EVB_COUNT_late_requests, 1);
+    else
+        evb_sub_call(sub, event, thread);
+}
+
 static unsigned call_all(evbus_sub *sub, struct evb_chunk *chunk, struct evb_thread *thread)
 {
     for (uint32_t i = chunk->first; i < chunk->end; i++) {
-        evb_sub_call(sub, chunk->items[i].event, thread);
+        call(sub, chunk->items[i].event, thread);
         evbus_event_unref(chunk->items[i].event);
     }
     return chunk->end - chunk->first;
@@ -214,7 +223,7 @@ void evb_sub_run_work(struct evb_work *work)
     bool again;
     do {
         while ((item = next_item(sub, item, &again))) {
-            evb_sub_call(sub, item->event, thread);
+            call(sub, item->event, thread);
             evb_sub_flush_count(sub->metrics, thread);
             evbus_event_unref(item->event);
         }

@@ -56,6 +56,7 @@ static const struct {
                  "these limits; what is beyond is announced as a gap."},
     {"redis", "Where Redis is, as whom to log in, and how a dead connection is noticed. Naming "
               "any of them makes the bus hybrid, but for those without effect."},
+    {"request", "Asking and answering (evbus(7), ASKING)."},
     {"tls", "Encryption of the connection. Nothing that asks for it ever goes on in plaintext."},
     {"wire", "What is read from a channel."},
     {"workers", "Threads of the bus's own."},

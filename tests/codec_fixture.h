@@ -53,6 +53,16 @@ static inline void sane(const evbus_event *event, unsigned flags)
         ck_assert(!texts[i].ptr || texts[i].ptr[texts[i].length] == '\0');
     for (size_t i = 0; i + 1 < EVB_COUNT(texts); i++)
         ck_assert(!texts[i].ptr || evb_text_good(texts[i].ptr, texts[i].length, false));
+    const struct evb_exchange *exchange = event->exchange;
+    if (exchange) {
+        ck_assert(exchange->reply_to.length || exchange->in_reply_to.length);
+        ck_assert(exchange->reply_to.length <= EVB_TEXT_MAX &&
+                  exchange->in_reply_to.length <= EVB_TEXT_MAX &&
+                  exchange->error.length <= EVB_REFUSAL_MAX && exchange->deadline_ms > 0);
+        ck_assert(!exchange->error.ptr ||
+                  (exchange->error.ptr[exchange->error.length] == '\0' &&
+                   evb_text_good(exchange->error.ptr, exchange->error.length, false)));
+    }
     for (uint32_t i = 0; i < event->attr_count; i++) {
         ck_assert(evb_text_good(event->attrs[i].name.ptr, event->attrs[i].name.length, false));
         ck_assert(evb_text_good(event->attrs[i].value.ptr, event->attrs[i].value.length, true));
@@ -65,7 +75,21 @@ static inline void sane(const evbus_event *event, unsigned flags)
 }
 
 /* ---- events to write ---- */
-enum { BARE, PLAIN, FULL, BYTES, EMPTY_BYTES, ESCAPES, SHAPES };
+enum { BARE, PLAIN, FULL, BYTES, EMPTY_BYTES, ESCAPES, REQUEST, REPLY, REFUSAL, SHAPES };
+
+static inline void exchange_of(evbus_event *event, int which)
+{
+    struct evb_exchange *exchange = event->exchange = evb_event_exchange(event);
+    ck_assert_ptr_nonnull(exchange);
+    if (which == REQUEST) {
+        exchange->reply_to = (struct evb_text){"evbus:inbox:\"me\"", 16};
+        exchange->deadline_ms = INT64_C(1734863400123);
+        return;
+    }
+    exchange->in_reply_to = (struct evb_text){"an \"id\"", 7};
+    if (which == REFUSAL)
+        exchange->error = (struct evb_text){"no \"\xc3\xa9\"", 7};
+}
 
 static inline evbus_event *shape(int which)
 {
@@ -81,7 +105,9 @@ static inline evbus_event *shape(int which)
         evbus_event_set_attr(event, "userId", "user123");
         evbus_event_set_attr(event, which == FULL ? "e" : "\"k\\", which == FULL ? "" : "\"v\\");
     }
-    if (which == PLAIN)
+    if (which >= REQUEST)
+        exchange_of(event, which);
+    if (which == PLAIN || which == REQUEST || which == REPLY)
         evbus_event_set_json(event, "{\"task_id\":[1,\"}\"]}", 19);
     if (which == BYTES || which == EMPTY_BYTES)
         evbus_event_set_bytes(event, "\0\xff{}\"\n", which == BYTES ? 6 : 0);

@@ -200,6 +200,50 @@ START_TEST(batch_analytics_and_redis)
 }
 END_TEST
 
+START_TEST(ask_alone)
+{
+    char *argv[] = {(char *)program_built("ask"), NULL};
+    struct program *program = run(0, NULL, argv);
+    ck_assert_str_eq(program->out, "HELLO\n");
+    ck_assert_str_eq(program->err, "");
+    program_free(program);
+}
+END_TEST
+
+START_TEST(ask_another_process)
+{
+    struct server *server = server_start(NULL);
+    char command[512];
+    setenv("EVBUS_REDIS_PATH", server->socket, 1);
+    char *asks[] = {(char *)program_built("ask"), "hello", "", "you", NULL};
+    struct program *program = run(1, NULL, asks);
+    contains(program->out, "no responder: nobody listens to text.upper\n");
+    program_free(program);
+    snprintf(command, sizeof command, "mkfifo %s/asks && exec %s serve <>%s/asks", suite_folder(),
+             program_built("ask"), suite_folder()); /* an input that never ends */
+    char *serves[] = {"sh", "-c", command, NULL};
+    struct program *serving = program_start(NULL, serves);
+    program_expect_out(serving, "serving\n");
+    asks[0] = (char *)program_built("ask");
+    program = run(1, NULL, asks);
+    ck_assert_str_eq(program->out, "HELLO\nrefused by the responder: no text\nYOU\n");
+    program_free(program);
+    program_free(serving);
+    server_free(server);
+}
+END_TEST
+
+START_TEST(ask_without_redis)
+{
+    setenv("EVBUS_REDIS_PATH", "/nonexistent/socket", 1);
+    setenv("EVBUS_REDIS_CONNECT_TIMEOUT", "100ms", 1);
+    char *argv[] = {(char *)program_built("ask"), "hello", NULL};
+    struct program *program = run(1, NULL, argv);
+    contains(program->err, "no connection to Redis within 5000 ms");
+    program_free(program);
+}
+END_TEST
+
 /* ---- the demo ---- */
 
 static size_t demo_folders(void)
@@ -327,6 +371,9 @@ int main(int argc, char **argv)
     suite_add(suite, "replay_without_redis", replay_without_redis, 30);
     suite_add(suite, "batch_analytics", batch_analytics, 30);
     suite_add(suite, "batch_analytics_and_redis", batch_analytics_and_redis, 30);
+    suite_add(suite, "ask_alone", ask_alone, 30);
+    suite_add(suite, "ask_another_process", ask_another_process, 30);
+    suite_add(suite, "ask_without_redis", ask_without_redis, 30);
     suite_add(suite, "demo", demo, 60);
     suite_add(suite, "demo_interrupted", demo_interrupted, 60);
     suite_add(suite, "demo_without_redis_server", demo_without_redis_server, 30);

@@ -283,6 +283,35 @@ START_TEST(redis_cli_publishes)
 }
 END_TEST
 
+static int count_last(evbus_sub *sub, evbus_event *event, void *user)
+{
+    (void)sub;
+    atomic_fetch_add((atomic_int *)user, strcmp(evbus_event_type(event), "last") == 0);
+    return 0;
+}
+
+/* With bare types a wide pattern covers the channels of others' fences and replies: no events. */
+START_TEST(inboxes_are_no_events)
+{
+    static const char reply[] = "{\"inReplyTo\":\"x\",\"data\":1}";
+    atomic_int came = 0;
+    char inbox[64];
+    open_with("", "deliver");
+    bus_subscribe(bus, ">", NULL, count_last, &came);
+    evbus *other = server_bus(server, "channel.prefix", "", NULL);
+    expect_connected(other, SOON); /* and its first fence went by */
+    snprintf(inbox, sizeof inbox, "evbus:inbox:%s", evbus_node(other));
+    ck_assert_int_eq(server_publish(server, inbox, reply, sizeof reply - 1), 2);
+    bus_publish(other, "last", NULL);
+    expect_count(&came, 1, SOON); /* all else came before it */
+    ck_assert_int_eq(evbus_stat(bus, "received"), 1);
+    ck_assert_int_eq(evbus_stat(bus, "decode_errors"), 0);
+    expect_stat(other, "late_replies", 1, SOON);
+    bus_end(other);
+    close_all();
+}
+END_TEST
+
 /* argv: socket. Answers each event on "ping" with its data on "pong", by psubscribe; ends after
  * "stop". */
 static const char python[] =
@@ -334,6 +363,7 @@ int main(int argc, char **argv)
     suite_add(suite, "foreign_drop", foreign_drop, 20);
     suite_add(suite, "redis_cli_subscribes", redis_cli_subscribes, 30);
     suite_add(suite, "redis_cli_publishes", redis_cli_publishes, 30);
+    suite_add(suite, "inboxes_are_no_events", inboxes_are_no_events, 30);
     suite_add(suite, "python_redis_both_ways", python_redis_both_ways, 40);
     return suite_run(suite, argc, argv);
 }

@@ -92,12 +92,12 @@ settings_exist() {
             <(sed -nE 's/^X\([A-Z_]+, "([a-z.]+)".*/\1/p' lib/config_table.h) - | grep .
 }
 
-of_query() { # KEY or KEY=CHOICES of the table in lib/query.c
+of_table() { # KEY or KEY=CHOICES of the table in this file
     awk '/^#define [A-Z]+ +"/ { gsub(/"/, "", $3); choices[$2] = $3 }
         match($0, /\{"[a-z]+", EVB_VALUE_[A-Z]+, [A-Z]+/) {
             split(substr($0, RSTART + 2, RLENGTH), part, /[", ]+/)
             print part[1] (part[2] == "EVB_VALUE_CHOICE" ? "=" choices[part[3]] : "")
-        }' lib/query.c
+        }' "$1"
 }
 
 of_subs() { # the same of lib/sub_options.c, for the call that is EVB_DOOR_$1
@@ -252,7 +252,8 @@ check 'options of subscriptions' options_agree evbus_subscribe.3 Options of_subs
 check 'options of queues' options_agree evbus_queue.3 'Options of a queue' of_subs QUEUE
 check "options of queues' subscriptions" \
     options_agree evbus_queue.3 'Options of its subscriptions' of_subs QUEUE_SUB
-check 'options of queries' options_agree evbus_history.3 Query of_query
+check 'options of queries' options_agree evbus_history.3 Query of_table lib/query.c
+check 'options of requests' options_agree evbus_request.3 Options of_table lib/request.c
 check 'statistics are those of the code' statistics_agree
 check 'errors are those of the code' errors_agree
 check 'pages referred to exist' references_exist

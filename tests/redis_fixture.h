@@ -97,7 +97,7 @@ static inline bool idle(void *user)
 }
 
 static struct evb_redis_hooks hooks = {
-    on_state, on_message, on_decided, on_water, {NULL, NULL, NULL, NULL, NULL}};
+    on_state, on_message, on_decided, on_water, {NULL, NULL, NULL, NULL, NULL}, NULL};
 
 static inline int open_redis(void)
 {

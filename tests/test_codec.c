@@ -24,6 +24,13 @@ static void event_equal(const evbus_event *a, const evbus_event *b)
     ck_assert_str_eq(evbus_event_timestamp(a), evbus_event_timestamp(b));
     ck_assert_int_eq(a->is_json, b->is_json);
     ck_assert_int_eq(a->ttl_ms, b->ttl_ms);
+    ck_assert_int_eq(!a->exchange, !b->exchange);
+    if (a->exchange) {
+        text_equal(a->exchange->reply_to, b->exchange->reply_to);
+        text_equal(a->exchange->in_reply_to, b->exchange->in_reply_to);
+        text_equal(a->exchange->error, b->exchange->error);
+        ck_assert_int_eq(a->exchange->deadline_ms, b->exchange->deadline_ms);
+    }
     ck_assert_uint_eq(a->attr_count, b->attr_count);
     for (uint32_t i = 0; i < a->attr_count; i++) {
         text_equal(a->attrs[i].name, b->attrs[i].name);

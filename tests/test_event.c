@@ -381,6 +381,75 @@ static bool build_all(void)
     return done;
 }
 
+static const struct {
+    const char *text;
+    size_t length;
+    const char *clean;
+} refusals[] = {
+    {"", 0, ""},
+    {"no", 2, "no"},
+    {"a\tb\nc\x7f", 6, "a b c "},
+    {"caf\xc3\xa9", 5, "caf\xc3\xa9"},
+    {"caf\xc3", 4, "caf?"},
+    {"\xff\xc3\xa9", 3, "\?\?\?"},
+    {"a\0b", 3, "a b"},
+};
+
+START_TEST(refusals_are_cleaned)
+{
+    char text[EVB_REFUSAL_MAX + 20];
+    memcpy(text, refusals[_i].text, refusals[_i].length + 1);
+    ck_assert_uint_eq(evb_refusal_clean(text, refusals[_i].length), strlen(refusals[_i].clean));
+    ck_assert_str_eq(text, refusals[_i].clean);
+}
+END_TEST
+
+/* Cut between characters. */
+START_TEST(refusals_are_cut)
+{
+    for (size_t lead = 0; lead < 3; lead++) {
+        char text[EVB_REFUSAL_MAX + 20] = "";
+        memset(text, 'x', lead);
+        while (strlen(text) < EVB_REFUSAL_MAX + 10)
+            strcat(text, "\xe2\x82\xac");
+        uint32_t length = evb_refusal_clean(text, strlen(text));
+        ck_assert_uint_eq(length, strlen(text));
+        ck_assert_uint_gt(length, EVB_REFUSAL_MAX - 3);
+        ck_assert_uint_le(length, EVB_REFUSAL_MAX);
+        ck_assert_uint_eq((length - lead) % 3, 0);
+        ck_assert_ptr_null(strchr(text, '?'));
+    }
+}
+END_TEST
+
+START_TEST(time_left)
+{
+    int64_t now_ms = stopped_clock() / 1000;
+    evb_clock_set(stopped_clock, NULL);
+    evbus_event *event = make("1");
+    ck_assert_int_eq(evb_event_time_left_ms(event), INT64_MAX);
+    ck_assert(!evb_event_is_request(event));
+    uint32_t size = event->size;
+    event->exchange = evb_event_exchange(event);
+    ck_assert_uint_gt(event->size, size);
+    ck_assert_int_eq(evb_event_time_left_ms(event), INT64_MAX);
+    ck_assert_int_eq(evbus_event_deadline_ms(event), 0);
+    event->exchange->reply_to = (struct evb_text){"x", 1};
+    ck_assert(evb_event_is_request(event));
+    ck_assert_int_eq(evbus_event_deadline_ms(event), INT64_MAX);
+    for (int64_t left = -1; left <= 1; left++) {
+        event->exchange->deadline_ms = now_ms + left;
+        ck_assert_int_eq(evb_event_time_left_ms(event), left > 0 ? left : 0);
+        ck_assert_int_eq(evbus_event_deadline_ms(event), now_ms + left);
+    }
+    evb_event_drop(event, event->exchange);
+    ck_assert_uint_eq(event->size, size);
+    event->exchange = NULL;
+    evbus_event_unref(event);
+    evb_clock_set(NULL, NULL);
+}
+END_TEST
+
 START_TEST(no_memory)
 {
     int n = 0;
@@ -414,6 +483,9 @@ int main(void)
     tcase_add_test(tests, cause);
     tcase_add_test(tests, copy);
     tcase_add_test(tests, long_source);
+    tcase_add_loop_test(tests, refusals_are_cleaned, 0, (int)EVB_COUNT(refusals));
+    tcase_add_test(tests, refusals_are_cut);
+    tcase_add_test(tests, time_left);
     tcase_add_test(tests, no_memory);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);

@@ -168,6 +168,52 @@ START_TEST(off_while_redis_is_there)
 }
 END_TEST
 
+static void run_before(struct evb_job *job)
+{
+    (void)job;
+    ck_assert_int_eq(evb_outbox_owed(&bus->redis.outbox), 1); /* reserved */
+    tell(evb_list_empty(&bus->redis.outbox.waiting) ? "before " : "behind ");
+}
+
+/* To a channel of its own, for a while, with a job in front of it; none of it in the history. */
+START_TEST(as_it_is_told)
+{
+    static const int64_t ends[][3] = {/* within, its own, what counts */
+                                      {0, 0, 0},
+                                      {700, 0, 700},
+                                      {0, 800, 800},
+                                      {700, 800, 700},
+                                      {900, 800, 800}};
+    for (size_t i = 0; i < EVB_COUNT(ends); i++) {
+        struct evb_job before = {.run = run_before};
+        struct evb_handover way = {.channel = {"evbus:inbox:x", 13},
+                                   .within_ms = ends[i][0],
+                                   .before = &before,
+                                   .history = true};
+        scripted_listen(server, false);
+        bus = open_on(true, NULL);
+        turn();
+        evbus_event *event = evbus_event_new("t");
+        evbus_event_set_ttl(event, ends[i][1]);
+        ck_assert_int_eq(evb_handover_reserve(&way, bus, event, REDIS), 0);
+        ck_assert_int_eq(evb_event_freeze(event, bus->node, bus->source), 0);
+        event->exchange = evb_event_exchange(event);
+        ck_assert_int_eq(evb_handover_post(&way, bus, event, false), 0);
+        turn();
+        expect("before ");
+        struct evb_item *item =
+            evb_container(bus->redis.outbox.waiting.next, struct evb_item, node);
+        size_t length;
+        ck_assert_int_eq(strncmp(evb_item_channel(item, &length), "evbus:inbox:x\r", 14), 0);
+        ck_assert_int_eq(item->expires_ms, ends[i][2] ? item->accepted_ms + ends[i][2] : INT64_MAX);
+        ck_assert(!item->history && !way.kept);
+        evbus_event_unref(event);
+        evbus_free(bus);
+    }
+    bus = NULL;
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("handover");
@@ -180,6 +226,7 @@ int main(void)
     tcase_add_loop_test(tests, promised, 0, (int)EVB_COUNT(rows));
     tcase_add_test(tests, off_while_redis_is_there);
     tcase_add_loop_test(tests, posted, 0, (int)EVB_COUNT(rows));
+    tcase_add_test(tests, as_it_is_told);
     tcase_add_loop_test(tests, no_memory, 3, 5);
     return run(suite);
 }

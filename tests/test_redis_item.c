@@ -123,6 +123,26 @@ START_TEST(quoting_needs_more_than_was_guessed)
 }
 END_TEST
 
+START_TEST(to_a_channel)
+{
+    char channel[EVB_TEXT_MAX + 1];
+    memset(channel, 'c', sizeof channel - 1);
+    channel[EVB_TEXT_MAX - 9] = ':';
+    channel[EVB_TEXT_MAX] = '\0';
+    evbus_event *event = frozen("task.created", "{}", NULL);
+    struct evb_item *item =
+        evb_item_encode_to((struct evb_text){channel, EVB_TEXT_MAX}, event, false);
+    ck_assert_ptr_nonnull(item);
+    check_command(item, channel, event);
+    ck_assert(item->bytes + item->length <= (char *)item + evb_item_size(EVB_TEXT_MAX, event));
+    size_t length;
+    ck_assert_int_eq(strncmp(evb_item_channel(item, &length), channel, EVB_TEXT_MAX), 0);
+    ck_assert_uint_eq(length, EVB_TEXT_MAX);
+    evb_item_free(item);
+    evbus_event_unref(event);
+}
+END_TEST
+
 START_TEST(its_event_goes_with_it)
 {
     evbus_event *event = frozen("a", "{}", NULL);
@@ -161,6 +181,7 @@ int main(void)
     tcase_add_test(tests, a_command);
     tcase_add_test(tests, words_without_the_last_brace);
     tcase_add_test(tests, quoting_needs_more_than_was_guessed);
+    tcase_add_test(tests, to_a_channel);
     tcase_add_test(tests, its_event_goes_with_it);
     tcase_add_test(tests, without_memory);
     return unit_run(suite);

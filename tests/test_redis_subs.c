@@ -435,6 +435,40 @@ START_TEST(no_memory)
 }
 END_TEST
 
+/* What Redis counts, and the count of what may have changed it. */
+START_TEST(matching)
+{
+    add("a.b", false);
+    add("a.*", true);
+    add("*", true);
+    add("c", false);
+    ck_assert_int_eq(evb_subs_matching(&subs, "a.b", 3), 0); /* none is there yet */
+    uint64_t before = subs.changes;
+    come_up();
+    ck_assert(run_until(base, is_settled, NULL, 5000));
+    ck_assert_uint_ne(subs.changes, before);
+    before = subs.changes;
+    ck_assert_int_eq(evb_subs_matching(&subs, "a.b", 3), 3);
+    ck_assert_int_eq(evb_subs_matching(&subs, "a.c", 3), 2);
+    ck_assert_int_eq(evb_subs_matching(&subs, "c", 1), 2);
+    ck_assert_int_eq(evb_subs_matching(&subs, "", 0), 1);
+    ck_assert_uint_eq(subs.changes, before);
+    drop("*", true);
+    ck_assert_uint_ne(subs.changes, before);
+    ck_assert_int_eq(evb_subs_matching(&subs, "a.b", 3), 2); /* whether it is or is not yet */
+    before = subs.changes;
+    ck_assert(run_until(base, is_settled, NULL, 5000));
+    scripted_answer(server, "SUBSCRIBE", "-NOPERM no\r\n", 1);
+    add("d", false);
+    ck_assert(run_until(base, is_settled, NULL, 5000));
+    ck_assert_int_eq(evb_subs_matching(&subs, "d", 1), 0);
+    before = subs.changes;
+    evb_subs_reset(&subs);
+    ck_assert_uint_ne(subs.changes, before);
+    ck_assert_int_eq(evb_subs_matching(&subs, "a.b", 3), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("redis subs");
@@ -452,6 +486,7 @@ int main(void)
     tcase_add_test(tests, drops_while_resubscribing);
     tcase_add_loop_test(tests, hostile_answers, 0, (int)EVB_COUNT(hostile));
     tcase_add_test(tests, pong_without_subscriptions);
+    tcase_add_test(tests, matching);
     tcase_add_test(tests, rights_that_are_missing);
     tcase_add_loop_test(tests, refused_is_asked_for_again, 0, (int)EVB_COUNT(refusals));
     tcase_add_loop_test(tests, no_memory, 0, 2);

@@ -16,6 +16,7 @@ enum {
     CLI_USAGE = 2,
     CLI_DEGRADED = 3, /* no Redis */
     CLI_REFUSED = 4,  /* Redis refused user, password or right */
+    CLI_NO_RESPONDER = 5,
     CLI_TIMEOUT = 27
 };
 
@@ -83,7 +84,7 @@ int cli_connect(evbus *bus, int64_t wait_ms);
 /* Why Redis is away, in words. Answers CLI_REFUSED if waiting will not help, else CLI_DEGRADED. */
 int cli_why_away(const evbus *bus, char *out, size_t room);
 
-extern const struct cli_command cli_pub, cli_sub, cli_tail, cli_history, cli_health, cli_config,
-    cli_demo, cli_demo_peer;
+extern const struct cli_command cli_pub, cli_sub, cli_tail, cli_request, cli_reply, cli_history,
+    cli_health, cli_config, cli_demo, cli_demo_peer;
 
 #endif

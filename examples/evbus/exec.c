@@ -18,24 +18,54 @@ enum { FIELDS = 7, FIELD_MAX = 32 << 10 }; /* the kernel limits one variable to 
 
 extern char **environ;
 
-/* The envelope in a nameless file: a command that does not read it cannot block us. -1 with errno.
- */
-static int stdin_of(evbus_event *event)
+/* A nameless file, at its beginning: a command that does not read it cannot block us, nor can one
+ * that writes and is not read. -1 with errno. */
+static int file_with(const char *bytes, size_t length)
 {
-    char *json = evbus_event_to_json(event);
-    int fd = json ? memfd_create("event", MFD_CLOEXEC) : -1;
-    size_t length = json ? strlen(json) : 0, done = 0;
+    int fd = memfd_create("event", MFD_CLOEXEC);
+    size_t done = 0;
     ssize_t n = 1;
     while (fd >= 0 && done < length && n > 0) {
-        n = write(fd, json + done, length - done);
+        n = write(fd, bytes + done, length - done);
         done += n > 0 ? (size_t)n : 0;
     }
-    evbus_string_free(json);
     if (fd >= 0 && done == length && lseek(fd, 0, SEEK_SET) == 0)
         return fd;
     if (fd >= 0)
         close(fd);
     return -1;
+}
+
+static int envelope_of(evbus_event *event)
+{
+    char *json = evbus_event_to_json(event);
+    int fd = json ? file_with(json, strlen(json)) : -1;
+    evbus_string_free(json);
+    return fd;
+}
+
+static int data_of(evbus_event *event)
+{
+    size_t length;
+    const char *data = evbus_event_data(event, &length);
+    return file_with(data ? data : "", data ? length : 0);
+}
+
+/* What was written to it, with a NUL behind: owned, NULL without memory. */
+static char *text_of(int fd, size_t *length)
+{
+    off_t end = lseek(fd, 0, SEEK_END);
+    char *text = end < 0 ? NULL : malloc((size_t)end + 1);
+    size_t done = 0;
+    ssize_t n = 1;
+    while (text && done < (size_t)end && n > 0) {
+        n = pread(fd, text + done, (size_t)end - done, (off_t)done);
+        done += n > 0 ? (size_t)n : 0;
+    }
+    if (text)
+        text[done] = '\0';
+    *length = done;
+    return text;
 }
 
 static bool is_ours(const char *variable, char *const *fields)
@@ -88,9 +118,9 @@ static void fields_of(evbus_event *event, char *fields[FIELDS + 1])
     fields[at] = NULL;
 }
 
-/* 0, or an error number. The child has a process group of its own, so that all of it can be ended.
- */
-static int start(const char *command, int in, char *const *env, pid_t *pid)
+/* 0, or an error number. `fds` take the place of its stdin, stdout and stderr, unless they are -1.
+ * The child has a process group of its own, so that all of it can be ended. */
+static int start(const char *command, const int fds[3], char *const *env, pid_t *pid)
 {
     char *const argv[] = {"sh", "-c", (char *)command, NULL};
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGPIPE};
@@ -99,7 +129,9 @@ static int start(const char *command, int in, char *const *env, pid_t *pid)
     sigset_t set;
     sigemptyset(&set);
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO);
+    for (int i = 0; i < 3; i++)
+        if (fds[i] >= 0)
+            posix_spawn_file_actions_adddup2(&actions, fds[i], i);
     posix_spawnattr_init(&attr);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK |
                                         POSIX_SPAWN_SETPGROUP);
@@ -114,7 +146,8 @@ static int start(const char *command, int in, char *const *env, pid_t *pid)
     return rc;
 }
 
-static int wait_for(pid_t pid)
+/* At until_ms (cli_now_ms(); -1: never) it is killed, and *late. */
+static int wait_for(pid_t pid, int64_t until_ms, bool *late)
 {
     struct pollfd poll_fd = {.fd = signals_fd(), .events = POLLIN};
     int status = 0;
@@ -127,20 +160,28 @@ static int wait_for(pid_t pid)
             kill(-pid, told ? SIGKILL : signals_end());
             told = true;
         }
-        poll(&poll_fd, 1, -1);
+        int64_t left_ms = until_ms < 0 || *late ? -1 : until_ms - cli_now_ms();
+        if (until_ms >= 0 && !*late && left_ms <= 0) {
+            *late = true;
+            kill(-pid, SIGKILL);
+            left_ms = -1;
+        }
+        poll(&poll_fd, 1, left_ms > 1000000 ? 1000000 : (int)left_ms);
     }
 }
 
-int exec_event(const char *command, evbus_event *event)
+/* Closes fds[0]. 0 and how it ended, or -1 after a sentence. */
+static int run(const char *command, evbus_event *event, const int fds[3], int64_t until_ms,
+               int *status, bool *late)
 {
     char *fields[FIELDS + 1];
     pid_t pid = -1;
     fflush(stdout);
     fields_of(event, fields);
     char **env = environment(fields);
-    int in = stdin_of(event), rc = in < 0 || !env ? ENOMEM : start(command, in, env, &pid);
-    if (in >= 0)
-        close(in);
+    int rc = fds[0] < 0 || !env ? ENOMEM : start(command, fds, env, &pid);
+    if (fds[0] >= 0)
+        close(fds[0]);
     free(env);
     for (char **field = fields; *field; field++)
         free(*field);
@@ -148,7 +189,17 @@ int exec_event(const char *command, evbus_event *event)
         cli_error("cannot run the command: %s", strerror(rc));
         return -1;
     }
-    int status = wait_for(pid);
+    *status = wait_for(pid, until_ms, late);
+    return 0;
+}
+
+int exec_event(const char *command, evbus_event *event)
+{
+    const int fds[3] = {envelope_of(event), -1, -1};
+    bool late = false;
+    int status;
+    if (run(command, event, fds, -1, &status, &late) != 0)
+        return -1;
     if (signals_end() || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
         return 0; /* what we ended ourselves has not failed */
     if (WIFSIGNALED(status))
@@ -157,4 +208,36 @@ int exec_event(const char *command, evbus_event *event)
     else
         cli_error("the command answered %d (%s)", WEXITSTATUS(status), evbus_event_id(event));
     return -1;
+}
+
+int exec_answer(const char *command, evbus_event *event, int64_t until_ms,
+                struct exec_answer *answer)
+{
+    const int fds[3] = {data_of(event), file_with("", 0), file_with("", 0)};
+    int status = 0, rc = -1;
+    *answer = (struct exec_answer){.status = 0};
+    if (fds[1] >= 0 && fds[2] >= 0)
+        rc = run(command, event, fds, until_ms, &status, &answer->late);
+    else
+        cli_error("cannot run the command: %s", strerror(errno));
+    if (rc == 0) {
+        size_t length;
+        answer->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+        answer->out = text_of(fds[1], &answer->length);
+        answer->err = text_of(fds[2], &length);
+        rc = answer->out && answer->err ? 0 : -1;
+    }
+    for (int i = 1; i < 3; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    if (rc != 0)
+        exec_answer_free(answer);
+    return rc;
+}
+
+void exec_answer_free(struct exec_answer *answer)
+{
+    free(answer->out);
+    free(answer->err);
+    answer->out = answer->err = NULL;
 }

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static const struct cli_command *const commands[] = {&cli_pub,     &cli_sub,      &cli_tail,
-                                                     &cli_history, &cli_health,   &cli_config,
-                                                     &cli_demo,    &cli_demo_peer};
+static const struct cli_command *const commands[] = {
+    &cli_pub,     &cli_sub,    &cli_tail,   &cli_request, &cli_reply,
+    &cli_history, &cli_health, &cli_config, &cli_demo,    &cli_demo_peer};
 
 static const struct cli_command *find(const char *name)
 {
@@ -26,7 +26,8 @@ static void help(void)
     printf("  %-8s %s\n", "help", "Explains a command");
     cli_help_shared();
     printf("      --version            version\n\n"
-           "Exit: 0 ok, 1 error, 2 usage, 3 no Redis, 4 refused by Redis, 27 timeout.\n"
+           "Exit: 0 ok, 1 error, 2 usage, 3 no Redis, 4 refused by Redis,\n"
+           "5 no responder, 27 timeout.\n"
            "Try 'evbus demo' first.\n");
 }
 

@@ -1,8 +1,9 @@
 /* sub.c - evbus sub: prints events, or runs a command for each; evbus tail: prints some, from an
- * earlier one on. Main thread, pulling from a queue. */
+ * earlier one on; evbus reply: answers requests. Main thread, pulling from a queue. */
 #include "cli.h"
 #include "exec.h"
 #include "print.h"
+#include "reply.h"
 #include "signals.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -14,8 +15,16 @@
 #include <unistd.h>
 
 enum { TAG_EVENT, TAG_SYSTEM };
-enum { FLAG_EXEC = CLI_OWN, FLAG_FORMAT, FLAG_SINCE, FLAG_GREP, FLAG_CORRELATION };
-enum { TICK_MS = 50, PATIENCE_MS = 1000 };
+enum {
+    FLAG_EXEC = CLI_OWN,
+    FLAG_FORMAT,
+    FLAG_SINCE,
+    FLAG_GREP,
+    FLAG_CORRELATION,
+    FLAG_TYPE,
+    FLAG_BYTES
+};
+enum { TICK_MS = 50, PATIENCE_MS = 1000, LAST_WORDS_MS = 2000 };
 
 struct sub {
     struct cli *cli;
@@ -25,6 +34,8 @@ struct sub {
     const char *command, *format;
     const char *since, *grep, *correlation; /* NULL: not asked for */
     int64_t limit, wait_ms;                 /* -1: none */
+    bool answers;                           /* evbus reply */
+    struct reply reply;
 
     int64_t start_ms, seen, dropped;
     bool listening;  /* Redis has confirmed every subscription */
@@ -54,6 +65,16 @@ static const struct cli_flag tail_flags[] = {
     {0, NULL, NULL, NULL, NULL},
 };
 
+static const struct cli_flag reply_flags[] = {
+    {FLAG_EXEC, "exec", "CMD", "run CMD by sh for each request: data on stdin, reply on stdout",
+     NULL},
+    {FLAG_TYPE, "type", "TYPE", "type of the replies, reply", NULL},
+    {FLAG_BYTES, "bytes", NULL, "what CMD writes is bytes, no JSON", NULL},
+    {'C', "count", "N", "end after N requests", NULL},
+    {'W', "timeout", "TIME", "end after so long, with exit code 27", NULL},
+    {0, NULL, NULL, NULL, NULL},
+};
+
 static int take(void *state, int letter, char *value)
 {
     struct sub *sub = state;
@@ -69,6 +90,12 @@ static int take(void *state, int letter, char *value)
         break;
     case FLAG_EXEC:
         sub->command = value;
+        break;
+    case FLAG_TYPE:
+        sub->reply.type = value;
+        break;
+    case FLAG_BYTES:
+        sub->reply.bytes = true;
         break;
     case FLAG_SINCE:
         sub->since = value;
@@ -160,7 +187,10 @@ static void look(struct sub *sub)
 
 static void show(struct sub *sub, evbus_event *event)
 {
-    if (sub->command) {
+    if (sub->answers) {
+        if (reply_event(sub->cli, sub->bus, &sub->reply, event) != 0 && sub->status == CLI_OK)
+            sub->status = CLI_ERROR;
+    } else if (sub->command) {
         if (exec_event(sub->command, event) != 0 && sub->status == CLI_OK)
             sub->status = CLI_ERROR;
     } else if (sub->format) {
@@ -181,6 +211,8 @@ static void show(struct sub *sub, evbus_event *event)
 static bool is_wanted(const struct sub *sub, const evbus_event *event)
 {
     size_t length;
+    if (sub->answers)
+        return evbus_event_deadline_ms(event) != 0;
     if (sub->correlation && strcmp(evbus_event_correlation(event), sub->correlation) != 0)
         return false;
     if (!sub->grep || strstr(evbus_event_type(event), sub->grep))
@@ -298,6 +330,8 @@ static int subscribe(struct sub *sub)
 
 static void tear_down(struct sub *sub)
 {
+    if (sub->answers && sub->bus)
+        evbus_flush(sub->bus, LAST_WORDS_MS); /* the last answer is on its way */
     for (int i = 0; sub->handles && sub->handles[i]; i++)
         evbus_unsubscribe(sub->handles[i]);
     free(sub->handles);
@@ -305,13 +339,30 @@ static void tear_down(struct sub *sub)
     evbus_free(sub->bus);
 }
 
+static int check_reply(struct sub *sub)
+{
+    if (!sub->command)
+        return cli_usage("reply", "reply wants --exec CMD: what answers");
+    sub->reply.command = sub->command;
+    sub->reply.type = sub->reply.type ? sub->reply.type : "reply";
+    evbus_event *probe = evbus_event_new(sub->reply.type);
+    if (!probe)
+        return cli_usage("reply", "%s", evbus_last_error());
+    evbus_event_unref(probe);
+    return CLI_OK;
+}
+
 static int follow(struct cli *cli, const struct cli_command *command, int argc, char **argv)
 {
     struct sub sub = {.cli = cli, .limit = -1, .wait_ms = -1};
     if (cli_parse(cli, command, argc, argv, take, &sub) != 0)
         return cli->status;
-    if (cli->count < 1 && command == &cli_sub)
-        return cli_usage("sub", "sub wants a PATTERN, such as 'task.*' or '>'");
+    sub.answers = command == &cli_reply;
+    if (cli->count < 1 && command != &cli_tail)
+        return cli_usage(command->name, "%s wants a PATTERN, such as 'task.*'%s", command->name,
+                         sub.answers ? "" : " or '>'");
+    if (sub.answers && check_reply(&sub) != CLI_OK)
+        return CLI_USAGE;
     if (signals_init() != 0) {
         cli_error("signals: %s", strerror(errno));
         return CLI_ERROR;
@@ -341,6 +392,25 @@ static int run_tail(struct cli *cli, int argc, char **argv)
 {
     return follow(cli, &cli_tail, argc, argv);
 }
+
+static int run_reply(struct cli *cli, int argc, char **argv)
+{
+    return follow(cli, &cli_reply, argc, argv);
+}
+
+const struct cli_command cli_reply = {
+    .name = "reply",
+    .words = "--exec CMD [FLAG]... PATTERN...",
+    .summary = "Answers requests by a command",
+    .notes =
+        "What CMD writes is the reply: JSON, or else bytes. If it fails, the asker is told its\n"
+        "exit code and the first line that it wrote to stderr. One request at a time.\n"
+        "  evbus reply --exec 'jq .x*2' math.double\n"
+        "  evbus reply --exec 'df --output=avail / | tail -1' disk.free\n",
+    .flags = reply_flags,
+    .run = run_reply,
+    .connects = true,
+};
 
 const struct cli_command cli_tail = {
     .name = "tail",

@@ -52,6 +52,8 @@ const struct bench_row bench_rows[] = {
      "peer_raw latency", "us", "us", GOAL_RATIO_MOST, 1.15},
     {"latency.thread", "p50 at 10,000/s, from a thread, vs raw sockets", "wire latency thread",
      "peer_raw latency", "us", "us", GOAL_RATIO_MOST, 1.4},
+    {"request.latency", "request to reply, one by one, p50 vs raw one way", "wire request",
+     "peer_raw latency", "us", "us", GOAL_RATIO_MOST, 2.2},
     {"tls.publish", "publish 128 B over TLS, rate vs plaintext", "wire publish tls", "wire publish",
      "ns", "M/s", GOAL_RATE_LEAST, 0.8},
     {"tls.receive", "receive 128 B over TLS, rate vs plaintext", "wire receive tls", "wire receive",

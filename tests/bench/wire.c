@@ -217,8 +217,10 @@ int main(int argc, char **argv)
         run_idle(what[0] == 'h');
     else if (!strcmp(what, "latency") && argc == 3)
         wire_latency(!strcmp(argv[2], "loop"));
+    else if (!strcmp(what, "request"))
+        wire_request();
     else
         probe_fail("usage: wire capture FILE | publish | receive | drain | idle | heartbeat | "
-                   "latency loop|thread [tls|history]");
+                   "latency loop|thread | request [tls|history]");
     return 0;
 }

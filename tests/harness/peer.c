@@ -52,6 +52,12 @@ void peer_stop(struct peer *peer)
     ck_assert_msg(status == 0, "the other process ended with %d", status);
 }
 
+void peer_kill(struct peer *peer)
+{
+    child_kill(&peer->child);
+    free(peer);
+}
+
 /* ---- the other side ---- */
 
 enum { SUBS_MOST = 16 };
@@ -71,6 +77,20 @@ static int echo(evbus_sub *sub, evbus_event *event, void *user)
     (void)sub;
     (void)user;
     return evbus_publish(self.bus, self.echo_to, evbus_event_data(event, NULL)) < 0;
+}
+
+static int answer(evbus_sub *sub, evbus_event *request, void *user)
+{
+    size_t length;
+    const char *data = evbus_event_data(request, &length);
+    evbus_event *reply = evbus_event_new("answer");
+    (void)sub;
+    (void)user;
+    int rc = data ? evbus_event_set_json(reply, data, length) : 0;
+    if (rc == 0)
+        rc = evbus_reply(self.bus, request, reply);
+    evbus_event_unref(reply);
+    return rc;
 }
 
 static int keep_gap(evbus_sub *sub, evbus_event *event, void *user)
@@ -196,6 +216,8 @@ static void obey(char *line)
         *second++ = '\0';
         if (!strcmp(line, "record"))
             do_subscribe(rest, second, recorder_handle);
+        else if (!strcmp(line, "answer"))
+            do_subscribe(rest, second, answer);
         else if (!strcmp(line, "publish"))
             answer_code(evbus_publish(self.bus, rest, second));
         else if (!strcmp(line, "echo")) {
