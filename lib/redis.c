@@ -17,7 +17,8 @@ enum { RETRY_PAUSE_MS = 100, EXPIRY_PAUSE_MS = 10 };
 static void write_command(struct evb_redis *redis, struct evb_item *const items[], size_t count)
 {
     if (items[0]->scripted)
-        evb_stream_append(&redis->stream, &redis->publisher, items, count);
+        evb_stream_append(&redis->stream, &redis->publisher, items, count,
+                          evb_outbox_told(&redis->outbox, items[0]));
     else
         evb_link_send(&redis->publisher, items[0]->bytes, items[0]->length);
     redis->outbox.hold = redis->stream.awaited;

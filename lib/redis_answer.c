@@ -166,6 +166,7 @@ bool evb_answer_call(struct evb_outbox *outbox, const struct evb_reply *reply, c
     position.n = (uint64_t)reply->item[1]->integer;
     for (size_t i = 0; i < count && (item = oldest(outbox)); i++) {
         const struct evb_reply *result = reply->item[i + 2];
+        outbox->told_seq = item->seq;
         if (result->kind == EVB_REPLY_STRING) {
             take_refusal(outbox, item, result->text, keep);
             continue;

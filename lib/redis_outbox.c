@@ -357,6 +357,12 @@ size_t evb_outbox_next(struct evb_outbox *outbox, struct evb_item *items[], size
     return count;
 }
 
+/* A call may have been put off, and the one behind it, which had been done before, answered. */
+uint64_t evb_outbox_told(const struct evb_outbox *outbox, const struct evb_item *first)
+{
+    return outbox->told_seq < first->seq ? outbox->told_seq : first->seq - 1;
+}
+
 /* What a script refused keeps its number, and goes before what was written after it: a script that
  * has seen a number takes no lower one. */
 static void scripted_first(struct evb_outbox *outbox)

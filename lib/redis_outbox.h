@@ -40,6 +40,7 @@ struct evb_outbox {
     int64_t soonest_ms;    /* monotonic: nothing expires before; INT64_MAX: nothing expires */
     int64_t with_ttl;      /* items that bring an end of their own */
     uint64_t seq;          /* the last given */
+    uint64_t told_seq;     /* of the last event whose call was answered */
     uint64_t written_count, answered_count; /* commands on this connection */
     char refusal[600];                      /* what the last error to PUBLISH says, and a remedy */
     int64_t complained_ms;                  /* monotonic: when one was last logged */
@@ -69,6 +70,9 @@ void evb_outbox_report(struct evb_outbox *outbox,
 /* The events of the next command, numbered and now among the written: one for PUBLISH; or some, if
  * `scripted`, numbered without a gap; 0: none. Expires what is too old. */
 size_t evb_outbox_next(struct evb_outbox *outbox, struct evb_item *items[], size_t most);
+/* Up to which number the answers to calls have come, when a call that begins with `first` is
+ * written. */
+uint64_t evb_outbox_told(const struct evb_outbox *outbox, const struct evb_item *first);
 bool evb_outbox_settled(const struct evb_outbox *outbox); /* nothing is written and unanswered */
 void evb_outbox_retry(
     struct evb_outbox *outbox); /* what was refused for now waits again, in front */

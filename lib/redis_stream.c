@@ -122,10 +122,10 @@ static void send_words(struct evb_link *link, struct evb_buf *words)
 
 /* ---- events ---- */
 
-enum { APPEND_WORDS = 10 }; /* number of keys, keys, arguments before the events */
+enum { APPEND_WORDS = 11 }; /* number of keys, keys, arguments before the events */
 
 void evb_stream_append(struct evb_stream *stream, struct evb_link *link,
-                       struct evb_item *const items[], size_t count)
+                       struct evb_item *const items[], size_t count, uint64_t told)
 {
     const struct evb_stream_settings *set = &stream->set;
     struct evb_buf words;
@@ -139,6 +139,7 @@ void evb_stream_append(struct evb_stream *stream, struct evb_link *link,
     put_key(stream, &words, EVB_KEY_LATEST);
     evb_script_number(&words, stream->alone ? 0 : (int64_t)stream->sent_seq);
     evb_script_number(&words, (int64_t)items[0]->seq);
+    evb_script_number(&words, (int64_t)told);
     evb_script_number(&words, stream->idle_ms);
     evb_script_number(&words, set->max_events);
     evb_script_number(&words, set->max_bytes);

@@ -79,9 +79,10 @@ void evb_stream_link_lost(struct evb_stream *stream); /* not known until the nex
 /* The script cannot be run: from now on, on this connection, events are published alone. */
 void evb_stream_lacks(struct evb_stream *stream, const char *error);
 
-/* One command that publishes and keeps these, numbered without a gap. */
+/* One command that publishes and keeps these, numbered without a gap. Up to the number `told` the
+ * answers to calls have come. */
 void evb_stream_append(struct evb_stream *stream, struct evb_link *link,
-                       struct evb_item *const items[], size_t count);
+                       struct evb_item *const items[], size_t count, uint64_t told);
 /* Its reply: an error that is no event's. True: what it held may go again at once. */
 bool evb_stream_refused(struct evb_stream *stream, const char *error);
 void evb_stream_appended(struct evb_stream *stream); /* its reply: a result for each */

@@ -163,7 +163,31 @@ START_TEST(one_is_refused)
                      "0 0 ERR The user executing the script can't publish to the channel mentioned "
                      "in the command 0}");
     ck_assert_str_eq(entries(), "1=a/{1} 2=a/{3} ");
-    ck_assert_str_eq(results(APPEND("0", "2", "b", "{2")), "2 -1}"); /* told once */
+}
+END_TEST
+
+#define NOT_B                                                                                      \
+    "ERR The user executing the script can't publish to the channel mentioned in the command"
+
+/* The answer is lost, and whoever asks again may publish there now: what was refused is not done
+ * for all that, until its answer has come. */
+START_TEST(a_refusal_is_told_again)
+{
+    server_command(server, "ACL SETUSER default resetchannels &a");
+    APPEND("0", "1", "a", "{1", "b", "{2", "a", "{3");
+    ck_assert_str_eq(ask("GET m", NULL), "3|2|" NOT_B);
+    APPEND("3", "4", "b", "{4"); /* sent behind it, without waiting */
+    server_command(server, "ACL SETUSER default allchannels");
+    ck_assert_str_eq(results(APPEND("4", "5", "a", "{5")), "2 0}");
+    ck_assert_str_eq(
+        results(APPEND("0", "1", "a", "{1", "b", "{2", "a", "{3", "b", "{4", "a", "{5", "b", "{6")),
+        "3 -1 " NOT_B " -1 " NOT_B " -1 0}");
+    ck_assert_str_eq(results(APPEND_TOLD("0", "3", "2", "a", "{3", "b", "{4")), "4 -1 " NOT_B "}");
+    ck_assert_str_eq(ask("GET m", NULL), "6|4|" NOT_B);
+    ck_assert_str_eq(results(APPEND_TOLD("6", "7", "6", "a", "{7")), "4 0}");
+    ck_assert_str_eq(ask("GET m", NULL), "7");
+    ck_assert_int_gt(server_command(server, "PTTL m"), 0);
+    ck_assert_str_eq(entries(), "1=a/{1} 2=a/{3} 3=a/{5} 4=b/{6} 5=a/{7} ");
 }
 END_TEST
 
@@ -242,8 +266,8 @@ START_TEST(trims)
     for (int i = 151; i <= 768; i++) {
         char first[12];
         snprintf(first, sizeof first, "%d", i);
-        run(EVB_SCRIPT_APPEND, "4", "s", "t", "m", "l", "0", first, "60000", "1000", "65536", "a",
-            large, NULL);
+        run(EVB_SCRIPT_APPEND, "4", "s", "t", "m", "l", "0", first, "0", "60000", "1000", "65536",
+            "a", large, NULL);
         if (i == 255)
             ck_assert_int_gt(server_command(server, "XLEN s"), 100);
     }
@@ -453,6 +477,7 @@ int main(int argc, char **argv)
     tcase_add_test(tests, never_before_what_is_missing);
     tcase_add_test(tests, publishes_with_the_position);
     tcase_add_test(tests, one_is_refused);
+    tcase_add_test(tests, a_refusal_is_told_again);
     tcase_add_test(tests, cannot_keep);
     tcase_add_loop_test(tests, lacks_a_right, 0, (int)EVB_COUNT(rights));
     tcase_add_test(tests, out_of_memory);

@@ -141,7 +141,7 @@ static long *mark_of(struct keeper *keeper, const char *name)
 static void append(struct keeper *keeper, FILE *out, char **word, int count)
 {
     long *done = mark_of(keeper, word[2]), first = atol(word[5]);
-    int events = (count - 9) / 2;
+    int events = (count - 10) / 2;
     if (atol(word[4]) > *done) {
         fputs("-ORDER an event before these is missing\r\n", out);
         return;
@@ -150,7 +150,7 @@ static void append(struct keeper *keeper, FILE *out, char **word, int count)
     put_word(out, "%ld", ++keeper->now_ms);
     fprintf(out, ":%d\r\n", keeper->last);
     for (int i = 0; i < events; i++) {
-        const char *channel = word[9 + 2 * i], *envelope = word[10 + 2 * i];
+        const char *channel = word[10 + 2 * i], *envelope = word[11 + 2 * i];
         int receivers = -1;
         if (first + i > *done) {
             int n = add(keeper, keeper->now_ms, channel, envelope);
