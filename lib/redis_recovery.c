@@ -182,7 +182,6 @@ void evb_recovery_ready(struct evb_recovery *recovery, int64_t since_ms)
 {
     const struct evb_stream_facts *facts = &recovery->stream->facts;
     struct evb_cursor *cursor = &recovery->cursor;
-    int64_t count;
     recovery->waiting = false;
     if (!cursor->known && since_ms)
         evb_cursor_set_time(cursor, facts->epoch, evb_recovery_server_ms(recovery, since_ms));
@@ -192,11 +191,10 @@ void evb_recovery_ready(struct evb_recovery *recovery, int64_t since_ms)
         return;
     }
     enum evb_loss loss =
-        cursor->exact ? EVB_LOSS_NONE
-                      : evb_loss_since(evb_cursor_end(cursor), facts, recovery->set.ttl_ms, &count);
+        cursor->exact ? EVB_LOSS_NONE : evb_loss_since(evb_cursor_end(cursor), facts);
     if (loss != EVB_LOSS_NONE)
         tell_gap(recovery, evb_loss_name(loss), evb_loss_words(loss), evb_cursor_end(cursor),
-                 facts->length > 0 ? (int64_t)facts->first.ms : facts->server_ms, count);
+                 facts->length > 0 ? (int64_t)facts->first.ms : facts->server_ms, -1);
     recovery->started_ms = evb_clock_mono_ms();
     recovery->entries = 0;
     start(recovery);

@@ -25,7 +25,7 @@ struct evb_recovery_hooks {
 };
 
 struct evb_recovery_settings {
-    int64_t max_events, max_ms, ttl_ms;
+    int64_t max_events, max_ms;
 };
 
 struct evb_recovery {

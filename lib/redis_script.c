@@ -9,6 +9,8 @@
  * before anything has happened: Redis lets a script that has written run to its end. Where an event
  * cannot be kept for all that, those behind it get no position: two would have the same. A node's
  * first call keeps the keys from living for ever if no fence follows.
+ * The newest entry that was let go is noted: by its number, and as old as the one behind it, for
+ * nobody has looked at it.
  * What the stream takes is asked when a sixteenth of what it may take was added since.
  * The numbers that were refused stay beside the mark until their answer has come: if it was lost,
  * the next one tells the same.
@@ -81,18 +83,26 @@ static const char append[] =
     "end\n"
     "if n > before then\n"
     "  for channel, id in pairs(newest) do redis.pcall('HSET', latest, channel, id) end\n"
+    "  local most, trimmed = tonumber(ARGV[6]), 0\n"
     "  if math.floor(n / 16) > math.floor(before / 16) then\n"
-    "    redis.pcall('XTRIM', stream, 'MAXLEN', '~', ARGV[5])\n"
+    "    trimmed = redis.pcall('XTRIM', stream, 'MAXLEN', '~', ARGV[5])\n"
     "  end\n"
-    "  local most = tonumber(ARGV[6])\n"
     "  added = added + 128 * (n - before)\n"
     "  if added >= most / 16 then\n"
     "    added = 0\n"
     "    local bytes = redis.pcall('MEMORY', 'USAGE', stream)\n"
     "    if type(bytes) == 'number' and bytes > most then\n"
     "      local length = redis.call('XLEN', stream)\n"
-    "      redis.pcall('XTRIM', stream, 'MAXLEN', math.floor(length * most / bytes))\n"
+    "      trimmed = redis.pcall('XTRIM', stream, 'MAXLEN', math.floor(length * most / bytes))\n"
     "    end\n"
+    "  end\n"
+    "  if trimmed ~= 0 then\n"
+    "    local about, oldest = redis.pcall('XINFO', 'STREAM', stream), {}\n"
+    "    for i = 1, #about, 2 do\n"
+    "      if about[i] == 'first-entry' then oldest = about[i + 1] or {} end\n"
+    "    end\n"
+    "    local at, above = string.match(oldest[1] or ms .. '-' .. n + 1, '^(%d+)%-(%d+)$')\n"
+    "    redis.pcall('HSET', state, 'gone', at .. '-' .. string.format('%.0f', above - 1))\n"
     "  end\n"
     "  redis.pcall('HSET', state, 'last', string.format(shape, ms, n),\n"
     "              'added', string.format('%d', added))\n"
@@ -125,8 +135,14 @@ static const char fence[] =
     "local clock = redis.call('TIME')\n"
     "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
     "redis.pcall('HSETNX', state, 'epoch', clock[1] .. '.' .. clock[2])\n"
-    "local known = redis.call('HMGET', state, 'epoch', 'last')\n"
-    "redis.pcall('XTRIM', stream, 'MINID', string.format('%.0f', now - ARGV[3]))\n"
+    "local known = redis.call('HMGET', state, 'epoch', 'last', 'gone')\n"
+    "local limit = string.format('%.0f-0', now - ARGV[3])\n"
+    "local old = redis.pcall('XREVRANGE', stream, '(' .. limit, '-', 'COUNT', 1)[1]\n"
+    "if old then\n"
+    "  redis.pcall('XTRIM', stream, 'MINID', limit)\n"
+    "  redis.pcall('HSET', state, 'gone', old[1])\n"
+    "  known[3] = old[1]\n"
+    "end\n"
     "local about, info = redis.pcall('XINFO', 'STREAM', stream), {}\n"
     "for i = 1, #about, 2 do info[about[i]] = about[i + 1] end\n"
     "local first = info['first-entry']\n"
@@ -151,7 +167,7 @@ static const char fence[] =
     "local heard = redis.pcall('PUBLISH', ARGV[1], ARGV[2])\n"
     "if type(heard) == 'table' then heard = heard.err end\n"
     "return {heard, known[1] or '', known[2] or '0-0', first and first[1] or '',\n"
-    "        info['length'] or -1, now, math.max(0, total - added)}\n";
+    "        info['length'] or -1, now, math.max(0, total - added), known[3] or '0-0'}\n";
 
 /* Stops at the bytes, too, for events may be large; one at least. What is read from the stream at
  * once is what is likely to fit. */

@@ -15,7 +15,8 @@
  *   keys  stream, state, latest of each channel
  *   args  channel, text, oldest age (ms), time to live of idle keys (ms)
  *   reply {receivers or why it was refused, epoch, last position, first position or "", length or
- *         -1 (no stream), server's time (ms), entries before this stream was made}
+ *         -1 (no stream), server's time (ms), entries before this stream was made, position of the
+ *         newest that was trimmed: its time may be that of the entry behind it}
  * read: entries from a position on, or back from it
  *   keys  stream, state
  *   args  position to begin with, -1 or 1: which way, where to end, most entries, most bytes

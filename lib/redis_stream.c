@@ -216,15 +216,15 @@ static bool is_text(const struct evb_reply *reply)
     return reply->kind == EVB_REPLY_STRING || reply->kind == EVB_REPLY_STATUS;
 }
 
-/* {receivers or text, epoch, last, first or "", length, server's time, begun} */
+/* {receivers or text, epoch, last, first or "", length, server's time, begun, gone} */
 static bool read_facts(struct evb_stream_facts *facts, const struct evb_reply *reply)
 {
     struct evb_reply **item = reply->item;
-    if (reply->kind != EVB_REPLY_ARRAY || reply->count != 7 ||
+    if (reply->kind != EVB_REPLY_ARRAY || reply->count != 8 ||
         (item[0]->kind != EVB_REPLY_INTEGER && !is_text(item[0])))
         return false;
-    for (size_t i = 1; i < 7; i++)
-        if (i < 4 ? !is_text(item[i]) : item[i]->kind != EVB_REPLY_INTEGER)
+    for (size_t i = 1; i < 8; i++)
+        if (i < 4 || i == 7 ? !is_text(item[i]) : item[i]->kind != EVB_REPLY_INTEGER)
             return false;
     if (item[1]->length >= sizeof facts->epoch)
         return false;
@@ -234,6 +234,7 @@ static bool read_facts(struct evb_stream_facts *facts, const struct evb_reply *r
     facts->server_ms = item[5]->integer;
     facts->begun = (uint64_t)item[6]->integer;
     return evb_position_read(item[2]->text, item[2]->length, &facts->last) &&
+           evb_position_read(item[7]->text, item[7]->length, &facts->gone) &&
            (item[3]->length == 0 ||
             evb_position_read(item[3]->text, item[3]->length, &facts->first));
 }

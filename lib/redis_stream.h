@@ -33,6 +33,7 @@ struct evb_stream_facts { /* what a fence tells, as of its place among all that 
     char epoch[EVB_EPOCH_TEXT]; /* of the history's beginning; "": not known */
     struct evb_position last;   /* of the newest entry there ever was */
     struct evb_position first;  /* of the oldest that is there */
+    struct evb_position gone;   /* of the newest that was trimmed, or behind it by its time */
     int64_t length;             /* -1: there is no stream */
     uint64_t begun; /* entries before the stream that is there; 0, too, if the server cannot tell */
     int64_t server_ms;

@@ -250,46 +250,6 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
-START_TEST(trims)
-{
-    server_command(server, "CONFIG SET stream-node-max-entries 10");
-    for (int i = 1; i <= 150; i++) {
-        char first[12];
-        snprintf(first, sizeof first, "%d", i);
-        APPEND("0", first, "a", "{");
-    }
-    ck_assert_int_ge(server_command(server, "XLEN s"), 100);
-    ck_assert_int_le(server_command(server, "XLEN s"), 110 + 16);
-}
-END_TEST
-
-static const struct {
-    int size, count, least; /* of events; how many are there in the end */
-} sizes[] = {{4000, 300, 12}, {100, 1500, 300}, {12000, 60, 4}};
-
-/* It never takes much more than it may, whatever the size of events. */
-START_TEST(trims_by_bytes)
-{
-    enum { MOST = 65536 };
-    char large[12001];
-    long long peak = 0;
-    memset(large, 'x', sizeof large), large[sizes[_i].size] = '\0';
-    for (int i = 1; i <= sizes[_i].count; i++) {
-        char first[12];
-        snprintf(first, sizeof first, "%d", i);
-        run(EVB_SCRIPT_APPEND, "4", "s", "t", "m", "l", "0", first, "0", "60000", "9999", "65536",
-            "a", large, NULL);
-        long long bytes = server_command(server, "MEMORY USAGE s");
-        peak = bytes > peak ? bytes : peak;
-    }
-    printf("figure: %d events of %d bytes: at most %lld of %d bytes\n", sizes[_i].count,
-           sizes[_i].size, peak, MOST);
-    ck_assert_int_gt(peak, MOST * 3 / 4);
-    ck_assert_int_le(peak, MOST * 5 / 4);
-    ck_assert_int_ge(server_command(server, "XLEN s"), sizes[_i].least);
-}
-END_TEST
-
 /* The state is gone, the stream is not; the clock went back. */
 START_TEST(goes_on_behind_what_is_there)
 {
@@ -301,27 +261,6 @@ START_TEST(goes_on_behind_what_is_there)
 END_TEST
 
 /* ---- fence ---- */
-
-/* "receivers last-n first length now? begun" */
-static const char *facts(const char *ttl_ms)
-{
-    static char text[400];
-    char epoch[60], last[60], first[60], now[30], heard[100];
-    int length, begun;
-    FENCE(ttl_ms);
-    if (sscanf(story, "{%99s %59s %59s %59s %d %29s %d}", heard, epoch, last, first, &length, now,
-               &begun) < 7) {
-        first[0] = '\0';
-        ck_assert_int_eq(
-            sscanf(story, "{%99s %59s %59s  %d %29s %d}", heard, epoch, last, &length, now, &begun),
-            6);
-    }
-    ck_assert_ptr_nonnull(strchr(epoch, '.'));
-    ck_assert_int_gt(strtoll(now, NULL, 10), 1700000000000);
-    snprintf(text, sizeof text, "heard %s, last %s, first %s, %d there, %d before", heard,
-             strchr(last, '-') + 1, first[0] ? strchr(first, '-') + 1 : "none", length, begun);
-    return text;
-}
 
 START_TEST(tells_what_there_is)
 {
@@ -347,24 +286,6 @@ START_TEST(tells_what_there_is)
     ck_assert_str_ne(ask("HGET t epoch", NULL), epoch);
     free(epoch);
     free(last);
-}
-END_TEST
-
-START_TEST(trims_by_age_and_keeps_alive)
-{
-    APPEND("0", "1", "a", "{", "b", "{");
-    server_command(server, "XADD s 99999999999999-3 c a e {}");
-    server_command(server, "HSET l a 99999999999999-3");
-    server_command(server, "PEXPIRE s 100000000");
-    ck_assert_str_eq(facts("-60000"), "heard 0, last 2, first 3, 1 there, 0 before");
-    ck_assert_str_eq(ask("HGET l b", NULL), ""); /* its event is gone */
-    ck_assert_str_ne(ask("HGET l a", NULL), "");
-    for (size_t i = 0; i < 3; i++) {
-        char command[] = "PTTL s";
-        command[5] = "stl"[i];
-        ck_assert_int_gt(server_command(server, command), 0);
-        ck_assert_int_le(server_command(server, command), 60000);
-    }
 }
 END_TEST
 
@@ -494,11 +415,8 @@ int main(int argc, char **argv)
     tcase_add_test(tests, cannot_keep);
     tcase_add_loop_test(tests, lacks_a_right, 0, (int)EVB_COUNT(rights));
     tcase_add_test(tests, out_of_memory);
-    tcase_add_test(tests, trims);
-    tcase_add_loop_test(tests, trims_by_bytes, 0, (int)EVB_COUNT(sizes));
     tcase_add_test(tests, goes_on_behind_what_is_there);
     tcase_add_test(tests, tells_what_there_is);
-    tcase_add_test(tests, trims_by_age_and_keeps_alive);
     tcase_add_test(tests, fence_is_refused);
     tcase_add_loop_test(tests, reads, 0, (int)EVB_COUNT(pages));
     tcase_add_test(tests, reads_what_is_behind_a_hole);

@@ -68,7 +68,7 @@ static void expect_state(int state)
                      state == EVB_STREAM_ON || state == EVB_STREAM_ASKED);
 }
 
-#define GOOD "i1;s5.6;s1000-7;s990-3;i5;i1001;i2"
+#define GOOD "i1;s5.6;s1000-7;s990-3;i5;i1001;i2;s980-2"
 
 static int fenced(const struct evb_reply *reply, int64_t *receivers, const char **refusal)
 {
@@ -128,8 +128,10 @@ START_TEST(facts)
     ck_assert_int_eq(stream.facts.length, 5);
     ck_assert_int_eq(stream.facts.server_ms, 1001);
     ck_assert_uint_eq(stream.facts.begun, 2);
+    ck_assert_uint_eq(stream.facts.gone.ms, 980);
+    ck_assert_uint_eq(stream.facts.gone.n, 2);
     ck_assert(stream.known[EVB_SCRIPT_FENCE]);
-    ck_assert_int_eq(fenced(array_of("i0;s5.6;s0-0;s;i-1;i1001;i0"), &receivers, NULL), 0);
+    ck_assert_int_eq(fenced(array_of("i0;s5.6;s0-0;s;i-1;i1001;i0;s0-0"), &receivers, NULL), 0);
     ck_assert_int_eq(receivers, 0);
     ck_assert(evb_position_is_none(stream.facts.first) && evb_position_is_none(stream.facts.last));
     ck_assert_int_eq(stream.facts.length, -1);
@@ -151,23 +153,25 @@ static const struct {
     {"NOREPLICAS x", NULL, EVBUS_EAWAY, EVB_STREAM_ASKED},
     {"NOPERM x", NULL, EVBUS_ENOTSUP, EVB_STREAM_LACKING},
     {"ERR unknown command 'EVAL'", NULL, EVBUS_ENOTSUP, EVB_STREAM_LACKING},
-    {NULL, "sNOPERM channel;s5.6;s1-7;s1-3;i5;i1;i2", EVBUS_EDENIED, EVB_STREAM_ON},
+    {NULL, "sNOPERM channel;s5.6;s1-7;s1-3;i5;i1;i2;s1-2", EVBUS_EDENIED, EVB_STREAM_ON},
     {NULL, "", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s1-7;s1-3;i5;i1", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;s1-3;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;s1-3;i5;i1;i2;s1-2;i3", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;i5;s1-7;s1-3;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;n;s1-3;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;a;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;s1-3;s5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;s1-3;i5;s1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;s1-3;i5;i1;n;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s;s1-3;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1;s1-3;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;sx;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s012345678901234567890123456789012345678901234567;s1-7;s1-3;i5;i1;i2;s1-2",
+     EVBUS_EPARSE, EVB_STREAM_ASKED},
     {NULL, "i1;s5.6;s1-7;s1-3;i5;i1;i2;i3", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;i5;s1-7;s1-3;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;n;s1-3;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s1-7;a;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s1-7;s1-3;s5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s1-7;s1-3;i5;s1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s1-7;s1-3;i5;i1;n", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s;s1-3;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s1;s1-3;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s1-7;sx;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s012345678901234567890123456789012345678901234567;s1-7;s1-3;i5;i1;i2", EVBUS_EPARSE,
-     EVB_STREAM_ASKED},
-    {NULL, "n;s5.6;s1-7;s1-3;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "a;s5.6;s1-7;s1-3;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;s1-3;i5;i1;i2;s", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "n;s5.6;s1-7;s1-3;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "a;s5.6;s1-7;s1-3;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
 };
 
 START_TEST(answers_to_a_fence)
