@@ -69,6 +69,14 @@ void evb_cursor_prove(struct evb_cursor *cursor, const struct evb_stream_facts *
     evb_cursor_set(cursor, facts->epoch, facts->last);
 }
 
+bool evb_cursor_is_at_end(const struct evb_cursor *cursor, const struct evb_stream_facts *facts)
+{
+    struct evb_position end = evb_cursor_end(cursor);
+    if (!cursor->epoch[0] || strcmp(cursor->epoch, facts->epoch) != 0)
+        return false;
+    return cursor->exact ? evb_position_compare(facts->last, end) == 0 : facts->last.ms < end.ms;
+}
+
 /* A time is covered where nothing came since, an older entry is still there, or the newest that was
  * let go is older: if that is the one before the first, else others went unnoticed. */
 enum evb_loss evb_loss_since(struct evb_position from, const struct evb_stream_facts *facts)

@@ -34,6 +34,9 @@ void evb_cursor_see(struct evb_cursor *cursor, struct evb_position position, int
 void evb_cursor_prove(struct evb_cursor *cursor, const struct evb_stream_facts *facts);
 struct evb_position evb_cursor_end(const struct evb_cursor *cursor);
 
+/* As of the fence of these facts nothing was added that it has not heard. */
+bool evb_cursor_is_at_end(const struct evb_cursor *cursor, const struct evb_stream_facts *facts);
+
 /* Is all since that time of the server still there? */
 enum evb_loss evb_loss_since(struct evb_position from, const struct evb_stream_facts *facts);
 /* What a jump from `from`, of `epoch`, to `to`, of `now`, means. `begun`: entries before the stream

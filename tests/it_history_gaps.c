@@ -287,6 +287,10 @@ START_TEST(refused)
     sent = 0;
     publish(10);
     listener_expect(&ear, 0, 10);
+    for (int i = 0; i < 5; i++)
+        listener_drop(&ear);
+    come_to_rest();
+    listener_expect_no_gap(&ear); /* there was nothing to read */
     listener_cut(&ear);
     publish_lost(20);
     listener_back(&ear);

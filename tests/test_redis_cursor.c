@@ -78,6 +78,35 @@ START_TEST(since)
 }
 END_TEST
 
+static const struct {
+    const char *what, *epoch;
+    struct evb_position at, ahead, last;
+    bool exact, is_at_end;
+} ends[] = {
+    {"the last", "e", {900, 5}, {0, 0}, {900, 5}, true, true},
+    {"the last came live", "e", {900, 5}, {910, 6}, {910, 6}, true, true},
+    {"nothing ever was", "e", {0, 0}, {0, 0}, {0, 0}, true, true},
+    {"one more", "e", {900, 5}, {0, 0}, {910, 6}, true, false},
+    {"one less", "e", {900, 5}, {0, 0}, {890, 4}, true, false},
+    {"another one of that number", "e", {900, 5}, {0, 0}, {910, 5}, true, false},
+    {"another history", "d", {900, 5}, {0, 0}, {900, 5}, true, false},
+    {"nobody knows which", "", {900, 5}, {0, 0}, {900, 5}, true, false},
+    {"all before that time", "e", {900, 0}, {0, 0}, {899, 5}, false, true},
+    {"one of that time", "e", {900, 0}, {0, 0}, {900, 5}, false, false},
+    {"a time of another history", "d", {900, 0}, {0, 0}, {899, 5}, false, false},
+};
+
+START_TEST(at_end)
+{
+    struct evb_stream_facts facts = {.epoch = "e", .last = ends[_i].last};
+    struct evb_cursor cursor;
+    evb_cursor_set(&cursor, ends[_i].epoch, ends[_i].at);
+    cursor.ahead = ends[_i].ahead;
+    cursor.exact = ends[_i].exact;
+    ck_assert_msg(evb_cursor_is_at_end(&cursor, &facts) == ends[_i].is_at_end, "%s", ends[_i].what);
+}
+END_TEST
+
 static void expect_position(struct evb_position got, struct evb_position want, const char *what)
 {
     ck_assert_msg(evb_position_compare(got, want) == 0, "%s: %llu-%llu", what,
@@ -156,6 +185,7 @@ int main(void)
     suite_add_tcase(suite, tests);
     tcase_add_loop_test(tests, between, 0, (int)EVB_COUNT(jumps));
     tcase_add_loop_test(tests, since, 0, (int)EVB_COUNT(times));
+    tcase_add_loop_test(tests, at_end, 0, (int)EVB_COUNT(ends));
     tcase_add_test(tests, names);
     tcase_add_test(tests, sees);
     tcase_add_test(tests, proves);
