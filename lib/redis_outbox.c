@@ -386,6 +386,7 @@ static void put_back(struct evb_outbox *outbox)
     bool refused = !evb_list_empty(&outbox->again);
     struct evb_node marks;
     evb_list_init(&marks);
+    outbox->refusing = false;
     evb_list_prepend(&outbox->resend, &outbox->written);
     scripted_first(outbox);
     EVB_LIST_EACH(&outbox->resend, node)
@@ -412,8 +413,26 @@ void evb_outbox_retry(struct evb_outbox *outbox)
     put_back(outbox);
 }
 
+/* Those in flight may have been refused like some before them; receivers that heard one behind them
+ * take their numbers for old. */
+static void doubt_numbers(struct evb_outbox *outbox)
+{
+    struct evb_item *last = NULL;
+    EVB_LIST_EACH(&outbox->written, node)
+    {
+        struct evb_item *item = evb_container(node, struct evb_item, node);
+        if (item->mark || item->scripted)
+            continue;
+        if (last)
+            last->maybe_old = true;
+        last = item;
+    }
+}
+
 void evb_outbox_link_lost(struct evb_outbox *outbox)
 {
+    if (outbox->refusing)
+        doubt_numbers(outbox);
     EVB_LIST_EACH(&outbox->written, node)
     {
         struct evb_item *item = evb_container(node, struct evb_item, node);

@@ -50,6 +50,7 @@ static struct game {
     int untold_count;
     uint64_t sent_seq; /* of the last call on this connection */
     bool alone;        /* the next call is to be the only one */
+    bool busy;         /* the last command was refused for now, and so may be the next */
     int64_t accepted, refused, outcomes[8];
     int number;
     unsigned seed;
@@ -279,11 +280,13 @@ static const char *const pass[] = {"BUSY x", "LOADING x", "OOM x"};
 static void answer_publish(const struct command *command)
 {
     const struct entry *entry = &game.entry[command->id[0]];
+    bool in_doubt = entry->outcome == -1;
     unsigned kind = dice(10);
+    game.busy = kind >= 7;
     if (kind < 6) {
         execute(command, 0);
         MUST(evb_answer_ok(&outbox, 1));
-        MUST(entry->outcome == EVBUS_ACKED);
+        MUST(entry->outcome == EVBUS_ACKED || (entry->outcome == EVBUS_UNKNOWN && in_doubt));
     } else if (kind < 7) {
         MUST(evb_answer_error(&outbox, "NOPERM x"));
         MUST(entry->outcome == EVBUS_FAILED);
@@ -298,6 +301,7 @@ static void refuse_call(const struct command *command, const char *error, bool f
     evb_answer_refused(&outbox, error);
     not_executed(command);
     game.alone = true;
+    game.busy = strncmp(error, "BUSY", 4) == 0;
     outbox.hold = false;
     outbox.history = outbox.history && !for_good;
 }
@@ -331,6 +335,7 @@ static void answer_call(const struct command *command)
         refuse_call(command, "ORDER x", false);
         return;
     }
+    game.busy = false;
     MUST(evb_answer_call(&outbox, &reply, &keep));
     outbox.hold = false;
     for (int i = 0; i < command->count; i++)
@@ -358,13 +363,15 @@ static void drop(void)
     int64_t unknown = game.outcomes[EVBUS_UNKNOWN], lost = 0;
     for (int n = (int)dice((unsigned)game.wire_count + 1), i = 0; i < game.wire_count; i++) {
         const struct command *command = &game.wire[(game.wire_head + i) % EVENTS];
-        if (i < n && (!command->scripted || dice(8)))
+        game.busy = game.busy && dice(3);
+        if (i < n && !game.busy && (!command->scripted || dice(8)))
             execute(command, command->scripted ? refuse_some(command, any_or_none()) : 0);
         for (int k = 0; k < command->count; k++, lost++)
             game.entry[command->id[k]].outcome = -1; /* in doubt */
     }
     evb_outbox_link_lost(&outbox);
     MUST(game.outcomes[EVBUS_UNKNOWN] - unknown == (outbox.may_resend ? 0 : lost));
+    game.busy = false;
     game.wire_count = 0;
     game.last_seq[0] = game.last_seq[1] = 0;
     game.alone = true;
@@ -389,6 +396,7 @@ static void retry(void)
         return;
     evb_outbox_retry(&outbox);
     game.last_seq[true] = 0; /* a call keeps its numbers */
+    game.busy = false;
 }
 
 /* ---- the judge ---- */
