@@ -98,8 +98,7 @@ static void on_jump(const struct evb_jump *jump, void *user)
     struct evb_recovery *recovery = user;
     struct evb_position from = jump->from, to = jump->to;
     int64_t count, to_ms = (int64_t)to.ms;
-    enum evb_loss loss =
-        evb_loss_between(from, recovery->cursor.epoch, to, jump->epoch, jump->begun, &count);
+    enum evb_loss loss = evb_loss_between(from, jump->was, to, jump->epoch, jump->begun, &count);
     if (loss != EVB_LOSS_TRIMMED) /* nothing that is left bounds it */
         to_ms = now_ms(recovery);
     if (loss == EVB_LOSS_FLUSHED)
