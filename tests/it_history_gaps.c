@@ -269,6 +269,7 @@ START_TEST(limit_of_time)
     publish(suite_scaled(20000));
     listener_back(&ear);
     come_to_rest();
+    listener_await_gap(&ear);
     ck_assert_int_eq(listener_gap_count(&ear), 1);
     ck_assert_str_eq(listener_gap(&ear, 0).cause, "limit");
     ck_assert_int_lt(atomic_load(&ear.replayed), sent);
@@ -360,6 +361,7 @@ START_TEST(hole_in_the_middle)
     free(page);
     listener_back(&ear);
     come_to_rest();
+    listener_await_gap(&ear);
     ck_assert_int_eq(listener_gap_count(&ear), 1);
     struct gap gap = listener_gap(&ear, 0);
     ck_assert_str_eq(gap.cause, "trimmed");
