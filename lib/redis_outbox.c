@@ -309,6 +309,18 @@ static struct evb_item *peek(struct evb_outbox *outbox)
     return NULL;
 }
 
+static void note_number(struct evb_outbox *outbox, const struct evb_item *item)
+{
+    uint64_t *word = &outbox->to_keep[item->seq / 64 % EVB_COUNT(outbox->to_keep)];
+    uint64_t bit = UINT64_C(1) << item->seq % 64;
+    *word = item->history ? *word | bit : *word & ~bit;
+}
+
+bool evb_outbox_was_to_keep(const struct evb_outbox *outbox, uint64_t seq)
+{
+    return outbox->to_keep[seq / 64 % EVB_COUNT(outbox->to_keep)] >> seq % 64 & 1;
+}
+
 static void write_one(struct evb_outbox *outbox, struct evb_item *item)
 {
     bool scripted = by_script(outbox, item);
@@ -321,6 +333,7 @@ static void write_one(struct evb_outbox *outbox, struct evb_item *item)
     if (!item->seq) {
         item->seq = ++outbox->seq;
         evb_codec_write_seq(item->seq_slot, item->seq);
+        note_number(outbox, item);
     }
     if (item->written_once)
         evb_count(outbox->metrics, EVB_COUNT_resent, 1);
