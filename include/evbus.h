@@ -101,7 +101,7 @@ enum {
     EVBUS_EXPIRED = 3,    /* waited in the outbox longer than outbox.age or its own time to live */
     EVBUS_EVICTED = 4,    /* dropped by the outbox's limit */
     EVBUS_FAILED = 5,     /* refused by Redis, or the bus was freed before it was written */
-    EVBUS_UNKNOWN = 6     /* written, then the link dropped, and not sent again */
+    EVBUS_UNKNOWN = 6     /* written, then the link dropped: not sent again, or perhaps in vain */
 };
 /* log levels */
 enum { EVBUS_LOG_ERROR = 1, EVBUS_LOG_WARNING = 2, EVBUS_LOG_INFO = 3, EVBUS_LOG_DEBUG = 4 };

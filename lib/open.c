@@ -183,8 +183,7 @@ static struct evb_stream_settings stream_settings(const struct evbus *bus)
 static struct evb_recovery_settings recovery_settings(const struct evbus *bus)
 {
     return (struct evb_recovery_settings){.max_events = number(bus, EVB_CFG_RECOVERY_MAX_EVENTS),
-                                          .max_ms = number(bus, EVB_CFG_RECOVERY_MAX_TIME),
-                                          .ttl_ms = number(bus, EVB_CFG_HISTORY_TTL)};
+                                          .max_ms = number(bus, EVB_CFG_RECOVERY_MAX_TIME)};
 }
 
 static int open_redis(struct evbus *bus)

@@ -17,7 +17,8 @@ enum { RETRY_PAUSE_MS = 100, EXPIRY_PAUSE_MS = 10 };
 static void write_command(struct evb_redis *redis, struct evb_item *const items[], size_t count)
 {
     if (items[0]->scripted)
-        evb_stream_append(&redis->stream, &redis->publisher, items, count);
+        evb_stream_append(&redis->stream, &redis->publisher, items, count,
+                          evb_outbox_told(&redis->outbox, items[0]));
     else
         evb_link_send(&redis->publisher, items[0]->bytes, items[0]->length);
     redis->outbox.hold = redis->stream.awaited;
@@ -240,6 +241,14 @@ static void on_inbox(struct evb_redis *redis, const struct evb_reply *payload)
         redis->hooks->inbox(payload, redis->user);
 }
 
+/* What Redis has answered counts: it is not in doubt. */
+static void lose_subscriber(struct evb_redis *redis, int error, const char *why)
+{
+    if (evb_pair_state(redis) == EVB_REDIS_READY)
+        evb_link_read(&redis->publisher);
+    evb_pair_lose(redis, error, why);
+}
+
 static void subscriber_reply(struct evb_link *link, const struct evb_reply *reply, void *user)
 {
     struct evb_redis *redis = user;
@@ -263,7 +272,7 @@ static void subscriber_reply(struct evb_link *link, const struct evb_reply *repl
         rc = evb_subs_reply(&redis->subs, reply, why, sizeof why);
     }
     if (rc != 0)
-        evb_pair_lose(redis, rc, why);
+        lose_subscriber(redis, rc, why);
     else
         maybe_ready(redis);
 }
@@ -284,14 +293,20 @@ static void link_up(struct evb_link *link, void *user)
         evb_hello_send(&redis->subscriber_hello, &redis->subscriber, &redis->login);
 }
 
-static void link_down(struct evb_link *link, int error, const char *why, void *user)
+static void publisher_down(struct evb_link *link, int error, const char *why, void *user)
 {
     (void)link;
     evb_pair_lose(user, error, why);
 }
 
-static const struct evb_link_hooks publisher_hooks = {link_up, publisher_reply, link_down};
-static const struct evb_link_hooks subscriber_hooks = {link_up, subscriber_reply, link_down};
+static void subscriber_down(struct evb_link *link, int error, const char *why, void *user)
+{
+    (void)link;
+    lose_subscriber(user, error, why);
+}
+
+static const struct evb_link_hooks publisher_hooks = {link_up, publisher_reply, publisher_down};
+static const struct evb_link_hooks subscriber_hooks = {link_up, subscriber_reply, subscriber_down};
 
 /* A topic was confirmed or refused; this node's own inbox is no business of anybody else. */
 static void on_decided(const struct evb_topic *topic, void *user)

@@ -50,7 +50,10 @@ bool evb_answer_ok(struct evb_outbox *outbox, int64_t receivers)
     outbox->answered_count++;
     if (!item)
         return false;
-    evb_outbox_finish(outbox, item, EVBUS_ACKED, 0, receivers);
+    if (item->maybe_old)
+        evb_outbox_finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EAWAY, receivers);
+    else
+        evb_outbox_finish(outbox, item, EVBUS_ACKED, 0, receivers);
     evb_outbox_finish_marks(outbox);
     return true;
 }
@@ -115,7 +118,9 @@ bool evb_answer_error(struct evb_outbox *outbox, const char *error)
     complain(outbox);
     if (publish_errors[i].again) {
         put_off(outbox, item);
+        outbox->refusing = true;
         item->seq = 0; /* not executed: as a new one, for later ones may have been */
+        item->maybe_old = false;
         return true;
     }
     fail(outbox, item, publish_errors[i].error);
@@ -166,6 +171,7 @@ bool evb_answer_call(struct evb_outbox *outbox, const struct evb_reply *reply, c
     position.n = (uint64_t)reply->item[1]->integer;
     for (size_t i = 0; i < count && (item = oldest(outbox)); i++) {
         const struct evb_reply *result = reply->item[i + 2];
+        outbox->told_seq = item->seq;
         if (result->kind == EVB_REPLY_STRING) {
             take_refusal(outbox, item, result->text, keep);
             continue;
@@ -185,6 +191,7 @@ void evb_answer_refused(struct evb_outbox *outbox, const char *error)
     struct evb_item *item = oldest(outbox);
     size_t count = item ? item->call : 0;
     outbox->answered_count++;
+    outbox->refusing = outbox->refusing || publish_errors[find_error(error)].again;
     snprintf(outbox->refusal, sizeof outbox->refusal, "history refused: %s", error);
     complain(outbox);
     for (size_t i = 0; i < count && (item = oldest(outbox)); i++)

@@ -69,16 +69,22 @@ void evb_cursor_prove(struct evb_cursor *cursor, const struct evb_stream_facts *
     evb_cursor_set(cursor, facts->epoch, facts->last);
 }
 
-/* A time is covered where an older entry is still there, or nothing was ever let go; or where all
- * is gone, and by its age, for only age lets go of the last one. */
-enum evb_loss evb_loss_since(struct evb_position from, const struct evb_stream_facts *facts,
-                             int64_t ttl_ms, int64_t *count)
+bool evb_cursor_is_at_end(const struct evb_cursor *cursor, const struct evb_stream_facts *facts)
 {
-    bool young = facts->server_ms - (int64_t)from.ms < ttl_ms;
-    bool covered = facts->last.n == 0 || (facts->length == 0 && young) ||
-                   (facts->length > 0 && (facts->first.n <= 1 || facts->first.ms <= from.ms));
-    *count = covered ? 0 : -1;
-    if (covered)
+    struct evb_position end = evb_cursor_end(cursor);
+    if (!cursor->epoch[0] || strcmp(cursor->epoch, facts->epoch) != 0)
+        return false;
+    return cursor->exact ? evb_position_compare(facts->last, end) == 0 : facts->last.ms < end.ms;
+}
+
+/* A time is covered where nothing came since, an older entry is still there, or the newest that was
+ * let go is older: if that is the one before the first, else others went unnoticed. */
+enum evb_loss evb_loss_since(struct evb_position from, const struct evb_stream_facts *facts)
+{
+    bool some = facts->length > 0;
+    uint64_t before = some ? facts->first.n - 1 : facts->last.n;
+    bool noted = facts->gone.n == before && facts->gone.ms < from.ms;
+    if (facts->last.ms < from.ms || (some && facts->first.ms <= from.ms) || noted)
         return EVB_LOSS_NONE;
     return facts->length < 0 ? EVB_LOSS_EVICTED : EVB_LOSS_TRIMMED;
 }

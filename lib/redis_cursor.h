@@ -34,9 +34,11 @@ void evb_cursor_see(struct evb_cursor *cursor, struct evb_position position, int
 void evb_cursor_prove(struct evb_cursor *cursor, const struct evb_stream_facts *facts);
 struct evb_position evb_cursor_end(const struct evb_cursor *cursor);
 
-/* Is all since that time of the server still there? `*count`: -1, not known. */
-enum evb_loss evb_loss_since(struct evb_position from, const struct evb_stream_facts *facts,
-                             int64_t ttl_ms, int64_t *count);
+/* As of the fence of these facts nothing was added that it has not heard. */
+bool evb_cursor_is_at_end(const struct evb_cursor *cursor, const struct evb_stream_facts *facts);
+
+/* Is all since that time of the server still there? */
+enum evb_loss evb_loss_since(struct evb_position from, const struct evb_stream_facts *facts);
 /* What a jump from `from`, of `epoch`, to `to`, of `now`, means. `begun`: entries before the stream
  * that is there. `*count` is at most so many entries of all types, -1: not known. */
 enum evb_loss evb_loss_between(struct evb_position from, const char *epoch, struct evb_position to,

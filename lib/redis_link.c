@@ -52,7 +52,7 @@ void evb_link_close(struct evb_link *link)
     if (link->stage == EVB_LINK_UP && link->secured)
         evb_tls_bye(link->context);
     link->stage = EVB_LINK_CLOSED;
-    link->secured = link->writable_added = link->heard = false;
+    link->secured = link->writable_added = link->heard = link->handing_out = false;
     if (link->readable)
         event_free(link->readable);
     if (link->writable)
@@ -164,26 +164,6 @@ size_t evb_link_backlog(const struct evb_link *link)
     return link->context ? sdslen(link->context->obuf) : 0;
 }
 
-void evb_link_flush(struct evb_link *link)
-{
-    int done = 1;
-    if (link->stage != EVB_LINK_UP)
-        return;
-    if (link->gate.error) { /* a command is missing: no later one may go */
-        fail_from_hiredis(link);
-        return;
-    }
-    size_t before = sdslen(link->context->obuf);
-    if (before == 0)
-        return;
-    if (redisBufferWrite(link->context, &done) != REDIS_OK) {
-        fail_from_hiredis(link);
-        return;
-    }
-    evb_count(link->metrics, EVB_COUNT_bytes_out, (int64_t)(before - sdslen(link->context->obuf)));
-    want_write(link, !done && !(link->secured && evb_tls_wants_read(link->context)));
-}
-
 void evb_link_send(struct evb_link *link, const char *bytes, size_t length)
 {
     if (!link->context)
@@ -238,9 +218,11 @@ static bool hand_out(struct evb_link *link)
         }
         if (!reply)
             return true;
+        link->handing_out = true;
         link->hooks->reply(link, reply, link->user);
         if (link->epoch != epoch)
             return false;
+        link->handing_out = false;
         evb_gate_reset(&link->gate);
     }
 }
@@ -303,6 +285,45 @@ void evb_link_read(struct evb_link *link)
         fail_from_hiredis(link);
     else if (link->epoch == epoch && link->stage == EVB_LINK_UP && link->secured)
         read_on(link);
+}
+
+/* The peer is gone. What it said before is still there, and counts. */
+static void fail_to_write(struct evb_link *link)
+{
+    redisContext *context = link->context;
+    unsigned epoch = link->epoch;
+    int error = context->err;
+    char why[sizeof context->errstr];
+    snprintf(why, sizeof why, "%s", context->errstr);
+    context->err = 0;
+    for (int i = 0; !link->secured && !link->handing_out && i < READS_A_TURN; i++)
+        if (redisBufferRead(context) != REDIS_OK || !hand_out(link))
+            break;
+    if (link->epoch != epoch)
+        return;
+    context->err = error;
+    snprintf(context->errstr, sizeof context->errstr, "%s", why);
+    fail_from_hiredis(link);
+}
+
+void evb_link_flush(struct evb_link *link)
+{
+    int done = 1;
+    if (link->stage != EVB_LINK_UP)
+        return;
+    if (link->gate.error) { /* a command is missing: no later one may go */
+        fail_from_hiredis(link);
+        return;
+    }
+    size_t before = sdslen(link->context->obuf);
+    if (before == 0)
+        return;
+    if (redisBufferWrite(link->context, &done) != REDIS_OK) {
+        fail_to_write(link);
+        return;
+    }
+    evb_count(link->metrics, EVB_COUNT_bytes_out, (int64_t)(before - sdslen(link->context->obuf)));
+    want_write(link, !done && !(link->secured && evb_tls_wants_read(link->context)));
 }
 
 static void become_up(struct evb_link *link)

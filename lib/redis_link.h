@@ -50,8 +50,9 @@ struct evb_link {
     enum evb_link_stage stage;
     bool secured; /* TLS is under the context */
     bool writable_added;
-    bool heard;  /* a byte came */
-    bool secret; /* what waits to be written may hold a password */
+    bool heard;       /* a byte came */
+    bool handing_out; /* a reply, to the hook */
+    bool secret;      /* what waits to be written may hold a password */
     ssize_t (*write)(
         struct redisContext *context); /* the one that write_and_wipe() stands before */
     unsigned epoch;       /* counts openings: tells whether a hook closed or reopened it */

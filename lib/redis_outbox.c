@@ -326,6 +326,18 @@ static struct evb_item *peek(struct evb_outbox *outbox)
     return NULL;
 }
 
+static void note_number(struct evb_outbox *outbox, const struct evb_item *item)
+{
+    uint64_t *word = &outbox->to_keep[item->seq / 64 % EVB_COUNT(outbox->to_keep)];
+    uint64_t bit = UINT64_C(1) << item->seq % 64;
+    *word = item->history ? *word | bit : *word & ~bit;
+}
+
+bool evb_outbox_was_to_keep(const struct evb_outbox *outbox, uint64_t seq)
+{
+    return outbox->to_keep[seq / 64 % EVB_COUNT(outbox->to_keep)] >> seq % 64 & 1;
+}
+
 static void write_one(struct evb_outbox *outbox, struct evb_item *item)
 {
     bool scripted = by_script(outbox, item);
@@ -338,6 +350,7 @@ static void write_one(struct evb_outbox *outbox, struct evb_item *item)
     if (!item->seq) {
         item->seq = ++outbox->seq;
         evb_codec_write_seq(item->seq_slot, item->seq);
+        note_number(outbox, item);
     }
     if (item->written_once)
         evb_count(outbox->metrics, EVB_COUNT_resent, 1);
@@ -374,6 +387,12 @@ size_t evb_outbox_next(struct evb_outbox *outbox, struct evb_item *items[], size
     return count;
 }
 
+/* A call may have been put off, and the one behind it, which had been done before, answered. */
+uint64_t evb_outbox_told(const struct evb_outbox *outbox, const struct evb_item *first)
+{
+    return outbox->told_seq < first->seq ? outbox->told_seq : first->seq - 1;
+}
+
 /* What a script refused keeps its number, and goes before what was written after it: a script that
  * has seen a number takes no lower one. */
 static void scripted_first(struct evb_outbox *outbox)
@@ -397,6 +416,7 @@ static void put_back(struct evb_outbox *outbox)
     bool refused = !evb_list_empty(&outbox->again);
     struct evb_node marks;
     evb_list_init(&marks);
+    outbox->refusing = false;
     evb_list_prepend(&outbox->resend, &outbox->written);
     scripted_first(outbox);
     EVB_LIST_EACH(&outbox->resend, node)
@@ -423,8 +443,26 @@ void evb_outbox_retry(struct evb_outbox *outbox)
     put_back(outbox);
 }
 
+/* Those in flight may have been refused like some before them; receivers that heard one behind them
+ * take their numbers for old. */
+static void doubt_numbers(struct evb_outbox *outbox)
+{
+    struct evb_item *last = NULL;
+    EVB_LIST_EACH(&outbox->written, node)
+    {
+        struct evb_item *item = evb_container(node, struct evb_item, node);
+        if (item->mark || item->scripted)
+            continue;
+        if (last)
+            last->maybe_old = true;
+        last = item;
+    }
+}
+
 void evb_outbox_link_lost(struct evb_outbox *outbox)
 {
+    if (outbox->refusing)
+        doubt_numbers(outbox);
     EVB_LIST_EACH(&outbox->written, node)
     {
         struct evb_item *item = evb_container(node, struct evb_item, node);

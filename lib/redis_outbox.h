@@ -16,6 +16,8 @@
 
 enum { EVB_CALL_EVENTS = 64, EVB_CALL_BYTES = 64 * 1024 }; /* most in one command, or one event */
 
+enum { EVB_NUMBERS_KNOWN = 65536 }; /* the last ones: by far more than echoes are late */
+
 struct evb_outbox {
     /* fixed after init */
     int64_t max_events, max_bytes, max_age_ms;
@@ -36,14 +38,17 @@ struct evb_outbox {
     struct evb_node written;
     struct evb_node again; /* refused for now, until all that was written is answered */
     bool history;          /* the script can be run: what is to be kept goes by it */
+    bool refusing;         /* Redis refuses for now, perhaps some of what is in flight, too */
     bool hold;             /* a call of the script is under way that no other may follow */
     int64_t soonest_ms;    /* monotonic: nothing expires before; INT64_MAX: nothing expires */
     int64_t with_ttl;      /* items that bring an end of their own */
     uint64_t seq;          /* the last given */
-    uint64_t written_count, answered_count; /* commands on this connection */
-    char refusal[600];                      /* what the last error to PUBLISH says, and a remedy */
-    int64_t complained_ms;                  /* monotonic: when one was last logged */
-    int64_t complaints;                     /* since then */
+    uint64_t told_seq;     /* of the last event whose call was answered */
+    uint64_t to_keep[EVB_NUMBERS_KNOWN / 64]; /* a bit for each of the last numbers */
+    uint64_t written_count, answered_count;   /* commands on this connection */
+    char refusal[600];     /* what the last error to PUBLISH says, and a remedy */
+    int64_t complained_ms; /* monotonic: when one was last logged */
+    int64_t complaints;    /* since then */
     bool high;
     bool doubtful; /* while a report is given: its event was in flight at a drop, and went again */
 };
@@ -75,6 +80,11 @@ void evb_outbox_report(struct evb_outbox *outbox,
 /* The events of the next command, numbered and now among the written: one for PUBLISH; or some, if
  * `scripted`, numbered without a gap; 0: none. Expires what is too old. */
 size_t evb_outbox_next(struct evb_outbox *outbox, struct evb_item *items[], size_t most);
+/* Was the event of that number to be kept, whether or not it could be? One of the last. */
+bool evb_outbox_was_to_keep(const struct evb_outbox *outbox, uint64_t seq);
+/* Up to which number the answers to calls have come, when a call that begins with `first` is
+ * written. */
+uint64_t evb_outbox_told(const struct evb_outbox *outbox, const struct evb_item *first);
 bool evb_outbox_settled(const struct evb_outbox *outbox); /* nothing is written and unanswered */
 void evb_outbox_retry(
     struct evb_outbox *outbox); /* what was refused for now waits again, in front */

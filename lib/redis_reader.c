@@ -113,7 +113,7 @@ static bool check_next(struct evb_reader *reader, const struct evb_reply *page,
                        struct evb_position next)
 {
     unsigned run = reader->run;
-    struct evb_jump jump = {reader->at, next, page->item[1]->text,
+    struct evb_jump jump = {reader->at, next, reader->epoch, page->item[1]->text,
                             (uint64_t)page->item[3]->integer};
     if (reader->exact && next.n != reader->at.n + 1)
         reader->hooks->jump(&jump, reader->user);
@@ -154,7 +154,7 @@ static bool check_epoch(struct evb_reader *reader, const struct evb_reply *page)
 {
     unsigned run = reader->run;
     const char *epoch = page->item[1]->text;
-    struct evb_jump jump = {reader->at, next_of(page), epoch, 0};
+    struct evb_jump jump = {reader->at, next_of(page), reader->epoch, epoch, 0};
     if (reader->epoch[0] && strcmp(reader->epoch, epoch) != 0)
         reader->hooks->jump(&jump, reader->user);
     return reader->run == run;
@@ -205,6 +205,7 @@ static void on_page(const struct evb_reply *reply, void *user)
     if (!check_epoch(reader, reply) || !hand_out(reader, reply) ||
         (last && !check_end(reader, reply)))
         return;
+    snprintf(reader->epoch, sizeof reader->epoch, "%s", reply->item[1]->text);
     if (last && !reader->overflow)
         join(reader);
     else

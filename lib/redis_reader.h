@@ -10,7 +10,7 @@
 
 struct evb_jump {                 /* between what was handed out and what is there */
     struct evb_position from, to; /* `to` is the next entry that is there, or will be */
-    const char *epoch;            /* of the stream now */
+    const char *was, *epoch;      /* of `from` ("": not known), and of the stream now */
     uint64_t begun;               /* entries before it was made; 0, too, if nobody can tell */
 };
 

@@ -98,8 +98,7 @@ static void on_jump(const struct evb_jump *jump, void *user)
     struct evb_recovery *recovery = user;
     struct evb_position from = jump->from, to = jump->to;
     int64_t count, to_ms = (int64_t)to.ms;
-    enum evb_loss loss =
-        evb_loss_between(from, recovery->cursor.epoch, to, jump->epoch, jump->begun, &count);
+    enum evb_loss loss = evb_loss_between(from, jump->was, to, jump->epoch, jump->begun, &count);
     if (loss != EVB_LOSS_TRIMMED) /* nothing that is left bounds it */
         to_ms = now_ms(recovery);
     if (loss == EVB_LOSS_FLUSHED)
@@ -178,27 +177,38 @@ void evb_recovery_proven(struct evb_recovery *recovery)
         evb_cursor_prove(&recovery->cursor, &recovery->stream->facts);
 }
 
+static void go_live(struct evb_recovery *recovery)
+{
+    evb_cursor_prove(&recovery->cursor, &recovery->stream->facts);
+    recovery->hooks->live(recovery->user);
+}
+
+/* Then there is nothing to read, which the user may have no right to do. */
+static bool missed_nothing(const struct evb_recovery *recovery)
+{
+    const struct evb_stream_facts *facts = &recovery->stream->facts;
+    return evb_cursor_is_at_end(&recovery->cursor, facts) &&
+           evb_position_compare(recovery->noted, facts->last) <= 0;
+}
+
 void evb_recovery_ready(struct evb_recovery *recovery, int64_t since_ms)
 {
     const struct evb_stream_facts *facts = &recovery->stream->facts;
     struct evb_cursor *cursor = &recovery->cursor;
-    int64_t count;
     recovery->waiting = false;
     if (!cursor->known && since_ms)
         evb_cursor_set_time(cursor, facts->epoch, evb_recovery_server_ms(recovery, since_ms));
-    if (!cursor->known) {
-        evb_cursor_prove(cursor, facts);
-        recovery->hooks->live(recovery->user);
+    recovery->entries = 0;
+    if (!cursor->known || missed_nothing(recovery)) {
+        go_live(recovery);
         return;
     }
     enum evb_loss loss =
-        cursor->exact ? EVB_LOSS_NONE
-                      : evb_loss_since(evb_cursor_end(cursor), facts, recovery->set.ttl_ms, &count);
+        cursor->exact ? EVB_LOSS_NONE : evb_loss_since(evb_cursor_end(cursor), facts);
     if (loss != EVB_LOSS_NONE)
         tell_gap(recovery, evb_loss_name(loss), evb_loss_words(loss), evb_cursor_end(cursor),
-                 facts->length > 0 ? (int64_t)facts->first.ms : facts->server_ms, count);
+                 facts->length > 0 ? (int64_t)facts->first.ms : facts->server_ms, -1);
     recovery->started_ms = evb_clock_mono_ms();
-    recovery->entries = 0;
     start(recovery);
 }
 
@@ -206,6 +216,7 @@ void evb_recovery_lost(struct evb_recovery *recovery)
 {
     evb_reader_stop(&recovery->reader);
     recovery->waiting = recovery->waiting || recovery->cursor.known;
+    recovery->noted = (struct evb_position){0, 0};
 }
 
 void evb_recovery_away(struct evb_recovery *recovery)
@@ -215,8 +226,11 @@ void evb_recovery_away(struct evb_recovery *recovery)
 
 bool evb_recovery_takes(struct evb_recovery *recovery, evbus_event *event)
 {
-    if (recovery->waiting)
+    if (recovery->waiting) {
+        if (evb_position_compare(event->position, recovery->noted) > 0)
+            recovery->noted = event->position;
         return true;
+    }
     if (evb_recovery_running(recovery)) {
         evb_reader_hold(&recovery->reader, event);
         return true;

@@ -25,7 +25,7 @@ struct evb_recovery_hooks {
 };
 
 struct evb_recovery_settings {
-    int64_t max_events, max_ms, ttl_ms;
+    int64_t max_events, max_ms;
 };
 
 struct evb_recovery {
@@ -36,7 +36,8 @@ struct evb_recovery {
 
     struct evb_stream *stream; /* borrowed */
     struct evb_cursor cursor;
-    bool waiting; /* what arrives now is read later: what is before it comes first */
+    bool waiting;              /* what arrives now is read later: what is before it comes first */
+    struct evb_position noted; /* of the newest that arrived then */
     struct evb_reader reader;
     int64_t offset_ms;  /* server's time - monotonic, INT64_MIN: not known; never too late */
     int64_t started_ms; /* monotonic */

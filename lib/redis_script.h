@@ -4,16 +4,19 @@
  *
  * append: publishes several events and adds them to the stream, once each
  *   keys  stream, state, mark of this node, latest of each channel
- *   args  after, first, mark's time to live (ms), most events, most bytes, {channel, envelope
- *         without its last brace}...; entries hold what is published, with the position
+ *   args  after, first, told (the answers up to that number have come), mark's time to live (ms),
+ *         most events, most bytes, {channel, envelope without its last brace}...; entries hold what
+ *         is published, with the position
  *   reply {ms, n, result...}: n of the entry before the first one that was added; a result is the
- *         receivers, -1 (was done before), "KEEP <error>" (published, but not kept), or why it was
- *         refused. Or the error ORDER: an event before these is missing; nothing was done.
+ *         receivers, -1 (was done before), "KEEP <error>" (published, but not kept), or why it is,
+ *         or was before, refused. Or the error ORDER: an event before these is missing; nothing was
+ *         done.
  * fence: publishes a fence and tells what the history has
  *   keys  stream, state, latest of each channel
  *   args  channel, text, oldest age (ms), time to live of idle keys (ms)
  *   reply {receivers or why it was refused, epoch, last position, first position or "", length or
- *         -1 (no stream), server's time (ms), entries before this stream was made}
+ *         -1 (no stream), server's time (ms), entries before this stream was made, position of the
+ *         newest that was trimmed: its time may be that of the entry behind it}
  * read: entries from a position on, or back from it
  *   keys  stream, state
  *   args  position to begin with, -1 or 1: which way, where to end, most entries, most bytes

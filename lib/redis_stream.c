@@ -122,10 +122,10 @@ static void send_words(struct evb_link *link, struct evb_buf *words)
 
 /* ---- events ---- */
 
-enum { APPEND_WORDS = 10 }; /* number of keys, keys, arguments before the events */
+enum { APPEND_WORDS = 11 }; /* number of keys, keys, arguments before the events */
 
 void evb_stream_append(struct evb_stream *stream, struct evb_link *link,
-                       struct evb_item *const items[], size_t count)
+                       struct evb_item *const items[], size_t count, uint64_t told)
 {
     const struct evb_stream_settings *set = &stream->set;
     struct evb_buf words;
@@ -139,6 +139,7 @@ void evb_stream_append(struct evb_stream *stream, struct evb_link *link,
     put_key(stream, &words, EVB_KEY_LATEST);
     evb_script_number(&words, stream->alone ? 0 : (int64_t)stream->sent_seq);
     evb_script_number(&words, (int64_t)items[0]->seq);
+    evb_script_number(&words, (int64_t)told);
     evb_script_number(&words, stream->idle_ms);
     evb_script_number(&words, set->max_events);
     evb_script_number(&words, set->max_bytes);
@@ -215,15 +216,15 @@ static bool is_text(const struct evb_reply *reply)
     return reply->kind == EVB_REPLY_STRING || reply->kind == EVB_REPLY_STATUS;
 }
 
-/* {receivers or text, epoch, last, first or "", length, server's time, begun} */
+/* {receivers or text, epoch, last, first or "", length, server's time, begun, gone} */
 static bool read_facts(struct evb_stream_facts *facts, const struct evb_reply *reply)
 {
     struct evb_reply **item = reply->item;
-    if (reply->kind != EVB_REPLY_ARRAY || reply->count != 7 ||
+    if (reply->kind != EVB_REPLY_ARRAY || reply->count != 8 ||
         (item[0]->kind != EVB_REPLY_INTEGER && !is_text(item[0])))
         return false;
-    for (size_t i = 1; i < 7; i++)
-        if (i < 4 ? !is_text(item[i]) : item[i]->kind != EVB_REPLY_INTEGER)
+    for (size_t i = 1; i < 8; i++)
+        if (i < 4 || i == 7 ? !is_text(item[i]) : item[i]->kind != EVB_REPLY_INTEGER)
             return false;
     if (item[1]->length >= sizeof facts->epoch)
         return false;
@@ -233,6 +234,7 @@ static bool read_facts(struct evb_stream_facts *facts, const struct evb_reply *r
     facts->server_ms = item[5]->integer;
     facts->begun = (uint64_t)item[6]->integer;
     return evb_position_read(item[2]->text, item[2]->length, &facts->last) &&
+           evb_position_read(item[7]->text, item[7]->length, &facts->gone) &&
            (item[3]->length == 0 ||
             evb_position_read(item[3]->text, item[3]->length, &facts->first));
 }

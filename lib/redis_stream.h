@@ -33,6 +33,7 @@ struct evb_stream_facts { /* what a fence tells, as of its place among all that 
     char epoch[EVB_EPOCH_TEXT]; /* of the history's beginning; "": not known */
     struct evb_position last;   /* of the newest entry there ever was */
     struct evb_position first;  /* of the oldest that is there */
+    struct evb_position gone;   /* of the newest that was trimmed, or behind it by its time */
     int64_t length;             /* -1: there is no stream */
     uint64_t begun; /* entries before the stream that is there; 0, too, if the server cannot tell */
     int64_t server_ms;
@@ -79,9 +80,10 @@ void evb_stream_link_lost(struct evb_stream *stream); /* not known until the nex
 /* The script cannot be run: from now on, on this connection, events are published alone. */
 void evb_stream_lacks(struct evb_stream *stream, const char *error);
 
-/* One command that publishes and keeps these, numbered without a gap. */
+/* One command that publishes and keeps these, numbered without a gap. Up to the number `told` the
+ * answers to calls have come. */
 void evb_stream_append(struct evb_stream *stream, struct evb_link *link,
-                       struct evb_item *const items[], size_t count);
+                       struct evb_item *const items[], size_t count, uint64_t told);
 /* Its reply: an error that is no event's. True: what it held may go again at once. */
 bool evb_stream_refused(struct evb_stream *stream, const char *error);
 void evb_stream_appended(struct evb_stream *stream); /* its reply: a result for each */

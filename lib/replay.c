@@ -23,9 +23,9 @@ struct evb_replay {
     evbus_sub *sub;       /* borrowed: it owns this */
     struct evb_moment from;
     enum phase phase;
-    bool lags;                /* the subscription was told so */
-    struct evb_position last; /* had, or passed over */
-    char epoch[EVB_EPOCH_TEXT];
+    bool lags;                  /* the subscription was told so */
+    struct evb_position last;   /* had, or passed over */
+    char epoch[EVB_EPOCH_TEXT]; /* of `last`; "": not known */
     struct evb_reader reader;
 };
 
@@ -46,6 +46,11 @@ static struct evb_position just_before(struct evb_position at)
     return (struct evb_position){at.ms, at.n ? at.n - 1 : 0};
 }
 
+static void keep_epoch(struct evb_replay *replay)
+{
+    snprintf(replay->epoch, sizeof replay->epoch, "%s", replay->reader.epoch);
+}
+
 static void read_from(struct evb_replay *replay, struct evb_position at, bool exact)
 {
     replay->phase = PHASE_READING;
@@ -59,7 +64,7 @@ static void on_jump(const struct evb_jump *jump, void *user)
     struct evbus *bus = bus_of(replay);
     int64_t count;
     enum evb_loss loss =
-        evb_loss_between(jump->from, replay->epoch, jump->to, jump->epoch, jump->begun, &count);
+        evb_loss_between(jump->from, jump->was, jump->to, jump->epoch, jump->begun, &count);
     bool gone = loss == EVB_LOSS_FLUSHED || loss == EVB_LOSS_ROLLED_BACK;
     struct evb_gap gap = {.cause = evb_loss_name(loss),
                           .reason = evb_loss_words(loss),
@@ -94,6 +99,7 @@ static bool give(struct evb_replay *replay, evbus_event *event, unsigned how)
 {
     if (offer(replay->sub, event, how))
         return true;
+    keep_epoch(replay);
     read_from(replay, just_before(event->position), true);
     return false;
 }
@@ -132,6 +138,7 @@ static int64_t room(void *user)
 static void go_live(struct evb_replay *replay)
 {
     replay->phase = PHASE_IDLE;
+    keep_epoch(replay);
     if (replay->lags)
         evb_sub_lag(replay->sub, false);
     replay->lags = false;
@@ -292,9 +299,12 @@ static bool find_place(struct evb_replay *replay, struct evb_position *at, bool 
         *at = place->at;
         *exact = is_counted(*at);
         snprintf(replay->epoch, sizeof replay->epoch, "%s", place->epoch);
-    } else if (replay->from.kind == EVB_MOMENT_NOW) {
-        *at = now_of(replay);
-        *exact = is_counted(*at);
+    } else {
+        note_epoch(replay);
+        if (replay->from.kind == EVB_MOMENT_NOW) {
+            *at = now_of(replay);
+            *exact = is_counted(*at);
+        }
     }
     evb_durable_began(durable, *at);
     return true;
@@ -303,6 +313,8 @@ static bool find_place(struct evb_replay *replay, struct evb_position *at, bool 
 static void pause(evbus_sub *sub)
 {
     struct evb_replay *replay = sub->replay;
+    if (replay->phase == PHASE_READING)
+        keep_epoch(replay);
     evb_reader_stop(&replay->reader);
     replay->phase = PHASE_PLANNED;
     look_after(replay);
@@ -319,9 +331,10 @@ static void start(struct evb_replay *replay)
     struct evb_position at = {0, 0};
     if (from->kind == EVB_MOMENT_TIME || from->kind == EVB_MOMENT_POSITION)
         at = (struct evb_position){(uint64_t)from->ms, from->n};
-    note_epoch(replay);
     bool exact = from->kind == EVB_MOMENT_POSITION;
-    if (replay->sub->durable && !find_place(replay, &at, &exact))
+    if (!replay->sub->durable)
+        note_epoch(replay);
+    else if (!find_place(replay, &at, &exact))
         return;
     read_from(replay, at, exact);
 }
@@ -406,6 +419,13 @@ static void take_back(evbus_sub *sub, struct evb_position at)
     fall_behind(sub, at);
 }
 
+static void note_had(struct evb_replay *replay, struct evb_position at)
+{
+    if (at.n <= replay->last.n) /* the count began anew: it is another history */
+        replay->epoch[0] = '\0';
+    replay->last = at;
+}
+
 bool evb_replay_take(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
 {
     struct evb_replay *replay = sub->replay;
@@ -416,7 +436,7 @@ bool evb_replay_take(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
     if (replay && evb_position_compare(event->position, replay->last) <= 0)
         return false; /* it read that already */
     if (replay)
-        replay->last = event->position;
+        note_had(replay, event->position);
     if (!evb_sub_wants(sub, how))
         return false;
     if (sub->fifo.full != EVB_FULL_LAG && !sub->tally)

@@ -338,14 +338,14 @@ static evbus_event *decode(struct evbus *bus, const struct evb_reply *channel,
     return NULL;
 }
 
-/* Own events that are kept come to some by their echo alone; others came when they were published.
- * Where the history lacks a right, what was to be kept has no position. */
+/* Own events that are to be kept come to some by their echo alone, whether or not they could be;
+ * others came when they were published. */
 static bool is_by_echo(struct evbus *bus, const struct evb_reply *payload)
 {
-    struct evb_position position;
+    uint64_t seq = 0;
     return atomic_load(&bus->by_position) &&
-           (!evb_stream_is_on(&bus->redis.stream) ||
-            evb_codec_position(payload->text, payload->length, &position));
+           evb_codec_is_echo(payload->text, payload->length, bus->node, &seq) &&
+           evb_outbox_was_to_keep(&bus->redis.outbox, seq);
 }
 
 void evb_route_message(const struct evb_reply *channel, const struct evb_reply *payload,

@@ -94,8 +94,7 @@ static inline void setup_history(void)
                                               .ttl_ms = 3600000,
                                               .max_events = 5000,
                                               .max_bytes = 70000};
-    set.recovery =
-        (struct evb_recovery_settings){.max_events = 100000, .max_ms = 60000, .ttl_ms = 3600000};
+    set.recovery = (struct evb_recovery_settings){.max_events = 100000, .max_ms = 60000};
 }
 
 static inline void teardown_history(void)

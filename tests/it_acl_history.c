@@ -61,6 +61,36 @@ START_TEST(history_without_one_right)
 }
 END_TEST
 
+static void publish_with(int flags)
+{
+    evbus_event *event = evbus_event_new("t");
+    ck_assert_int_gt(evbus_publish_event(bus, event, flags), 0);
+    evbus_event_unref(event);
+}
+
+/* Own events come once to who asked for the history that is not there: from Redis, or, if they were
+ * not to be kept, when they are published. */
+START_TEST(own_events_without_history)
+{
+    atomic_int seen = 0, last = 0;
+    server = server_start(NULL);
+    make_user("app");
+    set_user("app", "-xadd");
+    bus = open_as("app", "bus.name", "app");
+    expect_logged("no history: NOPERM ");
+    expect_subscribed(bus_subscribe(bus, "t", "from=all", handle_count, &seen), NULL);
+    expect_subscribed(bus_subscribe(bus, "u", "from=all", handle_count, &last), NULL);
+    for (int n = 0; n < 10; n++) {
+        publish_with(0);
+        publish_with(EVBUS_NO_HISTORY);
+        ck_assert_int_gt(evbus_publish(bus, "u", NULL), 0);
+    }
+    expect_count(&last, 10, SOON); /* by Redis, behind all others */
+    ck_assert_int_eq(atomic_load(&seen), 20);
+    end();
+}
+END_TEST
+
 /* None of the history's rights, and none is missed. */
 START_TEST(history_off)
 {
@@ -86,6 +116,7 @@ int main(int argc, char **argv)
 {
     Suite *suite = suite_create("access lists: history");
     suite_add(suite, "history_without_one_right", history_without_one_right, 90);
+    suite_add(suite, "own_events_without_history", own_events_without_history, 40);
     suite_add(suite, "history_off", history_off, 40);
     return suite_run(suite, argc, argv);
 }

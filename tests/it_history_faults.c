@@ -351,12 +351,17 @@ static void publish_reported(const char *type, int publisher, int number)
     evbus_event_unref(event);
 }
 
+static void make_writer(void)
+{
+    command(
+        "ACL SETUSER writer on nopass +@all ~* resetchannels &evbus:events:yes.* &evbus:inbox:*");
+}
+
 /* One channel of a call is refused: its events alone fail. */
 START_TEST(one_channel_refused)
 {
     server = server_start(NULL);
-    command(
-        "ACL SETUSER writer on nopass +@all ~* resetchannels &evbus:events:yes.* &evbus:inbox:*");
+    make_writer();
     bus = server_bus(server, "redis.username", "writer", NULL);
     peer = peer_start(server, "");
     peer_ask(peer, "gaps");
@@ -391,27 +396,32 @@ static evbus *open_behind(struct middle *middle)
     middle_become(middle, &act, NULL);
     snprintf(port, sizeof port, "%d", middle_port(middle));
     return bus_with("redis.port", port, "reconnect.backoff", "1ms", "reconnect.backoff.max", "20ms",
-                    NULL);
+                    "redis.username", "writer", NULL);
 }
 
-/* What was executed and not answered goes again, and adds nothing. */
+/* What was executed and not answered goes again, and adds nothing; what was refused fails for all
+ * that. */
 START_TEST(answers_swallowed)
 {
     struct middle *middle = middle_start();
     server = server_start(NULL);
+    make_writer();
     bus = open_behind(middle);
     peer = peer_start(server, "");
     peer_ask(peer, "gaps");
     peer_ask(peer, "record yes.* size=100000");
     peer_ask(peer, "connected %d", suite_patience(SOON));
     expect_connected(bus, SOON);
-    int number = 0, rounds = suite_scaled(20);
+    int number = 0, refused = 0, rounds = suite_scaled(20);
     for (int i = 0; i < rounds; i++) {
         publish_reported("yes.a", 0, ++number);
         ck_assert_int_eq(evbus_flush(bus, suite_patience(SOON)), 0);
         middle_mute(middle);
-        for (int n = 0; n < 10 + 17 * i; n++)
+        for (int n = 0; n < 10 + 17 * i; n++) {
+            if (n % 3 == i % 3)
+                publish_reported("no.such", 1, ++refused);
             publish_reported("yes.a", 0, ++number);
+        }
         struct wait wait = wait_for(SOON);
         while (stream_length(server) < number && wait_more(&wait))
             ;
@@ -419,7 +429,9 @@ START_TEST(answers_swallowed)
         middle_cut(middle);
         ck_assert_int_eq(evbus_flush(bus, suite_patience(SOON)), 0);
     }
-    ck_assert_int_eq(evbus_stat(bus, "resent"), number - rounds);
+    ck_assert_int_eq(evbus_stat(bus, "resent"), number - rounds + refused);
+    ck_assert_int_eq(atomic_load(&outcomes[1][EVBUS_FAILED]), refused);
+    ck_assert_int_eq(atomic_load(&denied), refused);
     ck_assert_int_eq(atomic_load(&outcomes[0][EVBUS_ACKED]), number);
     ck_assert_int_eq(stream_expect_sound(server, NULL).entries, number);
     ck_assert_int_eq(evbus_stat(bus, "kept"), number);

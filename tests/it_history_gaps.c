@@ -269,6 +269,7 @@ START_TEST(limit_of_time)
     publish(suite_scaled(20000));
     listener_back(&ear);
     come_to_rest();
+    listener_await_gap(&ear);
     ck_assert_int_eq(listener_gap_count(&ear), 1);
     ck_assert_str_eq(listener_gap(&ear, 0).cause, "limit");
     ck_assert_int_lt(atomic_load(&ear.replayed), sent);
@@ -287,6 +288,10 @@ START_TEST(refused)
     sent = 0;
     publish(10);
     listener_expect(&ear, 0, 10);
+    for (int i = 0; i < 5; i++)
+        listener_drop(&ear);
+    come_to_rest();
+    listener_expect_no_gap(&ear); /* there was nothing to read */
     listener_cut(&ear);
     publish_lost(20);
     listener_back(&ear);
@@ -356,6 +361,7 @@ START_TEST(hole_in_the_middle)
     free(page);
     listener_back(&ear);
     come_to_rest();
+    listener_await_gap(&ear);
     ck_assert_int_eq(listener_gap_count(&ear), 1);
     struct gap gap = listener_gap(&ear, 0);
     ck_assert_str_eq(gap.cause, "trimmed");

@@ -206,6 +206,46 @@ START_TEST(opened_while_away)
 }
 END_TEST
 
+static bool is_empty(void *unused)
+{
+    (void)unused;
+    return stream_length(server) == 0;
+}
+
+/* The same, and what was before has gone by its age, which is no loss; or, with some of what came
+ * since, by their number. */
+START_TEST(opened_while_away_from_a_short_history)
+{
+    const char *key = _i ? "history.max.events" : "history.ttl", *value = _i ? "200" : "1s";
+    server = server_start("appendonly yes\nappendfsync always");
+    bus = server_bus(server, key, value, NULL);
+    expect_connected(bus, SOON);
+    publish("yes.a", 0, 1, 100);
+    bus_end(bus);
+    server_kill(server);
+    let_a_moment_pass();
+    listener_open(&ear, server, "yes.*", key, value, NULL);
+    expect_stat(ear.bus, "connect_errors", 1, SOON);
+    let_a_moment_pass();
+    server_run(server);
+    bus = server_bus(server, key, value, "redis.ping.interval", "50ms", NULL);
+    expect_connected(bus, SOON);
+    int64_t before_us = now_wall_us();
+    if (!_i)
+        ck_assert(until(is_empty, NULL, SOON));
+    publish("yes.a", 0, 101, 1000);
+    listener_back(&ear);
+    publish("yes.a", 0, 1001, 1001);
+    listener_expect(&ear, 0, 1001);
+    if (_i)
+        listener_expect_gap(&ear, "trimmed", before_us, before_us);
+    else
+        listener_expect_no_gap(&ear);
+    ck_assert(_i ? recorder_received(&ear.got) < 901 : recorder_received(&ear.got) == 901);
+    close_both();
+}
+END_TEST
+
 /* ---- its own ---- */
 
 static void publish_own(int flags, int publisher, int first, int last)
@@ -299,6 +339,10 @@ int main(int argc, char **argv)
     suite_add(suite, "refused_takes_no_part", refused_takes_no_part, 40);
     suite_add(suite, "subscribed_while_away", subscribed_while_away, 40);
     suite_add(suite, "opened_while_away", opened_while_away, 40);
+    TCase *brief = tcase_create("opened_while_away_from_a_short_history");
+    tcase_set_timeout(brief, suite_patience(40));
+    tcase_add_loop_test(brief, opened_while_away_from_a_short_history, 0, 2);
+    suite_add_tcase(suite, brief);
     suite_add(suite, "own_events_once", own_events_once, 40);
     suite_add(suite, "memory_is_bounded", memory_is_bounded, 90);
     return suite_run(suite, argc, argv);

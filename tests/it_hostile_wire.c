@@ -245,9 +245,10 @@ static const struct {
     {"PUBLISH", "+OK\r\n", "protocol error: not the answer to a fence"},
     {"EVAL", "+OK\r\n", "protocol error: not the answer to a fence"},
     {"EVAL", "*0\r\n", "protocol error: not the answer to a fence"},
-    {"EVAL", "*7\r\n:1\r\n$1\r\ne\r\n$3\r\nx-y\r\n$0\r\n\r\n:1\r\n:1\r\n:1\r\n",
+    {"EVAL", "*8\r\n:1\r\n$1\r\ne\r\n$3\r\nx-y\r\n$0\r\n\r\n:1\r\n:1\r\n:1\r\n$3\r\n0-0\r\n",
      "protocol error: not the answer to a fence"},
-    {"EVAL", "*7\r\n:0\r\n$1\r\ne\r\n$3\r\n0-0\r\n$0\r\n\r\n:-1\r\n:1\r\n:0\r\n", "same server"},
+    {"EVAL", "*8\r\n:0\r\n$1\r\ne\r\n$3\r\n0-0\r\n$0\r\n\r\n:-1\r\n:1\r\n:0\r\n$3\r\n0-0\r\n",
+     "same server"},
     {"PUBLISH", ":0\r\n", "same server"},
 };
 

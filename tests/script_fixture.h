@@ -102,9 +102,10 @@ static inline const char *run(enum evb_script script, ...)
     return send_words(&words);
 }
 
-#define APPEND(after, first, ...)                                                                  \
-    run(EVB_SCRIPT_APPEND, "4", "s", "t", "m", "l", after, first, "60000", "100", "1000000",       \
+#define APPEND_TOLD(after, first, told, ...)                                                       \
+    run(EVB_SCRIPT_APPEND, "4", "s", "t", "m", "l", after, first, told, "60000", "100", "1000000", \
         __VA_ARGS__, NULL)
+#define APPEND(after, first, ...) APPEND_TOLD(after, first, "0", __VA_ARGS__)
 #define FENCE(ttl_ms)                                                                              \
     run(EVB_SCRIPT_FENCE, "3", "s", "t", "l", "in", "fence:1", ttl_ms, "60000", NULL)
 #define READ(from, back, till, most, bytes)                                                        \
@@ -117,6 +118,29 @@ static inline const char *ask(const char *format, const char *arg)
     char *got = server_text(server, format, arg);
     snprintf(text, sizeof text, "%s", got);
     free(got);
+    return text;
+}
+
+static char gone[60]; /* the last word of the answer */
+
+/* What a fence tells, in words. */
+static inline const char *facts(const char *ttl_ms)
+{
+    static char text[400];
+    char epoch[60], last[60], first[60], now[30], heard[100];
+    int length, begun;
+    FENCE(ttl_ms);
+    bool none = strstr(story, "  ") != NULL;
+    snprintf(first, sizeof first, "none");
+    int got = none ? sscanf(story, "{%99s %59s %59s  %d %29s %d %59[^}]}", heard, epoch, last,
+                            &length, now, &begun, gone)
+                   : sscanf(story, "{%99s %59s %59s %59s %d %29s %d %59[^}]}", heard, epoch, last,
+                            first, &length, now, &begun, gone);
+    ck_assert_int_eq(got, none ? 7 : 8);
+    ck_assert_ptr_nonnull(strchr(epoch, '.'));
+    ck_assert_int_gt(strtoll(now, NULL, 10), 1700000000000);
+    snprintf(text, sizeof text, "heard %s, last %s, first %s, %d there, %d before", heard,
+             strchr(last, '-') + 1, none ? first : strchr(first, '-') + 1, length, begun);
     return text;
 }
 

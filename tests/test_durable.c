@@ -7,7 +7,7 @@
 static struct keeper *keeper;
 static evbus_sub *sub;
 
-static void put(int count)
+static void put_or_add(int count, bool heard)
 {
     static int seq;
     char text[200];
@@ -17,8 +17,14 @@ static void put(int count)
                  "\"type\":\"t\",\"version\":\"1.0\",\"data\":1}",
                  seq + 1, seq + 1);
         seq++;
-        keeper_put(keeper, "evbus:events:t", text);
+        heard ? keeper_add(keeper, "evbus:events:t", text)
+              : keeper_put(keeper, "evbus:events:t", text);
     }
+}
+
+static void put(int count)
+{
+    put_or_add(count, false);
 }
 
 static int on_t(evbus_sub *one, evbus_event *event, void *user)
@@ -203,6 +209,43 @@ START_TEST(link_is_lost)
 }
 END_TEST
 
+static int on_gap(evbus_sub *one, evbus_event *event, void *user)
+{
+    const char *text = evbus_event_data(event, NULL);
+    (void)one;
+    (void)user;
+    if (strstr(text, "\"pattern\":\"t\""))
+        tell("gap:%.9s ", strstr(text, "\"cause\":") + 8);
+    return 0;
+}
+
+/* What came live since all keys were deleted is of the history that there is, and nothing was lost;
+ * else the one that it knows is gone. */
+START_TEST(flushed_while_live)
+{
+    char third[] = "t3 ", last[] = "t4 ";
+    evbus_sub *gaps = evbus_subscribe(bus, "evbus.gap", "deliver=inline", on_gap, NULL);
+    hold("durable=d");
+    await_answer(0);
+    run_for(base, 5);
+    put_or_add(3, true);
+    await(third);
+    expect("t1 t2 t3 ");
+    keeper_flush(keeper);
+    put_or_add(_i ? 0 : 3, true);
+    if (_i == 0)
+        await(third);
+    story[0] = '\0';
+    scripted_close(server, SCRIPTED_PUBLISHER | SCRIPTED_SUBSCRIBER);
+    put(_i ? 4 : 1);
+    await(last);
+    run_for(base, 5);
+    expect(_i ? "gap:\"flushed\" t1 t2 t3 t4 " : "t4 ");
+    ck_assert_int_eq(evbus_stat(bus, "gaps"), _i * 2); /* the bus's own, too */
+    evbus_unsubscribe(gaps);
+}
+END_TEST
+
 static void on_closed(int result, void *user)
 {
     (void)user;
@@ -263,6 +306,7 @@ int main(void)
     tcase_add_loop_test(tests, refused, 0, (int)EVB_COUNT(refusals));
     tcase_add_test(tests, loses_its_lease);
     tcase_add_test(tests, link_is_lost);
+    tcase_add_loop_test(tests, flushed_while_live, 0, 2);
     tcase_add_loop_test(tests, leaves, 0, 2);
     tcase_add_loop_test(tests, no_memory, 0, 2);
     return run(suite);

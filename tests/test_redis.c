@@ -226,6 +226,40 @@ START_TEST(in_flight_at_a_drop)
 }
 END_TEST
 
+static const struct {
+    const char *answer; /* to the first of two; the second is good */
+    int gone;
+    const char *story, *number; /* of the last one sent; NULL: that is a fence */
+} unread[] = {
+    {":1\r\n", SCRIPTED_SUBSCRIBER, "a1 a2 backoff dialing handshake ready ", NULL},
+    {":1\r\n", SCRIPTED_PUBLISHER, "a1 a2 backoff dialing handshake ready a3 ", "3"},
+    {"-BUSY x\r\n", SCRIPTED_SUBSCRIBER, "a2 backoff dialing handshake ready a1 ", "3"},
+    {"-BUSY x\r\n", SCRIPTED_PUBLISHER, "a2 backoff dialing handshake ready a3 a1 ", "4"},
+};
+
+/* The answers are there when a connection is found dead, be it by writing: they count, and what was
+ * refused gets a new number. */
+START_TEST(answered_before_a_drop)
+{
+    char whole[80];
+    snprintf(whole, sizeof whole, "%s", unread[_i].story);
+    come_up();
+    scripted_answer(server, "PUBLISH", unread[_i].answer, 1);
+    event_del(redis.publisher.readable);
+    publish(1, 0);
+    publish(2, 0);
+    run_for(base, 5);
+    ck_assert_str_eq(story, "");
+    scripted_close(server, unread[_i].gone);
+    if (unread[_i].gone == SCRIPTED_PUBLISHER)
+        publish(3, 0);
+    await_story(whole);
+    ck_assert_str_eq(story, whole);
+    const char *sent = strrchr(scripted_last(server, "PUBLISH"), ' ') + 1;
+    ck_assert_str_eq(sent, unread[_i].number ? unread[_i].number : "fence:2");
+}
+END_TEST
+
 /* While Redis is away each event ends in its time, and the loop sleeps in between. */
 START_TEST(expires_while_away)
 {
@@ -290,6 +324,7 @@ int main(void)
     tcase_add_test(tests, refused_for_now);
     tcase_add_loop_test(tests, answer_out_of_the_blue, 0, 6);
     tcase_add_loop_test(tests, in_flight_at_a_drop, 0, 2);
+    tcase_add_loop_test(tests, answered_before_a_drop, 0, (int)EVB_COUNT(unread));
     tcase_add_test(tests, expires_while_away);
     tcase_add_test(tests, no_memory);
     srunner_run_all(runner, CK_NORMAL);

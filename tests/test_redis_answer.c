@@ -392,6 +392,28 @@ START_TEST(refused_and_too_old)
 }
 END_TEST
 
+/* Whichever way it went: by its number, until that is one of long ago. */
+START_TEST(remembers_what_was_to_be_kept)
+{
+    outbox.history = _i;
+    outbox.seq = _i ? 3 * EVB_NUMBERS_KNOWN - 2 : 0;
+    uint64_t first = outbox.seq + 1;
+    keep(1, 1);
+    take(2, 2);
+    keep(3, 3);
+    commands(9);
+    for (uint64_t i = 0; i < 4; i++)
+        ck_assert_int_eq(evb_outbox_was_to_keep(&outbox, first + i), i == 0 || i == 2);
+    outbox.seq += EVB_NUMBERS_KNOWN - 3;
+    take(4, 6);
+    commands(9);
+    ck_assert(!evb_outbox_was_to_keep(&outbox, first) &&
+              !evb_outbox_was_to_keep(&outbox, first + 2));
+    story[0] = '\0';
+    end("u1 u2 u3 u4 u5 u6 ");
+}
+END_TEST
+
 START_TEST(calls_are_bounded)
 {
     struct evb_item *items[EVB_CALL_EVENTS];
@@ -448,6 +470,7 @@ int main(void)
     tcase_add_loop_test(tests, refused_then_without_history, 0, 2);
     tcase_add_test(tests, history_comes_back);
     tcase_add_test(tests, refused_and_too_old);
+    tcase_add_loop_test(tests, remembers_what_was_to_be_kept, 0, 2);
     tcase_add_test(tests, calls_are_bounded);
     tcase_add_test(tests, held);
     return run(suite);

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TTL_MS = 10000, NOW_MS = 1000000 };
-
 /* From an entry, or the place behind one, on: what a jump means. */
 static const struct {
     const char *what;
@@ -48,33 +46,64 @@ END_TEST
 /* From a time on: may anything of it have been let go? */
 static const struct {
     const char *what;
-    uint64_t from_ms;
-    struct evb_position last, first;
+    struct evb_position last, first, gone;
     int64_t length;
     enum evb_loss loss;
 } times[] = {
-    {"nothing was ever there", NOW_MS - 500, {0, 0}, {0, 0}, -1, EVB_LOSS_NONE},
-    {"an older one is there", NOW_MS - 500, {NOW_MS, 9}, {NOW_MS - 501, 5}, 5, EVB_LOSS_NONE},
-    {"one of that moment is", NOW_MS - 500, {NOW_MS, 9}, {NOW_MS - 500, 5}, 5, EVB_LOSS_NONE},
-    {"all younger, none let go", NOW_MS - 500, {NOW_MS, 9}, {NOW_MS - 499, 1}, 9, EVB_LOSS_NONE},
-    {"all younger, some let go", NOW_MS - 500, {NOW_MS, 9}, {NOW_MS - 499, 2}, 8, EVB_LOSS_TRIMMED},
-    {"all too old", NOW_MS - TTL_MS + 1, {NOW_MS - TTL_MS, 9}, {0, 0}, 0, EVB_LOSS_NONE},
-    {"some perhaps too old", NOW_MS - TTL_MS, {NOW_MS - TTL_MS, 9}, {0, 0}, 0, EVB_LOSS_TRIMMED},
-    {"deleted", NOW_MS - 500, {NOW_MS, 9}, {0, 0}, -1, EVB_LOSS_EVICTED},
-    {"deleted long ago", NOW_MS - 2 * TTL_MS, {NOW_MS, 9}, {0, 0}, -1, EVB_LOSS_EVICTED},
+    {"nothing was ever there", {0, 0}, {0, 0}, {0, 0}, -1, EVB_LOSS_NONE},
+    {"an older one is there", {950, 9}, {899, 5}, {800, 4}, 5, EVB_LOSS_NONE},
+    {"one of that moment is", {950, 9}, {900, 5}, {900, 4}, 5, EVB_LOSS_NONE},
+    {"all younger, none let go", {950, 9}, {901, 1}, {0, 0}, 9, EVB_LOSS_NONE},
+    {"all younger, older ones let go", {950, 9}, {901, 2}, {899, 1}, 8, EVB_LOSS_NONE},
+    {"all younger, one of that moment let go", {950, 9}, {901, 2}, {900, 1}, 8, EVB_LOSS_TRIMMED},
+    {"all younger, one perhaps let go", {950, 9}, {901, 2}, {901, 1}, 8, EVB_LOSS_TRIMMED},
+    {"let go by hand behind those", {950, 9}, {901, 3}, {899, 1}, 7, EVB_LOSS_TRIMMED},
+    {"let go by hand", {950, 9}, {901, 2}, {0, 0}, 8, EVB_LOSS_TRIMMED},
+    {"all let go, none since", {899, 9}, {0, 0}, {899, 9}, 0, EVB_LOSS_NONE},
+    {"all let go, perhaps one since", {900, 9}, {0, 0}, {900, 9}, 0, EVB_LOSS_TRIMMED},
+    {"all let go by hand", {950, 9}, {0, 0}, {899, 5}, 0, EVB_LOSS_TRIMMED},
+    {"deleted", {950, 9}, {0, 0}, {899, 5}, -1, EVB_LOSS_EVICTED},
+    {"deleted, nothing since", {899, 9}, {0, 0}, {800, 5}, -1, EVB_LOSS_NONE},
+    {"deleted, and made anew", {950, 9}, {940, 8}, {800, 5}, 2, EVB_LOSS_TRIMMED},
 };
 
 START_TEST(since)
 {
     struct evb_stream_facts facts = {.last = times[_i].last,
                                      .first = times[_i].first,
-                                     .length = times[_i].length,
-                                     .server_ms = NOW_MS};
-    int64_t count = 77;
-    enum evb_loss loss =
-        evb_loss_since((struct evb_position){times[_i].from_ms, 0}, &facts, TTL_MS, &count);
+                                     .gone = times[_i].gone,
+                                     .length = times[_i].length};
+    enum evb_loss loss = evb_loss_since((struct evb_position){900, 0}, &facts);
     ck_assert_msg(loss == times[_i].loss, "%s: %s", times[_i].what, evb_loss_name(loss));
-    ck_assert_int_eq(count, loss == EVB_LOSS_NONE ? 0 : -1);
+}
+END_TEST
+
+static const struct {
+    const char *what, *epoch;
+    struct evb_position at, ahead, last;
+    bool exact, is_at_end;
+} ends[] = {
+    {"the last", "e", {900, 5}, {0, 0}, {900, 5}, true, true},
+    {"the last came live", "e", {900, 5}, {910, 6}, {910, 6}, true, true},
+    {"nothing ever was", "e", {0, 0}, {0, 0}, {0, 0}, true, true},
+    {"one more", "e", {900, 5}, {0, 0}, {910, 6}, true, false},
+    {"one less", "e", {900, 5}, {0, 0}, {890, 4}, true, false},
+    {"another one of that number", "e", {900, 5}, {0, 0}, {910, 5}, true, false},
+    {"another history", "d", {900, 5}, {0, 0}, {900, 5}, true, false},
+    {"nobody knows which", "", {900, 5}, {0, 0}, {900, 5}, true, false},
+    {"all before that time", "e", {900, 0}, {0, 0}, {899, 5}, false, true},
+    {"one of that time", "e", {900, 0}, {0, 0}, {900, 5}, false, false},
+    {"a time of another history", "d", {900, 0}, {0, 0}, {899, 5}, false, false},
+};
+
+START_TEST(at_end)
+{
+    struct evb_stream_facts facts = {.epoch = "e", .last = ends[_i].last};
+    struct evb_cursor cursor;
+    evb_cursor_set(&cursor, ends[_i].epoch, ends[_i].at);
+    cursor.ahead = ends[_i].ahead;
+    cursor.exact = ends[_i].exact;
+    ck_assert_msg(evb_cursor_is_at_end(&cursor, &facts) == ends[_i].is_at_end, "%s", ends[_i].what);
 }
 END_TEST
 
@@ -156,6 +185,7 @@ int main(void)
     suite_add_tcase(suite, tests);
     tcase_add_loop_test(tests, between, 0, (int)EVB_COUNT(jumps));
     tcase_add_loop_test(tests, since, 0, (int)EVB_COUNT(times));
+    tcase_add_loop_test(tests, at_end, 0, (int)EVB_COUNT(ends));
     tcase_add_test(tests, names);
     tcase_add_test(tests, sees);
     tcase_add_test(tests, proves);

@@ -142,7 +142,27 @@ START_TEST(numbers_rise_after_a_refusal_and_a_drop)
     ck_assert_str_eq(wire(-1), "2:2 3:3 1:4 ");
     for (int i = 0; i < 3; i++)
         evb_answer_ok(&outbox, 1);
-    expect("a2 a3 a1 m4 ");
+    expect("u2 a3 a1 m4 "); /* 2 may have been refused, too, and is old to who heard 3 */
+    end("");
+}
+END_TEST
+
+/* Refused once more, as some in doubt may have been, they are new to everybody. */
+START_TEST(in_doubt_until_refused)
+{
+    take(1, 3);
+    wire(-1);
+    evb_answer_error(&outbox, "BUSY");
+    evb_outbox_link_lost(&outbox);
+    ck_assert_str_eq(wire(-1), "2:2 3:3 1:4 ");
+    evb_answer_error(&outbox, "BUSY");
+    evb_answer_ok(&outbox, 1);
+    evb_answer_ok(&outbox, 1);
+    expect("a3 a1 ");
+    evb_outbox_retry(&outbox);
+    ck_assert_str_eq(wire(-1), "2:5 ");
+    evb_answer_ok(&outbox, 1);
+    expect("a2 ");
     end("");
 }
 END_TEST
@@ -275,6 +295,7 @@ int main(void)
     tcase_add_test(tests, retry_keeps_the_order);
     tcase_add_loop_test(tests, link_lost, 0, 2);
     tcase_add_test(tests, numbers_rise_after_a_refusal_and_a_drop);
+    tcase_add_test(tests, in_doubt_until_refused);
     tcase_add_test(tests, numbers_rise_after_a_drop_and_a_refusal);
     tcase_add_test(tests, marks);
     tcase_add_test(tests, marks_and_refusals);

@@ -32,6 +32,7 @@ struct entry { /* an event or a flush, in the order of acceptance */
 struct command {
     bool scripted;
     uint64_t after; /* a call's: the last number before it, 0: not told */
+    uint64_t told;  /* a call's: of what is up to that number the script need not tell again */
     int count, id[CALL];
     uint64_t seq[CALL];
 };
@@ -41,12 +42,15 @@ static struct game {
     int count;
     struct command wire[EVENTS]; /* this connection's, unanswered */
     int wire_head, wire_count;
-    uint64_t last_seq[2];  /* on this connection, by scripted */
-    uint64_t heard_seq[2]; /* the receiver's marks */
-    int heard_id;          /* the last that the script published */
-    uint64_t done;         /* the script's mark of this bus */
-    uint64_t sent_seq;     /* of the last call on this connection */
-    bool alone;            /* the next call is to be the only one */
+    uint64_t last_seq[2];    /* on this connection, by scripted */
+    uint64_t heard_seq[2];   /* the receiver's marks */
+    int heard_id;            /* the last that the script published */
+    uint64_t done;           /* the script's mark of this bus */
+    uint64_t untold[EVENTS]; /* the script's, beside its mark: numbers to tell again */
+    int untold_count;
+    uint64_t sent_seq; /* of the last call on this connection */
+    bool alone;        /* the next call is to be the only one */
+    bool busy;         /* the last command was refused for now, and so may be the next */
     int64_t accepted, refused, outcomes[8];
     int number;
     unsigned seed;
@@ -192,6 +196,7 @@ static void write_some(void)
             continue;
         MUST(outbox.history && !outbox.hold);
         command->after = game.alone ? 0 : game.sent_seq;
+        command->told = evb_outbox_told(&outbox, items[0]);
         game.sent_seq = command->seq[count - 1];
         outbox.hold = game.alone;
         game.alone = false;
@@ -213,15 +218,47 @@ static void execute_one(const struct command *command, int i)
     entry->heard = true;
 }
 
+static bool was_refused(uint64_t seq)
+{
+    for (int i = 0; i < game.untold_count; i++)
+        if (game.untold[i] == seq)
+            return true;
+    return false;
+}
+
+static void forget_told(uint64_t told)
+{
+    int kept = 0;
+    for (int i = 0; i < game.untold_count; i++)
+        if (game.untold[i] > told)
+            game.untold[kept++] = game.untold[i];
+    game.untold_count = kept;
+}
+
+/* Those that are refused, a bit each: some of `may` now, others before. */
+static unsigned refuse_some(const struct command *command, unsigned may)
+{
+    unsigned bits = 0;
+    for (int i = 0; i < command->count; i++) {
+        bool again = command->seq[i] <= game.done;
+        if (again ? was_refused(command->seq[i]) : may & 1U << i)
+            bits |= 1U << i;
+    }
+    return bits;
+}
+
 /* False: the script finds that one before these is missing. Bits of `skip` are refused. */
 static bool execute(const struct command *command, unsigned skip)
 {
     if (command->scripted && command->after > game.done)
         return false;
+    forget_told(command->scripted ? command->told : 0);
     for (int i = 0; i < command->count; i++) {
         bool again = command->scripted && command->seq[i] <= game.done;
         if (!again && !(skip & 1U << i))
             execute_one(command, i);
+        else if (!again && command->scripted)
+            game.untold[game.untold_count++] = command->seq[i];
     }
     if (command->scripted && command->seq[command->count - 1] > game.done)
         game.done = command->seq[command->count - 1];
@@ -243,11 +280,13 @@ static const char *const pass[] = {"BUSY x", "LOADING x", "OOM x"};
 static void answer_publish(const struct command *command)
 {
     const struct entry *entry = &game.entry[command->id[0]];
+    bool in_doubt = entry->outcome == -1;
     unsigned kind = dice(10);
+    game.busy = kind >= 7;
     if (kind < 6) {
         execute(command, 0);
         MUST(evb_answer_ok(&outbox, 1));
-        MUST(entry->outcome == EVBUS_ACKED);
+        MUST(entry->outcome == EVBUS_ACKED || (entry->outcome == EVBUS_UNKNOWN && in_doubt));
     } else if (kind < 7) {
         MUST(evb_answer_error(&outbox, "NOPERM x"));
         MUST(entry->outcome == EVBUS_FAILED);
@@ -262,8 +301,14 @@ static void refuse_call(const struct command *command, const char *error, bool f
     evb_answer_refused(&outbox, error);
     not_executed(command);
     game.alone = true;
+    game.busy = strncmp(error, "BUSY", 4) == 0;
     outbox.hold = false;
     outbox.history = outbox.history && !for_good;
+}
+
+static unsigned any_or_none(void)
+{
+    return dice(4) == 0 ? 1U << dice(CALL) : 0;
 }
 
 static void answer_call(const struct command *command)
@@ -271,15 +316,15 @@ static void answer_call(const struct command *command)
     struct evb_reply ms = {.kind = EVB_REPLY_STRING, .text = "5", .length = 1},
                      n = {.kind = EVB_REPLY_INTEGER}, result[CALL], *items[CALL + 2] = {&ms, &n},
                      reply = {.kind = EVB_REPLY_ARRAY, .item = items};
-    unsigned kind = dice(20), skip = dice(4) == 0 ? 1U << dice(CALL) : 0;
+    unsigned kind = dice(20), skip;
     const char *keep;
     if (kind >= 16) {
         refuse_call(command, pass[kind % 3], kind == 19);
         return;
     }
+    skip = refuse_some(command, any_or_none());
     for (int i = 0; i < command->count; i++) {
         bool again = command->seq[i] <= game.done;
-        skip &= again ? ~(1U << i) : ~0U;
         result[i] = (struct evb_reply){.kind = EVB_REPLY_INTEGER, .integer = again ? -1 : 1};
         if (skip & 1U << i)
             result[i] = (struct evb_reply){.kind = EVB_REPLY_STRING, .text = "ERR x", .length = 5};
@@ -290,6 +335,7 @@ static void answer_call(const struct command *command)
         refuse_call(command, "ORDER x", false);
         return;
     }
+    game.busy = false;
     MUST(evb_answer_call(&outbox, &reply, &keep));
     outbox.hold = false;
     for (int i = 0; i < command->count; i++)
@@ -310,19 +356,22 @@ static void answer(void)
         answer_publish(command);
 }
 
-/* The link goes, some answers with it; a call among those may have been refused. */
+/* The link goes, some answers with it; calls among those, or some of their events, may have been
+ * refused. */
 static void drop(void)
 {
     int64_t unknown = game.outcomes[EVBUS_UNKNOWN], lost = 0;
     for (int n = (int)dice((unsigned)game.wire_count + 1), i = 0; i < game.wire_count; i++) {
         const struct command *command = &game.wire[(game.wire_head + i) % EVENTS];
-        if (i < n && (!command->scripted || dice(8)))
-            execute(command, 0);
+        game.busy = game.busy && dice(3);
+        if (i < n && !game.busy && (!command->scripted || dice(8)))
+            execute(command, command->scripted ? refuse_some(command, any_or_none()) : 0);
         for (int k = 0; k < command->count; k++, lost++)
             game.entry[command->id[k]].outcome = -1; /* in doubt */
     }
     evb_outbox_link_lost(&outbox);
     MUST(game.outcomes[EVBUS_UNKNOWN] - unknown == (outbox.may_resend ? 0 : lost));
+    game.busy = false;
     game.wire_count = 0;
     game.last_seq[0] = game.last_seq[1] = 0;
     game.alone = true;
@@ -347,6 +396,7 @@ static void retry(void)
         return;
     evb_outbox_retry(&outbox);
     game.last_seq[true] = 0; /* a call keeps its numbers */
+    game.busy = false;
 }
 
 /* ---- the judge ---- */

@@ -49,6 +49,7 @@ static void reader_jump(const struct evb_jump *jump, void *user)
 {
     ck_assert_ptr_eq(user, &room);
     ck_assert_int_eq(evb_position_compare(jump->from, reader.at), 0);
+    ck_assert_ptr_eq(jump->was, reader.epoch);
     did("jump:%d-%d:%s:%d", (int)jump->from.n, (int)jump->to.n, jump->epoch, (int)jump->begun);
 }
 

@@ -193,6 +193,23 @@ START_TEST(refused)
 }
 END_TEST
 
+/* Nothing was missed, and nothing is asked for. */
+START_TEST(refused_and_not_needed)
+{
+    hear_2();
+    keeper_answer(keeper, KEEPER_READ, refusals[0].reply, 0);
+    drop_and_come_back(_i ? "t0" : "");
+    await_live("live ");
+    drop_and_come_back("");
+    await_live("live ");
+    ck_assert_int_eq(keeper_count(keeper, KEEPER_READ), 0);
+    drop_and_come_back("f");
+    await_live("gap:refused:-1 live ");
+    ck_assert_int_eq(keeper_count(keeper, KEEPER_READ), 1);
+    ck_assert_int_eq(last_gap.from_ms, KEEPER_MS + 2);
+}
+END_TEST
+
 static void cut(void *unused)
 {
     (void)unused;
@@ -262,6 +279,26 @@ START_TEST(waits_for_ready)
 }
 END_TEST
 
+/* The same where the fence knows of nothing: it came behind it, and could not be delivered yet. */
+START_TEST(came_before_ready)
+{
+    hear_2();
+    evb_loop_begin(&loop);
+    evb_recovery_lost(&redis.recovery);
+    evbus_event *event = evb_event_make("a", 1, NULL, 0, false);
+    event->position = (struct evb_position){KEEPER_MS + 3, 3};
+    if (_i)
+        ck_assert(evb_recovery_takes(&redis.recovery, event));
+    evbus_event_unref(event);
+    redis.stream.facts.last = (struct evb_position){KEEPER_MS + 2, 2};
+    others_publish(1, false);
+    recover();
+    evb_loop_end(&loop);
+    await_live(_i ? "e3 live " : "live ");
+    ck_assert_int_eq(keeper_count(keeper, KEEPER_READ), _i);
+}
+END_TEST
+
 /* ---- the beginning, and proofs ---- */
 
 START_TEST(first_of_all)
@@ -321,9 +358,11 @@ int main(void)
     tcase_add_loop_test(tests, too_many, 0, (int)EVB_COUNT(limits));
     tcase_add_loop_test(tests, too_slow, 0, 2);
     tcase_add_loop_test(tests, refused, 0, (int)EVB_COUNT(refusals));
+    tcase_add_loop_test(tests, refused_and_not_needed, 0, 2);
     tcase_add_loop_test(tests, cut_off_in_mid_page, 0, 2);
     tcase_add_loop_test(tests, live_meanwhile, 0, 2);
     tcase_add_test(tests, waits_for_ready);
+    tcase_add_loop_test(tests, came_before_ready, 0, 2);
     tcase_add_test(tests, first_of_all);
     tcase_add_loop_test(tests, away_at_first, 0, 2);
     tcase_add_test(tests, fences_move_the_cursor);

@@ -68,7 +68,7 @@ static void expect_state(int state)
                      state == EVB_STREAM_ON || state == EVB_STREAM_ASKED);
 }
 
-#define GOOD "i1;s5.6;s1000-7;s990-3;i5;i1001;i2"
+#define GOOD "i1;s5.6;s1000-7;s990-3;i5;i1001;i2;s980-2"
 
 static int fenced(const struct evb_reply *reply, int64_t *receivers, const char **refusal)
 {
@@ -128,8 +128,10 @@ START_TEST(facts)
     ck_assert_int_eq(stream.facts.length, 5);
     ck_assert_int_eq(stream.facts.server_ms, 1001);
     ck_assert_uint_eq(stream.facts.begun, 2);
+    ck_assert_uint_eq(stream.facts.gone.ms, 980);
+    ck_assert_uint_eq(stream.facts.gone.n, 2);
     ck_assert(stream.known[EVB_SCRIPT_FENCE]);
-    ck_assert_int_eq(fenced(array_of("i0;s5.6;s0-0;s;i-1;i1001;i0"), &receivers, NULL), 0);
+    ck_assert_int_eq(fenced(array_of("i0;s5.6;s0-0;s;i-1;i1001;i0;s0-0"), &receivers, NULL), 0);
     ck_assert_int_eq(receivers, 0);
     ck_assert(evb_position_is_none(stream.facts.first) && evb_position_is_none(stream.facts.last));
     ck_assert_int_eq(stream.facts.length, -1);
@@ -151,23 +153,25 @@ static const struct {
     {"NOREPLICAS x", NULL, EVBUS_EAWAY, EVB_STREAM_ASKED},
     {"NOPERM x", NULL, EVBUS_ENOTSUP, EVB_STREAM_LACKING},
     {"ERR unknown command 'EVAL'", NULL, EVBUS_ENOTSUP, EVB_STREAM_LACKING},
-    {NULL, "sNOPERM channel;s5.6;s1-7;s1-3;i5;i1;i2", EVBUS_EDENIED, EVB_STREAM_ON},
+    {NULL, "sNOPERM channel;s5.6;s1-7;s1-3;i5;i1;i2;s1-2", EVBUS_EDENIED, EVB_STREAM_ON},
     {NULL, "", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s1-7;s1-3;i5;i1", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;s1-3;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;s1-3;i5;i1;i2;s1-2;i3", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;i5;s1-7;s1-3;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;n;s1-3;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;a;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;s1-3;s5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;s1-3;i5;s1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;s1-3;i5;i1;n;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s;s1-3;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1;s1-3;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;sx;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s012345678901234567890123456789012345678901234567;s1-7;s1-3;i5;i1;i2;s1-2",
+     EVBUS_EPARSE, EVB_STREAM_ASKED},
     {NULL, "i1;s5.6;s1-7;s1-3;i5;i1;i2;i3", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;i5;s1-7;s1-3;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;n;s1-3;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s1-7;a;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s1-7;s1-3;s5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s1-7;s1-3;i5;s1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s1-7;s1-3;i5;i1;n", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s;s1-3;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s1;s1-3;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s5.6;s1-7;sx;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "i1;s012345678901234567890123456789012345678901234567;s1-7;s1-3;i5;i1;i2", EVBUS_EPARSE,
-     EVB_STREAM_ASKED},
-    {NULL, "n;s5.6;s1-7;s1-3;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
-    {NULL, "a;s5.6;s1-7;s1-3;i5;i1;i2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "i1;s5.6;s1-7;s1-3;i5;i1;i2;s", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "n;s5.6;s1-7;s1-3;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
+    {NULL, "a;s5.6;s1-7;s1-3;i5;i1;i2;s1-2", EVBUS_EPARSE, EVB_STREAM_ASKED},
 };
 
 START_TEST(answers_to_a_fence)
@@ -245,8 +249,8 @@ START_TEST(calls)
     expect_story("a1 a2 a3 ");
     ck_assert_int_eq(keeper_count(keeper, KEEPER_APPEND), 1);
     char want[600];
-    snprintf(want, sizeof want, "EVAL 4 " KEYS " 0 1 86400000 5000 70000 c %15s c %15s c %15s", "",
-             "", "");
+    snprintf(want, sizeof want, "EVAL 4 " KEYS " 0 1 0 86400000 5000 70000 c %15s c %15s c %15s",
+             "", "", "");
     ck_assert_str_eq(keeper_last(keeper, KEEPER_APPEND), want);
     keep(4, 4);
     publish(5, 0);
@@ -254,7 +258,7 @@ START_TEST(calls)
     char sixth[] = "a6 ";
     await_story(sixth);
     expect_story("a4 a5 a6 ");
-    snprintf(want, sizeof want, "EVALSHA 4 " KEYS " 4 6 86400000 5000 70000 c %15s", "");
+    snprintf(want, sizeof want, "EVALSHA 4 " KEYS " 4 6 3 86400000 5000 70000 c %15s", "");
     ck_assert_str_eq(keeper_last(keeper, KEEPER_APPEND), want);
     ck_assert_int_eq(keeper_length(keeper), 5);
     ck_assert_int_eq(scripted_count(server, "PUBLISH"), 1);
@@ -301,7 +305,7 @@ START_TEST(refused_and_sent_again)
     await_story(last);
     expect_story("a1 a2 a3 a4 ");
     ck_assert_int_eq(keeper_count(keeper, KEEPER_APPEND), again[_i].calls);
-    snprintf(want, sizeof want, "EVAL 4 " KEYS " 0 3 86400000 5000 70000 c %15s c %15s", "", "");
+    snprintf(want, sizeof want, "EVAL 4 " KEYS " 0 3 2 86400000 5000 70000 c %15s c %15s", "", "");
     ck_assert_str_eq(keeper_last(keeper, KEEPER_APPEND), want);
     ck_assert_int_eq(keeper_length(keeper), 4);
 }
@@ -334,7 +338,7 @@ START_TEST(in_doubt)
     scripted_close(server, SCRIPTED_PUBLISHER);
     await_story(third);
     ck_assert_int_eq(keeper_length(keeper), 3);
-    ck_assert_msg(strstr(keeper_last(keeper, KEEPER_APPEND), "latest 0 2 ") != NULL, "%s",
+    ck_assert_msg(strstr(keeper_last(keeper, KEEPER_APPEND), "latest 0 2 1 ") != NULL, "%s",
                   keeper_last(keeper, KEEPER_APPEND));
 }
 END_TEST

@@ -151,18 +151,10 @@ static bool is_full(void *queue)
     return evbus_queue_stat(queue, "queued") == 3;
 }
 
-/* Into a small queue it reads as there is room, and nothing is dropped. */
-START_TEST(no_more_than_has_room)
+static void pull_until(evbus_queue *queue, const char *word)
 {
-    char three_asked[] = " 1 + 3 ";
-    put(10, false);
-    evbus_queue *queue = evbus_queue_open(bus, "size=3");
     evbus_event *event;
-    sub = evbus_queue_subscribe(queue, "t", "from=all", 0);
-    ck_assert(run_until(base, is_full, queue, suite_patience(10000)));
-    ck_assert_ptr_nonnull(strstr(keeper_last(keeper, KEEPER_READ), three_asked));
-    ck_assert_int_eq(keeper_count(keeper, KEEPER_READ), 1);
-    for (int64_t end_ms = evb_clock_mono_ms() + suite_patience(10000); !is_told((void *)"r10 ");) {
+    for (int64_t end_ms = evb_clock_mono_ms() + suite_patience(10000); !is_told((void *)word);) {
         ck_assert_int_lt(evb_clock_mono_ms(), end_ms);
         turn();
         if (evbus_queue_next(queue, 0, &event, NULL) != 1)
@@ -170,6 +162,19 @@ START_TEST(no_more_than_has_room)
         on_t(sub, event, NULL);
         evbus_event_unref(event);
     }
+}
+
+/* Into a small queue it reads as there is room, and nothing is dropped. */
+START_TEST(no_more_than_has_room)
+{
+    char three_asked[] = " 1 + 3 ";
+    put(10, false);
+    evbus_queue *queue = evbus_queue_open(bus, "size=3");
+    sub = evbus_queue_subscribe(queue, "t", "from=all", 0);
+    ck_assert(run_until(base, is_full, queue, suite_patience(10000)));
+    ck_assert_ptr_nonnull(strstr(keeper_last(keeper, KEEPER_READ), three_asked));
+    ck_assert_int_eq(keeper_count(keeper, KEEPER_READ), 1);
+    pull_until(queue, "r10 ");
     expect("r1 r2 r3 r4 r5 r6 r7 r8 r9 r10 ");
     ck_assert_int_eq(evbus_queue_stat(queue, "dropped"), 0);
     evbus_queue_free(queue);
@@ -205,6 +210,32 @@ START_TEST(gaps_are_told)
 }
 END_TEST
 
+/* All keys are deleted, and again while it reads: of the first time it knows nothing, and needs not
+ * to, for what it reads tells which history it is. */
+START_TEST(flushed_while_it_reads)
+{
+    char fifth[] = "t5 ";
+    hold(NULL);
+    while (evbus_sub_wait(sub, 0) != 0)
+        event_base_loop(base, EVLOOP_ONCE);
+    put(3, true);
+    keeper_flush(keeper);
+    put(5, true);
+    await(fifth);
+    expect("t1 t2 t3 t1 t2 t3 t4 t5 ");
+    evbus_queue *queue = evbus_queue_open(bus, "size=3");
+    evbus_sub *reads = evbus_queue_subscribe(queue, "t", "from=all", 0);
+    ck_assert(run_until(base, is_full, queue, suite_patience(10000)));
+    keeper_flush(keeper);
+    put(2, false);
+    pull_until(queue, "gap:");
+    ck_assert_msg(strstr(story, "gap:flushed:-1:t"), "%s", story);
+    story[0] = '\0';
+    evbus_unsubscribe(reads);
+    evbus_queue_free(queue);
+}
+END_TEST
+
 /* An end while it reads: nothing more comes, nothing is left. */
 START_TEST(ends_while_it_reads)
 {
@@ -235,6 +266,7 @@ int main(void)
     tcase_add_test(tests, live_meanwhile);
     tcase_add_test(tests, no_more_than_has_room);
     tcase_add_loop_test(tests, gaps_are_told, 0, 4);
+    tcase_add_test(tests, flushed_while_it_reads);
     tcase_add_loop_test(tests, ends_while_it_reads, 0, 2);
     return run(suite);
 }

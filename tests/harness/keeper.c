@@ -16,8 +16,9 @@ struct keeper {
         char *channel, *envelope; /* owned */
     } entry[ENTRIES];             /* [first, end) are there */
     int first, end;
-    long now_ms, last_ms;
+    long now_ms, last_ms, gone_ms;
     int epoch, last, begun; /* last: entries ever, of this epoch */
+    int gone;               /* n of the newest that was trimmed */
     bool exists;
     struct {
         char name[80];
@@ -78,15 +79,23 @@ static void let_go(struct keeper *keeper, int at)
     free(keeper->entry[at].envelope);
 }
 
-void keeper_trim(struct keeper *keeper, int left)
+static void drop(struct keeper *keeper, int left)
 {
     while (keeper->end - keeper->first > left)
         let_go(keeper, keeper->first++);
 }
 
+void keeper_trim(struct keeper *keeper, int left)
+{
+    drop(keeper, left);
+    bool some = keeper_length(keeper) > 0;
+    keeper->gone = some ? keeper->entry[keeper->first].n - 1 : keeper->last;
+    keeper->gone_ms = some ? keeper->entry[keeper->first].ms : keeper->last_ms;
+}
+
 void keeper_delete(struct keeper *keeper)
 {
-    keeper_trim(keeper, 0);
+    drop(keeper, 0);
     keeper->exists = false;
     keeper->begun = keeper->last;
 }
@@ -95,8 +104,8 @@ void keeper_flush(struct keeper *keeper)
 {
     keeper_delete(keeper);
     keeper->epoch++;
-    keeper->last = keeper->begun = 0;
-    keeper->last_ms = 0;
+    keeper->last = keeper->begun = keeper->gone = 0;
+    keeper->last_ms = keeper->gone_ms = 0;
     memset(keeper->mark, 0, sizeof keeper->mark);
 }
 
@@ -141,7 +150,7 @@ static long *mark_of(struct keeper *keeper, const char *name)
 static void append(struct keeper *keeper, FILE *out, char **word, int count)
 {
     long *done = mark_of(keeper, word[2]), first = atol(word[5]);
-    int events = (count - 9) / 2;
+    int events = (count - 10) / 2;
     if (atol(word[4]) > *done) {
         fputs("-ORDER an event before these is missing\r\n", out);
         return;
@@ -150,7 +159,7 @@ static void append(struct keeper *keeper, FILE *out, char **word, int count)
     put_word(out, "%ld", ++keeper->now_ms);
     fprintf(out, ":%d\r\n", keeper->last);
     for (int i = 0; i < events; i++) {
-        const char *channel = word[9 + 2 * i], *envelope = word[10 + 2 * i];
+        const char *channel = word[10 + 2 * i], *envelope = word[11 + 2 * i];
         int receivers = -1;
         if (first + i > *done) {
             int n = add(keeper, keeper->now_ms, channel, envelope);
@@ -165,7 +174,7 @@ static void append(struct keeper *keeper, FILE *out, char **word, int count)
 static void fence(struct keeper *keeper, FILE *out, char **word)
 {
     int at = keeper->end - 1;
-    fprintf(out, "*7\r\n:%d\r\n",
+    fprintf(out, "*8\r\n:%d\r\n",
             scripted_publish(keeper->server, word[3], word[4], strlen(word[4])));
     put_word(out, "%d.5", keeper->epoch);
     put_word(out, "%ld-%d", keeper->last_ms, keeper->last);
@@ -175,6 +184,7 @@ static void fence(struct keeper *keeper, FILE *out, char **word)
         put_word(out, "");
     fprintf(out, ":%d\r\n:%ld\r\n:%d\r\n", keeper->exists ? keeper_length(keeper) : -1,
             keeper->now_ms, keeper->begun);
+    put_word(out, "%ld-%d", keeper->gone_ms, keeper->gone);
 }
 
 /* Is it behind the beginning of a range, "(1-2" or "1-2"? */
@@ -296,7 +306,7 @@ struct keeper *keeper_start(struct scripted *server)
 void keeper_free(struct keeper *keeper)
 {
     scripted_eval(keeper->server, NULL, NULL);
-    keeper_trim(keeper, 0);
+    drop(keeper, 0);
     for (int script = 0; script < KEEPER_SCRIPTS; script++)
         free(keeper->script[script].bytes);
     free(keeper);

@@ -113,9 +113,17 @@ void listener_expect_no_gap(struct listener *listener)
                      listener_gap(listener, 0).cause);
 }
 
+void listener_await_gap(struct listener *listener)
+{
+    struct wait wait = wait_for(SOON);
+    while (!listener_gap_count(listener) && wait_more(&wait))
+        ;
+}
+
 struct gap listener_expect_gap(struct listener *listener, const char *cause, int64_t from_us,
                                int64_t to_us)
 {
+    listener_await_gap(listener);
     int count = listener_gap_count(listener);
     ck_assert_msg(count == 1, "%d gaps instead of one: %s", count,
                   count ? listener_gap(listener, count - 1).cause : "none");

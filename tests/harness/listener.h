@@ -34,6 +34,9 @@ void listener_drop(struct listener *listener); /* cut and back */
 void listener_expect(struct listener *listener, int publisher, int number);
 int listener_gap_count(struct listener *listener);
 struct gap listener_gap(struct listener *listener, int index);
+/* Until it has announced one, which may come after what followed it: another subscription's turn is
+ * another one. */
+void listener_await_gap(struct listener *listener);
 void listener_expect_no_gap(struct listener *listener);
 /* There is one gap, of this cause, and one that lies around these times (Unix, microseconds). */
 struct gap listener_expect_gap(struct listener *listener, const char *cause, int64_t from_us,
