@@ -91,7 +91,7 @@ int evb_handover_post(struct evb_handover *way, struct evbus *bus, evbus_event *
     }
     if (way->way == EVB_WAY_OUTBOX)
         item = evb_item_encode(bus->prefix, bus->prefix_length, event, local);
-    else if ((item = evb_pool_take(sizeof *item)))
+    else if ((item = evb_pool_take(sizeof *item, NULL)))
         evb_item_init(item);
     if (!item)
         return evb_fail_memory();

@@ -153,21 +153,14 @@ static void take_returned(struct pool *pool, int n)
     pool->free[n] = atomic_exchange_explicit(&pool->returned[n].top, NULL, memory_order_acquire);
 }
 
-void *evb_pool_take(size_t size)
+static void *pooled(struct pool *pool, int n)
 {
-    if (!is_pooled(size))
-        return plain(size);
-    struct pool *pool = mine ? mine : adopt();
-    if (!pool)
-        return plain(size);
-    int n = class_of(size);
     if (!pool->free[n])
         take_returned(pool, n);
     struct block *block = pool->free[n];
     if (block) {
         pool->free[n] = block->next;
         pool->kept_bytes -= sizes[n];
-
     } else {
         block = evb_alloc(sizeof *block + sizes[n]);
         if (!block)
@@ -176,6 +169,16 @@ void *evb_pool_take(size_t size)
     block->owner = pool;
     block->size_class = (uintptr_t)n;
     return block->bytes;
+}
+
+void *evb_pool_take(size_t size, size_t *room)
+{
+    bool in_class = is_pooled(size);
+    int n = in_class ? class_of(size) : 0;
+    if (room)
+        *room = sizeof(struct block) + (in_class ? sizes[n] : size);
+    struct pool *pool = !in_class ? NULL : mine ? mine : adopt();
+    return pool ? pooled(pool, n) : plain(size);
 }
 
 static void give_back(struct pool *pool, struct block *block, struct pool *owner, int n)
