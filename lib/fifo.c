@@ -1,7 +1,7 @@
 /* fifo.c - a bounded FIFO of events. Called under its owner's lock, on any thread. */
 #include "fifo.h"
-#include "alloc.h"
 #include "config.h"
+#include "pool.h"
 
 void evb_fifo_init(struct evb_fifo *fifo, int64_t max_events, int64_t max_bytes, int full,
                    void (*drop)(struct evb_fifo_item *item))
@@ -15,9 +15,8 @@ void evb_fifo_fini(struct evb_fifo *fifo)
     struct evb_fifo_item item;
     while (evb_fifo_pop(fifo, &item, 1))
         fifo->drop(&item);
-    evb_free(fifo->oldest);
-    evb_free(fifo->spare);
-    fifo->oldest = fifo->newest = fifo->spare = NULL;
+    evb_pool_give(fifo->oldest);
+    fifo->oldest = fifo->newest = NULL;
 }
 
 bool evb_fifo_fits(const struct evb_fifo *fifo, int64_t size)
@@ -31,10 +30,9 @@ static struct evb_chunk *newest(struct evb_fifo *fifo)
     struct evb_chunk *chunk = fifo->newest;
     if (chunk && chunk->end < EVB_CHUNK_ITEMS)
         return chunk;
-    chunk = fifo->spare ? fifo->spare : evb_alloc(sizeof *chunk);
+    chunk = evb_pool_take(sizeof *chunk, NULL);
     if (!chunk)
         return NULL;
-    fifo->spare = NULL;
     chunk->next = NULL;
     chunk->first = chunk->end = 0;
     chunk->bytes = 0;
@@ -86,7 +84,7 @@ int evb_fifo_pop(struct evb_fifo *fifo, struct evb_fifo_item *items, int max)
         fifo->count--;
         items[n++] = *item;
         if (chunk->first == chunk->end)
-            evb_fifo_give(fifo, evb_fifo_take(fifo));
+            evb_fifo_give(evb_fifo_take(fifo));
     }
     return n;
 }
@@ -104,10 +102,7 @@ struct evb_chunk *evb_fifo_take(struct evb_fifo *fifo)
     return chunk;
 }
 
-void evb_fifo_give(struct evb_fifo *fifo, struct evb_chunk *chunk)
+void evb_fifo_give(struct evb_chunk *chunk)
 {
-    if (fifo->spare)
-        evb_free(chunk);
-    else
-        fifo->spare = chunk;
+    evb_pool_give(chunk);
 }
