@@ -161,9 +161,10 @@ static void take_returned(struct pool *pool, int n)
  * after the other. Asked for while the block before it is filled, they are here in time. */
 static void fetch(const struct block *block, int n)
 {
-    int bytes = sizes[n] < FETCHED ? sizes[n] : FETCHED;
-    for (int at = 0; at < bytes; at += LINE)
-        __builtin_prefetch((const char *)block + at, 1);
+    const char *line = (const char *)block;
+    const char *end = line + (sizes[n] < FETCHED ? sizes[n] : FETCHED);
+    for (; line < end; line += LINE)
+        __builtin_prefetch(line, 1);
 }
 
 static struct block *take_free(struct pool *pool, int n)
