@@ -25,10 +25,6 @@ int evb_handover_reserve(struct evb_handover *way, struct evbus *bus, const evbu
                          int where)
 {
     struct evb_outbox *outbox = &bus->redis.outbox;
-    if (!(where & EVB_FROM_REDIS) && !way->report) { /* the local way stays short */
-        way->way = EVB_WAY_NONE;
-        return 0;
-    }
     bool up = atomic_load_explicit(&outbox->up, memory_order_relaxed);
     way->size = evb_pool_room(sizeof(struct evb_item)) + (way->report ? event->size : 0);
     if (!(where & EVB_FROM_REDIS))
