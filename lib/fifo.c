@@ -53,18 +53,25 @@ static void append(struct evb_fifo *fifo, struct evb_chunk *chunk, struct evb_fi
         fifo->peak = fifo->count;
 }
 
+static bool push_fitting(struct evb_fifo *fifo, struct evb_fifo_item item, int64_t size)
+{
+    struct evb_chunk *chunk = evb_fifo_fits(fifo, size) ? newest(fifo) : NULL;
+    if (chunk)
+        append(fifo, chunk, item, size);
+    return chunk != NULL;
+}
+
 int evb_fifo_push(struct evb_fifo *fifo, struct evb_fifo_item item)
 {
     int64_t size = item.event->size;
     int dropped = 0;
     struct evb_fifo_item old;
-    struct evb_chunk *chunk;
+    if (push_fitting(fifo, item, size))
+        return 0;
     if (fifo->full == EVB_FULL_DROP_OLDEST && size <= fifo->max_bytes)
         for (; !evb_fifo_fits(fifo, size) && evb_fifo_pop(fifo, &old, 1); dropped++)
             fifo->drop(&old);
-    if (evb_fifo_fits(fifo, size) && (chunk = newest(fifo))) {
-        append(fifo, chunk, item, size);
-    } else {
+    if (dropped == 0 || !push_fitting(fifo, item, size)) {
         fifo->drop(&item);
         dropped++;
     }
