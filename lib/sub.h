@@ -141,7 +141,12 @@ void evb_sub_end(evbus_sub *sub); /* no handler starts after it */
 int evb_sub_wait_ended(evbus_sub *sub, int timeout_ms);
 void evb_sub_count(evbus_sub *sub, struct evb_thread *thread); /* one delivered */
 /* Brings the thread's count of handler calls to the bus that it delivered for. */
-void evb_sub_flush_count(struct evb_metrics *metrics, struct evb_thread *thread);
+static inline void evb_sub_flush_count(struct evb_metrics *metrics, struct evb_thread *thread)
+{
+    if (thread->handled)
+        evb_count(metrics, EVB_COUNT_handled, thread->handled);
+    thread->handled = 0;
+}
 bool evb_sub_idle(evbus_sub *sub); /* nothing waits for the loop or a worker */
 /* EVB_DELIVER_WORKERS: what waits is handled, what comes from now on is dropped. True: a worker is
  * still at it, and the last one posts `job` (unless NULL; one at a time) to the loop. */
