@@ -27,7 +27,7 @@ static size_t room_for(size_t guess)
 static struct evb_member *encode(evbus_event *event, size_t guess)
 {
     const size_t start = sizeof(struct evb_member) + sizeof IN_FRONT - 1;
-    struct evb_member *member = evb_pool_take(room_for(guess));
+    struct evb_member *member = evb_pool_take(room_for(guess), NULL);
     struct evb_buf buf = {
         .data = (char *)member, .length = start, .room = room_for(guess), .fixed = true};
     if (!member)

@@ -2,7 +2,6 @@
 #include "bus.h"
 #include "alloc.h"
 #include "err.h"
-#include "fork.h"
 #include <string.h>
 
 static const char *const modes[] = {
@@ -38,16 +37,14 @@ void evb_bus_unref(void *memory)
     evb_free(bus);
 }
 
-int evb_bus_check(const struct evbus *bus, bool closed_too)
+int evb_bus_refuse(const struct evbus *bus)
 {
     if (!bus)
         return evb_fail(EVBUS_EINVAL, "no bus (NULL): evbus_open() makes one");
     if (bus->generation != evb_fork_generation())
         return evb_fail(EVBUS_EFORK,
                         "the bus belongs to the parent process: open one after fork()");
-    if (!closed_too && atomic_load_explicit(&bus->state, memory_order_acquire) != EVB_BUS_OPEN)
-        return evb_fail(EVBUS_ECLOSED, "the bus is closed");
-    return 0;
+    return evb_fail(EVBUS_ECLOSED, "the bus is closed");
 }
 
 int evb_bus_may_wait(const struct evbus *bus, const char *call, int timeout_ms)

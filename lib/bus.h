@@ -6,6 +6,7 @@
 #define EVB_BUS_H
 #include "accumulator.h"
 #include "config.h"
+#include "fork.h"
 #include "pending.h"
 #include "recent.h"
 #include "redis.h"
@@ -93,8 +94,15 @@ struct evbus {
 
 void evb_bus_ref(struct evbus *bus);
 void evb_bus_unref(void *bus);
+int evb_bus_refuse(const struct evbus *bus); /* what evb_bus_check() found amiss */
 /* The door of every call: EVBUS_EINVAL (NULL), EVBUS_EFORK, EVBUS_ECLOSED (unless `closed_too`). */
-int evb_bus_check(const struct evbus *bus, bool closed_too);
+static inline int evb_bus_check(const struct evbus *bus, bool closed_too)
+{
+    if (bus && bus->generation == evb_fork_generation() &&
+        (closed_too || atomic_load_explicit(&bus->state, memory_order_acquire) == EVB_BUS_OPEN))
+        return 0;
+    return evb_bus_refuse(bus);
+}
 /* ... and of calls that wait: EVBUS_EDEADLK on the bus's own loop, unless timeout_ms is 0. */
 int evb_bus_may_wait(const struct evbus *bus, const char *call, int timeout_ms);
 /* To the loop, from a thread that nothing else keeps from running when the bus ends. False: the bus

@@ -124,7 +124,7 @@ static void batches_job(struct evb_job *job)
 
 static int flush(struct evbus *bus, evbus_done_fn fn, void *user)
 {
-    struct evb_item *item = evb_pool_take(sizeof *item);
+    struct evb_item *item = evb_pool_take(sizeof *item, NULL);
     if (!item)
         return evb_fail_memory();
     evb_item_init(item);

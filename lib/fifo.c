@@ -1,7 +1,7 @@
 /* fifo.c - a bounded FIFO of events. Called under its owner's lock, on any thread. */
 #include "fifo.h"
-#include "alloc.h"
 #include "config.h"
+#include "pool.h"
 
 void evb_fifo_init(struct evb_fifo *fifo, int64_t max_events, int64_t max_bytes, int full,
                    void (*drop)(struct evb_fifo_item *item))
@@ -15,9 +15,8 @@ void evb_fifo_fini(struct evb_fifo *fifo)
     struct evb_fifo_item item;
     while (evb_fifo_pop(fifo, &item, 1))
         fifo->drop(&item);
-    evb_free(fifo->oldest);
-    evb_free(fifo->spare);
-    fifo->oldest = fifo->newest = fifo->spare = NULL;
+    evb_pool_give(fifo->oldest);
+    fifo->oldest = fifo->newest = NULL;
 }
 
 bool evb_fifo_fits(const struct evb_fifo *fifo, int64_t size)
@@ -31,10 +30,9 @@ static struct evb_chunk *newest(struct evb_fifo *fifo)
     struct evb_chunk *chunk = fifo->newest;
     if (chunk && chunk->end < EVB_CHUNK_ITEMS)
         return chunk;
-    chunk = fifo->spare ? fifo->spare : evb_alloc(sizeof *chunk);
+    chunk = evb_pool_take(sizeof *chunk, NULL);
     if (!chunk)
         return NULL;
-    fifo->spare = NULL;
     chunk->next = NULL;
     chunk->first = chunk->end = 0;
     chunk->bytes = 0;
@@ -55,18 +53,25 @@ static void append(struct evb_fifo *fifo, struct evb_chunk *chunk, struct evb_fi
         fifo->peak = fifo->count;
 }
 
+static bool push_fitting(struct evb_fifo *fifo, struct evb_fifo_item item, int64_t size)
+{
+    struct evb_chunk *chunk = evb_fifo_fits(fifo, size) ? newest(fifo) : NULL;
+    if (chunk)
+        append(fifo, chunk, item, size);
+    return chunk != NULL;
+}
+
 int evb_fifo_push(struct evb_fifo *fifo, struct evb_fifo_item item)
 {
     int64_t size = item.event->size;
     int dropped = 0;
     struct evb_fifo_item old;
-    struct evb_chunk *chunk;
+    if (push_fitting(fifo, item, size))
+        return 0;
     if (fifo->full == EVB_FULL_DROP_OLDEST && size <= fifo->max_bytes)
         for (; !evb_fifo_fits(fifo, size) && evb_fifo_pop(fifo, &old, 1); dropped++)
             fifo->drop(&old);
-    if (evb_fifo_fits(fifo, size) && (chunk = newest(fifo))) {
-        append(fifo, chunk, item, size);
-    } else {
+    if (dropped == 0 || !push_fitting(fifo, item, size)) {
         fifo->drop(&item);
         dropped++;
     }
@@ -86,7 +91,7 @@ int evb_fifo_pop(struct evb_fifo *fifo, struct evb_fifo_item *items, int max)
         fifo->count--;
         items[n++] = *item;
         if (chunk->first == chunk->end)
-            evb_fifo_give(fifo, evb_fifo_take(fifo));
+            evb_fifo_give(evb_fifo_take(fifo));
     }
     return n;
 }
@@ -104,10 +109,7 @@ struct evb_chunk *evb_fifo_take(struct evb_fifo *fifo)
     return chunk;
 }
 
-void evb_fifo_give(struct evb_fifo *fifo, struct evb_chunk *chunk)
+void evb_fifo_give(struct evb_chunk *chunk)
 {
-    if (fifo->spare)
-        evb_free(chunk);
-    else
-        fifo->spare = chunk;
+    evb_pool_give(chunk);
 }

@@ -23,7 +23,7 @@ struct evb_chunk {
 };
 
 struct evb_fifo {
-    struct evb_chunk *oldest, *newest, *spare; /* owned */
+    struct evb_chunk *oldest, *newest; /* owned */
     int64_t count, bytes;
     int64_t max_events, max_bytes;            /* fixed after init */
     int full;                                 /* fixed after init: EVB_FULL_* */
@@ -42,6 +42,6 @@ int evb_fifo_pop(struct evb_fifo *fifo, struct evb_fifo_item *items, int max); /
 /* The oldest chunk with its items, now the caller's until it goes back by evb_fifo_give(); NULL:
  * empty. */
 struct evb_chunk *evb_fifo_take(struct evb_fifo *fifo);
-void evb_fifo_give(struct evb_fifo *fifo, struct evb_chunk *chunk); /* its items are used up */
+void evb_fifo_give(struct evb_chunk *chunk); /* its items are used up; needs no lock; or NULL */
 
 #endif

@@ -3,19 +3,14 @@
 #include <pthread.h>
 
 /* Written in a child before it has a second thread. */
-static unsigned generation;
+unsigned evb_fork_count;
 
 static void count_fork(void)
 {
-    generation++;
+    evb_fork_count++;
 }
 
 __attribute__((constructor)) static void fork_start(void)
 {
     pthread_atfork(NULL, NULL, count_fork);
-}
-
-unsigned evb_fork_generation(void)
-{
-    return generation;
 }

@@ -2,6 +2,12 @@
 #ifndef EVB_FORK_H
 #define EVB_FORK_H
 
-unsigned evb_fork_generation(void); /* counts forks on the way from the first process to this one */
+extern unsigned evb_fork_count __attribute__((visibility("hidden"))); /* fork.c alone writes it */
+
+/* Counts forks on the way from the first process to this one. Each call of the library asks. */
+static inline unsigned evb_fork_generation(void)
+{
+    return evb_fork_count;
+}
 
 #endif

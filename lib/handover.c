@@ -36,10 +36,6 @@ int evb_handover_reserve(struct evb_handover *way, struct evbus *bus, const evbu
                          int where)
 {
     struct evb_outbox *outbox = &bus->redis.outbox;
-    if (!(where & EVB_FROM_REDIS) && !way->report) { /* the local way stays short */
-        way->way = EVB_WAY_NONE;
-        return 0;
-    }
     bool up = atomic_load_explicit(&outbox->up, memory_order_relaxed);
     size_t kept = (way->report ? event->size : 0) + way->more;
     way->size = evb_pool_room(sizeof(struct evb_item)) + kept;
@@ -120,7 +116,7 @@ int evb_handover_post(struct evb_handover *way, struct evbus *bus, evbus_event *
     }
     if (way->way == EVB_WAY_OUTBOX)
         item = encode(way, bus, event, local);
-    else if ((item = evb_pool_take(sizeof *item)))
+    else if ((item = evb_pool_take(sizeof *item, NULL)))
         evb_item_init(item);
     if (!item)
         return evb_fail_memory();

@@ -14,7 +14,11 @@
 enum {
     JOBS_A_ROUND = 4096,
     ROUNDS_A_TURN = 16, /* then sockets and timers get their turn */
-    LATE_MS = 20        /* or when so much time has gone, if a job asks */
+    LATE_MS = 20,       /* or when so much time has gone, if a job asks */
+    QUICK_US = 50,      /* a sleep so short cost whoever ended it more than it was worth */
+    QUICK_SLEEPS = 16,  /* so many in a row: the loop lingers before the next */
+    LINGER_US = 5,      /* about what a sleep costs */
+    LINGER_YIELDS = 64  /* at most: a clock may stand */
 };
 
 static void wake_up(struct evb_loop *loop)
@@ -57,6 +61,25 @@ static bool run_jobs(struct evb_loop *loop)
     return loop->idle && loop->idle(loop->user);
 }
 
+/* Under load the loop does not sleep between two events: waking it costs a publisher microseconds.
+ * Nor does it look before the time is up, so that events gather: each that is taken alone costs all
+ * cache lines that both threads write a way to and fro. No pause instruction, which on a virtual
+ * machine makes the other cores slower; and who shares this core gets it. True: something came. */
+static bool linger(struct evb_loop *loop)
+{
+    if (!loop->lingers)
+        return false;
+    int64_t until_us = evb_clock_mono_us() + LINGER_US;
+    int yields = 0;
+    do
+        sched_yield();
+    while (++yields < LINGER_YIELDS && evb_clock_mono_us() < until_us);
+    bool came = evb_loop_has_rest(loop);
+    if (!came)
+        loop->quick_sleeps = 0; /* in vain: it is not tried again at once */
+    return came;
+}
+
 /* Until nothing is left. What is posted while a round writes makes the next round; and who posts to
  * this very core gets it once more before the loop sleeps, so that under load nobody has to wake it
  * for a few events at a time. */
@@ -66,7 +89,7 @@ static void run_rounds(struct evb_loop *loop)
         bool wrote = run_jobs(loop);
         if (wrote && !evb_loop_has_rest(loop))
             sched_yield();
-        if (loop->late || !evb_loop_has_rest(loop))
+        if (loop->late || (!evb_loop_has_rest(loop) && !linger(loop)))
             return;
     }
 }
@@ -76,7 +99,7 @@ void evb_loop_begin(struct evb_loop *loop)
     if (loop->depth++ == 0) {
         atomic_store_explicit(&loop->thread, pthread_self(), memory_order_relaxed);
         atomic_store(&loop->asleep, 0);
-        loop->late = false;
+        loop->late = loop->lingers = false;
         atomic_store_explicit(&loop->begun_ms, evb_clock_rough_ms(), memory_order_relaxed);
     }
 }
@@ -99,12 +122,21 @@ void evb_loop_end(struct evb_loop *loop)
     }
     run_rounds(loop);
     end_round(loop);
+    loop->slept_us = evb_clock_mono_us();
     /* From here a post that finds the inbox empty writes the eventfd; what came before is seen
      * here. */
     atomic_store(&loop->asleep, 1);
     if ((loop->pending || atomic_load(&loop->inbox)) && atomic_exchange(&loop->asleep, 0))
         wake_up(loop); /* by the eventfd: event_active() would put it before sockets and timers */
     loop->depth--;
+}
+
+/* On its own thread alone: with the caller's base it is the caller's time. */
+static bool is_rushed(struct evb_loop *loop)
+{
+    bool quick = loop->own && evb_clock_mono_us() - loop->slept_us < QUICK_US;
+    loop->quick_sleeps = !quick ? 0 : loop->quick_sleeps + (loop->quick_sleeps < QUICK_SLEEPS);
+    return loop->quick_sleeps == QUICK_SLEEPS;
 }
 
 static void on_wake(evutil_socket_t fd, short what, void *arg)
@@ -117,6 +149,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     if (!(event_base_get_features(loop->base) & EV_FEATURE_ET))
         (void)!read((int)fd, &count, sizeof count);
     evb_loop_begin(loop);
+    loop->lingers = is_rushed(loop);
     evb_loop_end(loop);
     if (loop->own && atomic_load(&loop->stopping))
         event_base_loopbreak(loop->base);

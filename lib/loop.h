@@ -38,10 +38,14 @@ struct evb_loop {
     _Atomic int64_t begun_ms;   /* of the round in progress, by the rough clock; 0: none */
     _Atomic int64_t longest_ms; /* round so far */
 
-    struct evb_job *pending;  /* loop only: taken from the inbox, oldest first */
-    int depth;                /* loop only: nested evb_loop_begin() */
-    bool late;                /* loop only: this round's jobs wait for the next one */
-    void (*gone)(void *user); /* loop only: see evb_loop_stop_alone() */
+    /* loop only */
+    struct evb_job *pending;  /* taken from the inbox, oldest first */
+    int depth;                /* nested evb_loop_begin() */
+    bool late;                /* this round's jobs wait for the next one */
+    bool lingers;             /* this turn, before it sleeps */
+    int quick_sleeps;         /* in a row, each ended by a post */
+    int64_t slept_us;         /* when it last went to sleep; monotonic */
+    void (*gone)(void *user); /* see evb_loop_stop_alone() */
     void *gone_user;
 };
 

@@ -7,18 +7,12 @@
 #include <evbus.h>
 #include <string.h>
 
-#define GLOB_MARK     "glob:"
-#define MARK_LENGTH   (sizeof GLOB_MARK - 1)
-#define SYSTEM_LENGTH (sizeof EVB_SYSTEM_PREFIX - 1)
-
-static bool begins(const char *text, size_t length, const char *with, size_t with_length)
-{
-    return length >= with_length && memcmp(text, with, with_length) == 0;
-}
+#define GLOB_MARK   "glob:"
+#define MARK_LENGTH (sizeof GLOB_MARK - 1)
 
 static bool is_glob(const char *pattern, size_t length)
 {
-    return begins(pattern, length, GLOB_MARK, MARK_LENGTH);
+    return length >= MARK_LENGTH && memcmp(pattern, GLOB_MARK, MARK_LENGTH) == 0;
 }
 
 enum { NO_TYPE_BYTE, WORD_BYTE, DOT };
@@ -75,11 +69,6 @@ int evb_type_check(const char *type, size_t length)
         before = now;
     }
     return 0;
-}
-
-bool evb_type_is_system(const char *type, size_t length)
-{
-    return begins(type, length, EVB_SYSTEM_PREFIX, SYSTEM_LENGTH);
 }
 
 /* One word of a pattern: 1 if it is a wildcard, 0 if not, or EVBUS_EINVAL. */

@@ -9,6 +9,7 @@
 #include "buf.h"
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 enum evb_pattern_kind { EVB_PATTERN_EXACT, EVB_PATTERN_WORDS, EVB_PATTERN_GLOB };
 
@@ -17,7 +18,11 @@ enum evb_pattern_kind { EVB_PATTERN_EXACT, EVB_PATTERN_WORDS, EVB_PATTERN_GLOB }
 
 /* 0, or EVBUS_EINVAL with a sentence (bad byte, empty word, too long). */
 int evb_type_check(const char *type, size_t length);
-bool evb_type_is_system(const char *type, size_t length);
+static inline bool evb_type_is_system(const char *type, size_t length)
+{
+    return length >= sizeof EVB_SYSTEM_PREFIX - 1 &&
+           memcmp(type, EVB_SYSTEM_PREFIX, sizeof EVB_SYSTEM_PREFIX - 1) == 0;
+}
 
 /* Which kind, or EVBUS_EINVAL with a sentence. */
 int evb_pattern_check(const char *pattern, size_t length);

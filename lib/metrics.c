@@ -14,15 +14,13 @@ void evb_metrics_init(struct evb_metrics *metrics)
             atomic_init(&metrics->shard[i].value[j], 0);
 }
 
-unsigned evb_metrics_shard(void)
+_Thread_local unsigned evb_metrics_drawn; /* one more; 0: not drawn yet */
+
+unsigned evb_metrics_draw(void)
 {
     static atomic_uint threads;
-    static _Thread_local unsigned mine; /* one more; 0: not drawn yet */
-    if (!mine) {
-        unsigned number = atomic_fetch_add(&threads, 1) + 1;
-        mine = number < EVB_METRIC_SHARDS ? number + 1 : 1;
-    }
-    return mine - 1;
+    unsigned number = atomic_fetch_add(&threads, 1) + 1;
+    return evb_metrics_drawn = number < EVB_METRIC_SHARDS ? number + 1 : 1;
 }
 
 int64_t evb_metrics_read(const struct evb_metrics *metrics, enum evb_counter counter)

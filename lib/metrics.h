@@ -69,9 +69,15 @@ struct evb_metrics {
 };
 
 void evb_metrics_init(struct evb_metrics *metrics);
-unsigned evb_metrics_shard(void); /* this thread's */
+extern _Thread_local unsigned evb_metrics_drawn __attribute__((visibility("hidden")));
+unsigned evb_metrics_draw(void); /* for evb_metrics_shard() */
 int64_t evb_metrics_read(const struct evb_metrics *metrics, enum evb_counter counter);
 const char *evb_metrics_name(enum evb_counter counter);
+
+static inline unsigned evb_metrics_shard(void)
+{ /* this thread's */
+    return (evb_metrics_drawn ? evb_metrics_drawn : evb_metrics_draw()) - 1;
+}
 
 static inline void evb_count(struct evb_metrics *metrics, enum evb_counter counter, int64_t n)
 {

@@ -11,7 +11,9 @@ static const uint16_t sizes[] = {256, 384, 512, 768, 1024, 1536, 2048, 3072};
 enum {
     CLASSES = sizeof sizes / sizeof sizes[0],
     KEPT_BYTES = 2 << 20, /* free ones of one thread; as much again on their way back to it */
-    BUNDLE = 32           /* blocks that go back to their thread at once */
+    BUNDLE = 32,          /* blocks that go back to their thread at once */
+    LINE = 64,            /* bytes of a cache line; a guess is good enough */
+    FETCHED = 512         /* bytes that are fetched ahead, at most */
 };
 
 struct pool;
@@ -28,8 +30,10 @@ struct block {
 struct pool {
     struct pool *next; /* fixed after init */
     atomic_int used;
-    struct block *free[CLASSES]; /* own thread only */
-    int kept_bytes;              /* of them */
+    /* own thread only */
+    struct block *free[CLASSES]; /* what it gave back itself */
+    struct block *back[CLASSES]; /* what others did */
+    int kept_bytes;              /* of both */
     struct bundle {              /* own thread only: blocks of another, on their way back */
         struct pool *owner;
         struct block *first, *last;
@@ -150,24 +154,39 @@ static void take_returned(struct pool *pool, int n)
         sizes[n] * atomic_exchange_explicit(&pool->returned[n].count, 0, memory_order_relaxed);
     atomic_fetch_sub_explicit(&pool->returned_bytes, bytes, memory_order_relaxed);
     pool->kept_bytes += bytes;
-    pool->free[n] = atomic_exchange_explicit(&pool->returned[n].top, NULL, memory_order_acquire);
+    pool->back[n] = atomic_exchange_explicit(&pool->returned[n].top, NULL, memory_order_acquire);
 }
 
-void *evb_pool_take(size_t size)
+/* A block that another thread gave back is in the cache of its core, and stores wait for one line
+ * after the other. Asked for while the block before it is filled, they are here in time. */
+static void fetch(const struct block *block, int n)
 {
-    if (!is_pooled(size))
-        return plain(size);
-    struct pool *pool = mine ? mine : adopt();
-    if (!pool)
-        return plain(size);
-    int n = class_of(size);
-    if (!pool->free[n])
-        take_returned(pool, n);
+    const char *line = (const char *)block;
+    const char *end = line + (sizes[n] < FETCHED ? sizes[n] : FETCHED);
+    for (; line < end; line += LINE)
+        __builtin_prefetch(line, 1);
+}
+
+static struct block *take_free(struct pool *pool, int n)
+{
     struct block *block = pool->free[n];
     if (block) {
         pool->free[n] = block->next;
-        pool->kept_bytes -= sizes[n];
+        return block;
+    }
+    if (!pool->back[n])
+        take_returned(pool, n);
+    block = pool->back[n];
+    if (block && (pool->back[n] = block->next))
+        fetch(block->next, n);
+    return block;
+}
 
+static void *pooled(struct pool *pool, int n)
+{
+    struct block *block = take_free(pool, n);
+    if (block) {
+        pool->kept_bytes -= sizes[n];
     } else {
         block = evb_alloc(sizeof *block + sizes[n]);
         if (!block)
@@ -176,6 +195,16 @@ void *evb_pool_take(size_t size)
     block->owner = pool;
     block->size_class = (uintptr_t)n;
     return block->bytes;
+}
+
+void *evb_pool_take(size_t size, size_t *room)
+{
+    bool in_class = is_pooled(size);
+    int n = in_class ? class_of(size) : 0;
+    if (room)
+        *room = sizeof(struct block) + (in_class ? sizes[n] : size);
+    struct pool *pool = !in_class ? NULL : mine ? mine : adopt();
+    return pool ? pooled(pool, n) : plain(size);
 }
 
 static void give_back(struct pool *pool, struct block *block, struct pool *owner, int n)

@@ -7,8 +7,9 @@
 #define EVB_POOL_H
 #include <stddef.h>
 
-void *evb_pool_take(size_t size);  /* NULL: no memory */
+/* NULL: no memory. *room (unless NULL): bytes that the block takes, what a bound has to count. */
+void *evb_pool_take(size_t size, size_t *room);
 void evb_pool_give(void *memory);  /* what evb_pool_take() answered; NULL is fine */
-size_t evb_pool_room(size_t size); /* bytes that such a block takes: what a bound has to count */
+size_t evb_pool_room(size_t size); /* the same before it is taken */
 
 #endif

@@ -62,7 +62,7 @@ static struct evb_item *encode(struct evb_text prefix, struct evb_text type, evb
     char head[64 + 512], *end = head;
     size_t channel = (size_t)prefix.length + type.length, seq_at;
     size_t room = room_for(prefix.length, event, guess), gap = room - guess - 8;
-    struct evb_item *item = evb_pool_take(room);
+    struct evb_item *item = evb_pool_take(room, NULL);
     struct evb_buf buf = {.data = (char *)item, .length = gap, .room = room, .fixed = true};
     if (!item)
         return NULL;

@@ -90,6 +90,8 @@ static int check_event(const struct evbus *bus, const struct evb_thread *thread,
 static int freeze_and_post(struct evbus *bus, evbus_event *event, int where, int flags,
                            struct evb_handover *way)
 {
+    if (!(where & EVB_FROM_REDIS) && !way->report) /* the local way stays short */
+        return evb_event_freeze(event, bus->node, bus->source);
     int rc = evb_handover_reserve(way, bus, event, where);
     if (rc != 0)
         return rc;

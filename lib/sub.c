@@ -184,15 +184,6 @@ static bool is_spent(const evbus_sub *sub)
     return sub->limit && atomic_load(&sub->limit->begun) >= sub->limit->most;
 }
 
-/* Handler calls are counted in the thread and handed over now and then. */
-void evb_sub_flush_count(struct evb_metrics *metrics, struct evb_thread *thread)
-{
-    if (!thread->handled)
-        return;
-    evb_count(metrics, EVB_COUNT_handled, thread->handled);
-    thread->handled = 0;
-}
-
 /* ---- delivering ---- */
 
 /* Straight from the socket to the handler, when nothing waits in front. */

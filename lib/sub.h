@@ -89,14 +89,25 @@ struct evbus_sub {
     struct evb_node node; /* in its entry; under the registry's lock */
 
     /* The first thread that delivers counts alone and needs no locked instruction; the others
-     * share. */
-    struct evb_thread *_Atomic counting;
-    _Atomic int64_t delivered_there, delivered_elsewhere;
-    _Atomic int64_t failed, dropped;
+     * share. Both counts and the lock are written for each event, perhaps on several cores: what is
+     * seldom used keeps them on cache lines of their own. */
+    struct evb_thread *_Atomic counting; /* written once */
 
-    /* What is seldom used keeps the counts and the lock on cache lines of their own. */
     pthread_cond_t ended;  /* under lock */
     evbus_free_fn on_free; /* under lock */
+    _Atomic int64_t failed, dropped;
+
+    _Atomic int64_t delivered_there;
+
+    struct evb_durable *durable; /* owned; fixed after init; NULL: none */
+    struct evb_tally *tally;     /* owned; of those that are durable */
+    struct evb_replay *replay;   /* owned; fixed after init, or made and seen on the loop alone */
+    struct evb_last *latest;     /* owned; fixed after init; NULL: it did not ask for from=last */
+    atomic_bool replaying;       /* it is among those that the loop looks after */
+    struct evb_work work;
+
+    _Atomic int64_t delivered_elsewhere;
+
     pthread_mutex_t lock;
     bool freeing;         /* under lock: somebody calls on_free on the way to ENDED */
     bool scheduled;       /* under lock: `job` is in the loop's inbox */
@@ -105,16 +116,9 @@ struct evbus_sub {
 
     int helpers;               /* under lock: workers that have `work`, or were asked to */
     struct evb_job *when_idle; /* under lock, borrowed: posted when the last of them goes */
-    struct evb_work work;
 
     struct evb_slow *slow; /* owned, under lock; NULL: it has never dropped */
     bool starved;          /* under lock: somebody waits for roomy() */
-
-    struct evb_durable *durable; /* owned; fixed after init; NULL: none */
-    struct evb_tally *tally;     /* owned; of those that are durable */
-    struct evb_replay *replay;   /* owned; fixed after init, or made and seen on the loop alone */
-    struct evb_last *latest;     /* owned; fixed after init; NULL: it did not ask for from=last */
-    atomic_bool replaying;       /* it is among those that the loop looks after */
 };
 
 evbus_sub *evb_sub_new(void);
@@ -137,7 +141,12 @@ void evb_sub_end(evbus_sub *sub); /* no handler starts after it */
 int evb_sub_wait_ended(evbus_sub *sub, int timeout_ms);
 void evb_sub_count(evbus_sub *sub, struct evb_thread *thread); /* one delivered */
 /* Brings the thread's count of handler calls to the bus that it delivered for. */
-void evb_sub_flush_count(struct evb_metrics *metrics, struct evb_thread *thread);
+static inline void evb_sub_flush_count(struct evb_metrics *metrics, struct evb_thread *thread)
+{
+    if (thread->handled)
+        evb_count(metrics, EVB_COUNT_handled, thread->handled);
+    thread->handled = 0;
+}
 bool evb_sub_idle(evbus_sub *sub); /* nothing waits for the loop or a worker */
 /* EVB_DELIVER_WORKERS: what waits is handled, what comes from now on is dropped. True: a worker is
  * still at it, and the last one posts `job` (unless NULL; one at a time) to the loop. */

@@ -89,19 +89,11 @@ static bool push(evbus_sub *sub, evbus_event *event, unsigned how)
     return true;
 }
 
-static void give_chunk(evbus_sub *sub, struct evb_chunk *used)
-{
-    pthread_mutex_lock(&sub->lock);
-    evb_fifo_give(&sub->fifo, used);
-    pthread_mutex_unlock(&sub->lock);
-}
-
 /* The next events, in exchange for the used-up chunk; NULL: the job is done, and gone. */
 static struct evb_chunk *next_chunk(evbus_sub *sub, struct evb_chunk *used)
 {
+    evb_fifo_give(used);
     pthread_mutex_lock(&sub->lock);
-    if (used)
-        evb_fifo_give(&sub->fifo, used);
     struct evb_chunk *chunk = evb_fifo_take(&sub->fifo);
     if (sub->slow) /* told here: who waits for the job waits for a whole turn */
         evb_slow_taken(sub->slow, fill_of(sub));
@@ -155,7 +147,7 @@ void evb_sub_run_job(struct evb_job *job)
         evb_sub_unref(sub);
         return;
     }
-    give_chunk(sub, chunk);
+    evb_fifo_give(chunk);
     evb_loop_post(sub->loop, &sub->job);
 }
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 static struct evb_thread *_Atomic records;
-static _Thread_local struct evb_thread *self;
+_Thread_local struct evb_thread *evb_thread_known;
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -20,7 +20,7 @@ static void thread_gone(void *record)
         atomic_store(&thread->hazard[i], NULL);
     thread->hazards = thread->callbacks = thread->handled = 0;
     thread->delivering = false;
-    self = NULL;
+    evb_thread_known = NULL;
     atomic_store(&thread->used, 0);
 }
 
@@ -28,7 +28,7 @@ static void thread_gone(void *record)
 static void forked(void)
 {
     for (struct evb_thread *t = atomic_load(&records); t; t = t->next) {
-        if (t == self)
+        if (t == evb_thread_known)
             continue;
         for (int i = 0; i < EVB_HAZARDS; i++)
             atomic_store(&t->hazard[i], NULL);
@@ -55,7 +55,7 @@ static void start(void)
     pthread_atfork(NULL, NULL, forked);
 }
 
-static struct evb_thread *adopt(void)
+static struct evb_thread *record_take(void)
 {
     for (struct evb_thread *t = atomic_load(&records); t; t = t->next) {
         int unused = 0;
@@ -73,47 +73,22 @@ static struct evb_thread *adopt(void)
     return t;
 }
 
-struct evb_thread *evb_thread_self(void)
+struct evb_thread *evb_thread_adopt(void)
 {
-    if (self)
-        return self;
     pthread_once(&once, start);
-    struct evb_thread *thread = adopt();
+    struct evb_thread *thread = record_take();
     if (!thread || pthread_setspecific(key, thread) != 0) {
         if (thread)
             atomic_store(&thread->used, 0);
         evb_fail_memory();
         return NULL;
     }
-    return self = thread;
+    return evb_thread_known = thread;
 }
 
 bool evb_thread_in_callback(void)
 {
-    return (self && self->callbacks > 0) || evb_log_is_calling();
-}
-
-const void *evb_hazard_acquire(struct evb_thread *thread, const void *_Atomic *source)
-{
-    assert(thread->hazards < EVB_HAZARDS);
-    unsigned slot = thread->hazards++;
-    const void *object = atomic_load_explicit(source, memory_order_acquire);
-    for (;;) {
-        evb_hazard_set(thread, slot, object);
-        const void *again = atomic_load(source);
-        if (again == object)
-            return object;
-        object = again;
-    }
-}
-
-void evb_hazard_swap(struct evb_thread *thread)
-{
-    assert(thread->hazards > 1);
-    unsigned last = thread->hazards - 1;
-    const void *object = atomic_load_explicit(&thread->hazard[last], memory_order_relaxed);
-    evb_hazard_set(thread, last - 1, object); /* held twice for a moment, never not at all */
-    evb_hazard_release(thread);
+    return (evb_thread_known && evb_thread_known->callbacks > 0) || evb_log_is_calling();
 }
 
 void evb_hazard_barrier(void)

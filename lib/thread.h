@@ -28,19 +28,23 @@ struct evb_thread {
     size_t deferred_count, deferred_bytes;
 };
 
+extern _Thread_local struct evb_thread *evb_thread_known __attribute__((visibility("hidden")));
+struct evb_thread *evb_thread_adopt(void); /* for evb_thread_self(): gives it a record */
+
+static inline struct evb_thread *evb_thread_self(void)
+{ /* NULL: no memory, and the error is set */
+    return evb_thread_known ? evb_thread_known : evb_thread_adopt();
+}
+
+bool evb_thread_in_callback(void);
+
 /*
  * A hazard is set and cleared by plain stores where the kernel has membarrier(2): whoever looks at
  * the hazards then makes all threads pass a barrier first. So each delivery is cheap and each
- * removal dear.
+ * removal dear. Fixed after the first evb_thread_self().
  */
-struct evb_thread *evb_thread_self(void); /* NULL: no memory, and the error is set */
-bool evb_thread_in_callback(void);
+extern bool evb_hazard_light __attribute__((visibility("hidden")));
 
-extern bool evb_hazard_light; /* fixed after the first evb_thread_self() */
-
-/* Takes the thread's next slot and holds what *source points to until evb_hazard_release(). */
-const void *evb_hazard_acquire(struct evb_thread *thread, const void *_Atomic *source);
-void evb_hazard_swap(struct evb_thread *thread); /* releases the slot taken before the last one */
 static inline void evb_hazard_set(struct evb_thread *thread, unsigned slot, const void *object)
 {
     if (!evb_hazard_light) {
@@ -61,6 +65,29 @@ static inline void evb_hazard_release(struct evb_thread *thread)
 { /* the slot taken last */
     assert(thread->hazards > 0);
     evb_hazard_set(thread, --thread->hazards, NULL);
+}
+
+static inline const void *evb_hazard_acquire(struct evb_thread *thread, const void *_Atomic *source)
+{ /* takes the thread's next slot and holds what *source points to until evb_hazard_release() */
+    assert(thread->hazards < EVB_HAZARDS);
+    unsigned slot = thread->hazards++;
+    const void *object = atomic_load_explicit(source, memory_order_acquire);
+    for (;;) {
+        evb_hazard_set(thread, slot, object);
+        const void *again = atomic_load(source);
+        if (again == object)
+            return object;
+        object = again;
+    }
+}
+
+static inline void evb_hazard_swap(struct evb_thread *thread)
+{ /* releases the slot taken before the last one */
+    assert(thread->hazards > 1);
+    unsigned last = thread->hazards - 1;
+    const void *object = atomic_load_explicit(&thread->hazard[last], memory_order_relaxed);
+    evb_hazard_set(thread, last - 1, object); /* held twice for a moment, never not at all */
+    evb_hazard_release(thread);
 }
 
 /* Before looking at hazards: what any thread has set by now is seen by evb_hazard_held(). */

@@ -4,6 +4,7 @@
  */
 #ifndef BUS_FIXTURE_H
 #define BUS_FIXTURE_H
+#include "bus.h"
 #include "harness/failing.h"
 #include "harness/scripted.h"
 #include "harness/suite.h"

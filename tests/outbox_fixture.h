@@ -87,7 +87,7 @@ static inline void setup(void)
 static inline struct evb_item *item(int id, size_t size)
 {
     static const char head[] = "*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n$16\r\n";
-    struct evb_item *made = evb_pool_take(sizeof *made + sizeof head + 32);
+    struct evb_item *made = evb_pool_take(sizeof *made + sizeof head + 32, NULL);
     ck_assert_ptr_nonnull(made);
     evb_item_init(made);
     made->bytes = (char *)(made + 1);

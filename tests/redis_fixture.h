@@ -198,7 +198,7 @@ static inline void await_story(char *what)
 static inline void publish_as(int id, int64_t ttl_ms, bool history)
 {
     static const char head[] = "*3\r\n$7\r\nPUBLISH\r\n$1\r\nc\r\n$16\r\n";
-    struct evb_item *item = evb_pool_take(sizeof *item + 100);
+    struct evb_item *item = evb_pool_take(sizeof *item + 100, NULL);
     ck_assert_int_eq(evb_outbox_admit(&redis.outbox, 10), EVB_ADMIT);
     evb_item_init(item);
     item->bytes = (char *)(item + 1);

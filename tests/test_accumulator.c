@@ -30,7 +30,7 @@ static struct evb_text text(const char *type)
 /* A member whose envelope is `length` times x, or the text itself. */
 static struct evb_member *member_of(const char *envelope, size_t length)
 {
-    struct evb_member *member = evb_pool_take(sizeof *member + length);
+    struct evb_member *member = evb_pool_take(sizeof *member + length, NULL);
     ck_assert_ptr_nonnull(member);
     memset(member, 0, sizeof *member);
     if (envelope)
@@ -201,7 +201,7 @@ static void some_batches(bool fails)
     setup();
     for (size_t i = 0; i < EVB_COUNT(types); i++) {
         bool look;
-        struct evb_member *member = evb_pool_take(sizeof *member);
+        struct evb_member *member = evb_pool_take(sizeof *member, NULL);
         if (!member)
             continue;
         *member = (struct evb_member){.envelope = "{}", .length = 2};
@@ -257,7 +257,7 @@ static void *adder(void *arg)
     const int id = *(int *)arg;
     for (int n = 1; n <= scaled(EACH); n++) {
         bool look;
-        struct evb_member *member = evb_pool_take(sizeof *member);
+        struct evb_member *member = evb_pool_take(sizeof *member, NULL);
         *member = (struct evb_member){.envelope = "", .size = (size_t)n, .user = (void *)(long)id};
         ck_assert_int_eq(
             evb_accumulator_add(&acc, text(n % 2 ? "odd" : "even"), 0, member, 0, &look), 0);

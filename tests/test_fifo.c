@@ -156,7 +156,7 @@ START_TEST(by_the_chunk)
             ck_assert_ptr_eq(chunk->items[i].event, events[next_out % KINDS]);
             evbus_event_unref(chunk->items[i].event);
         }
-        evb_fifo_give(&fifo, chunk);
+        evb_fifo_give(chunk);
         ck_assert_int_eq(fifo.count, next_in - next_out);
     }
     while (pop(&fifo) == next_out % KINDS)

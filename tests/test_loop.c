@@ -1,6 +1,7 @@
 /* test_loop.c - jobs of many threads, in each one's order, with few wake-ups, on both kinds of
  * base. */
 #include "loop.h"
+#include "clock.h"
 #include "unit.h"
 #include <sched.h>
 #include <event2/event.h>
@@ -254,6 +255,131 @@ START_TEST(timers_get_their_turn)
 }
 END_TEST
 
+/* ---- lingering: the loop's own base, turned by the test, with a clock that posts ---- */
+
+enum { MANY_QUICK = 100, SELDOM_US = 1000 };
+
+static int64_t clock_us;
+static struct task cause, effect;
+static bool clock_stands;
+static bool caused; /* `cause` has run, and nobody has looked at the clock since */
+
+static int64_t clock_that_posts(void)
+{
+    if (caused) {
+        caused = false;
+        evb_loop_post(&loop, &effect.job);
+    }
+    clock_us += !clock_stands;
+    return clock_us;
+}
+
+static void run_cause(struct evb_job *job)
+{
+    run_task(job);
+    caused = true;
+}
+
+static void turn(struct evb_job *job)
+{
+    evb_loop_post(&loop, job);
+    event_base_loop(loop.base, EVLOOP_ONCE);
+}
+
+/* Wakes the loop so often, each time when it has slept for so long. */
+static void turn_often(int times, int64_t slept_us)
+{
+    for (int i = 0; i < times; i++) {
+        struct task task = {{NULL, run_task}, 1, next_number[1]};
+        clock_us += slept_us;
+        turn(&task.job);
+    }
+}
+
+/* Events written since the last time: nobody reads where edges are known. */
+static uint64_t wake_ups(void)
+{
+    uint64_t writes = 0;
+    return read(loop.wake_fd, &writes, sizeof writes) == sizeof writes ? writes : 0;
+}
+
+/* Is what comes when the jobs have run still part of the turn, or does it wake the loop? */
+static bool lingers(void)
+{
+    wake_ups();
+    cause = (struct task){{NULL, run_cause}, 0, next_number[0]};
+    effect = (struct task){{NULL, run_task}, 0, next_number[0] + 1};
+    turn(&cause.job);
+    bool in_one_turn = next_number[0] == effect.number + 1;
+    if (!in_one_turn)
+        event_base_loop(loop.base, EVLOOP_ONCE);
+    ck_assert_int_eq(next_number[0], effect.number + 1);
+    ck_assert_uint_eq(wake_ups(), in_one_turn ? 1 : 2);
+    ck_assert_int_eq(atomic_load(&wrong), 0);
+    return in_one_turn;
+}
+
+static void open_idle_clock(struct event_base *base)
+{
+    clock_us = 7000000;
+    evb_clock_set(NULL, clock_that_posts);
+    ck_assert_int_eq(evb_loop_init(&loop, base), 0);
+}
+
+static void close_idle_clock(void)
+{
+    evb_loop_fini(&loop);
+    evb_clock_set(NULL, NULL);
+}
+
+static int tries_until_it_lingers(void)
+{
+    int tries = 1;
+    for (; !lingers(); tries++) {
+        turn_often(1, 0); /* so that it is not always the second turn of a pair that lingers */
+        ck_assert_int_lt(tries, MANY_QUICK);
+    }
+    return tries;
+}
+
+START_TEST(lingers_only_under_load)
+{
+    open_idle_clock(NULL);
+    turn_often(MANY_QUICK, SELDOM_US);
+    ck_assert(!lingers());
+    tries_until_it_lingers();
+    int tries = tries_until_it_lingers(); /* the one before ended in vain, as each does here */
+    ck_assert_int_gt(tries, 2);
+    for (int i = 1; i < tries; i++)
+        ck_assert(!lingers());
+    turn_often(1, SELDOM_US); /* it sleeps long once, and is not rushed any more */
+    ck_assert_int_eq(tries_until_it_lingers(), tries);
+    close_idle_clock();
+}
+END_TEST
+
+START_TEST(lingering_ends_where_the_clock_stands)
+{
+    open_idle_clock(NULL);
+    clock_stands = true;
+    turn_often(MANY_QUICK, 0);
+    ck_assert_int_eq(atomic_load(&ran), MANY_QUICK);
+    clock_stands = false;
+    close_idle_clock();
+}
+END_TEST
+
+START_TEST(a_foreign_base_never_lingers)
+{
+    struct event_base *base = event_base_new();
+    open_idle_clock(base);
+    for (int i = 0; i < MANY_QUICK; i++)
+        ck_assert(!lingers());
+    close_idle_clock();
+    event_base_free(base);
+}
+END_TEST
+
 static sigset_t blocked;
 static char name[16];
 
@@ -423,6 +549,9 @@ int main(void)
     tcase_add_test(tests, work_in_between_wakes_nobody);
     tcase_add_test(tests, jobs_post_jobs);
     tcase_add_test(tests, timers_get_their_turn);
+    tcase_add_test(tests, lingers_only_under_load);
+    tcase_add_test(tests, lingering_ends_where_the_clock_stands);
+    tcase_add_test(tests, a_foreign_base_never_lingers);
     tcase_add_test(tests, its_thread_gets_no_signals);
     tcase_add_test(tests, nothing_is_lost_at_the_end);
     tcase_add_test(tests, stop_before_anything);

@@ -16,21 +16,23 @@ static size_t live_bytes(void)
 
 START_TEST(a_block_is_used_again)
 {
-    void *first = evb_pool_take(SIZE);
+    void *first = evb_pool_take(SIZE, NULL);
     ck_assert_ptr_nonnull(first);
     memset(first, 0x5a, SIZE);
     evb_pool_give(first);
-    ck_assert_ptr_eq(evb_pool_take(SIZE), first);
+    ck_assert_ptr_eq(evb_pool_take(SIZE, NULL), first);
     evb_pool_give(first);
-    ck_assert_ptr_ne(evb_pool_take(SIZE * 4), first);
+    ck_assert_ptr_ne(evb_pool_take(SIZE * 4, NULL), first);
 }
 END_TEST
 
 START_TEST(sizes_are_kept_apart)
 {
     static const size_t sizes[] = {0, 1, 256, 257, 384, 385, 3072, 3073, 100000};
+    size_t room;
     for (size_t i = 0; i < EVB_COUNT(sizes); i++) {
-        char *block = evb_pool_take(sizes[i]);
+        char *block = evb_pool_take(sizes[i], &room);
+        ck_assert_uint_eq(room, evb_pool_room(sizes[i]));
         ck_assert_ptr_nonnull(block);
         ck_assert_uint_eq((uintptr_t)block % 16, 0);
         memset(block, 1, sizes[i]);
@@ -39,7 +41,7 @@ START_TEST(sizes_are_kept_apart)
         evb_pool_give(block);
     }
     evb_pool_give(NULL);
-    ck_assert_ptr_null(evb_pool_take(SIZE_MAX - 4));
+    ck_assert_ptr_null(evb_pool_take(SIZE_MAX - 4, NULL));
 }
 END_TEST
 
@@ -54,13 +56,13 @@ static void *give_all(void *arg)
 START_TEST(what_another_thread_gives_returns)
 {
     for (int i = 0; i < 64; i++)
-        blocks[i] = evb_pool_take(SIZE);
+        blocks[i] = evb_pool_take(SIZE, NULL);
     for (int i = 64; i < MANY; i++)
         blocks[i] = NULL;
     thread_join(thread_start(give_all, NULL)); /* its end returns what it still held */
     int again = 0;
     for (int i = 0; i < 64; i++) {
-        void *block = evb_pool_take(SIZE);
+        void *block = evb_pool_take(SIZE, NULL);
         for (int j = 0; j < 64; j++)
             again += blocks[j] == block;
     }
@@ -73,7 +75,7 @@ START_TEST(what_is_kept_is_bounded)
     size_t before = live_bytes();
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < MANY; i++)
-            ck_assert_ptr_nonnull(blocks[i] = evb_pool_take(SIZE));
+            ck_assert_ptr_nonnull(blocks[i] = evb_pool_take(SIZE, NULL));
         if (round == 0)
             give_all(NULL);
         else
@@ -90,7 +92,7 @@ static void *take_and_pass(void *arg)
 {
     uint32_t dice = (uint32_t)(uintptr_t)arg;
     for (int i = 0; i < scaled(400000); i++) {
-        unsigned char *mine = evb_pool_take(200 + roll(&dice) % 3000);
+        unsigned char *mine = evb_pool_take(200 + roll(&dice) % 3000, NULL);
         unsigned mark = roll(&dice) & 0xff;
         memset(mine, (int)mark, 200);
         for (int j = 0; j < 200; j += 40)
@@ -117,13 +119,13 @@ START_TEST(a_callers_allocator_sees_every_block)
     evbus_set_allocator(memory_alloc, memory_resize, memory_release);
     ck_assert_uint_eq(evb_pool_room(SIZE), SIZE + 16);
     for (int i = 0; i < 3; i++) {
-        void *block = evb_pool_take(SIZE);
+        void *block = evb_pool_take(SIZE, NULL);
         ck_assert_int_eq(atomic_load(&memory_live), 1);
         evb_pool_give(block);
         ck_assert_int_eq(atomic_load(&memory_live), 0);
     }
     atomic_store(&memory_left, 0);
-    ck_assert_ptr_null(evb_pool_take(SIZE));
+    ck_assert_ptr_null(evb_pool_take(SIZE, NULL));
     atomic_store(&memory_left, -1);
 }
 END_TEST
