@@ -285,6 +285,17 @@ int evbus_list_count(const evbus_list *list);
 evbus_event *evbus_list_at(const evbus_list *list, int index); /* borrowed */
 void evbus_list_free(evbus_list *list);                        /* NULL is fine */
 
+/*
+ * ---- claims ----
+ * A key in Redis that one bus has at a time, for ttl_ms (0: the setting claim.ttl). 1: it is this
+ * bus's, anew for the whole ttl_ms if it was before; 0: somebody else's. EVBUS_EAWAY: Redis is away;
+ * EVBUS_EDENIED: a right is missing; EVBUS_EFULL: this bus has too many.
+ */
+int evbus_claim_async(evbus *bus, const char *key, int64_t ttl_ms, evbus_done_fn fn, void *user);
+int evbus_claim(evbus *bus, const char *key, int64_t ttl_ms, int timeout_ms);
+int evbus_release(evbus *bus,
+                  const char *key); /* this bus's alone; never waits. ENOENT: it has not */
+
 /* ---- observation: never blocks ---- */
 int64_t evbus_stat(const evbus *bus,
                    const char *name); /* a counter by its name in evbus_stats_json */
