@@ -119,14 +119,16 @@ static void settled(struct evb_claim *claim, const struct evb_lease_answer *answ
 /* Its handler has returned. */
 static void take_result(struct evb_claim *claim)
 {
-    if (claim->rc == EVB_CLAIM_LATE)
+    if (claim->rc == EVB_CLAIM_LATE) {
+        claim->unclaimed = false;
         evb_claim_move_back(claim);
-    else if (claim->rc == 0)
+    } else if (claim->rc == 0) {
         settle(claim, EVB_LEASE_DONE);
-    else if (claim->unclaimed)
+    } else if (claim->unclaimed && claim->lease.verb == EVB_LEASE_NONE) {
         evb_claim_finish(claim, claim->rc == EVB_CALL_FAILED);
-    else
+    } else {
         settle(claim, EVB_LEASE_RELEASE);
+    }
 }
 
 /* ---- answers ---- */
@@ -205,6 +207,10 @@ static void renewed(struct evb_claim *claim, const struct evb_lease_answer *answ
         evb_claim_set_until(claim, 0);
     if (began && (others || (answer->result == EVB_LEASE_OK && answer->was_free)))
         tell_lapsed(claim);
+    if (answer->result == EVB_LEASE_OK)
+        claim->unclaimed = false;
+    else if (answer->result == EVB_LEASE_LOST && claim->unclaimed)
+        claim->asked = false;
 }
 
 static void on_lease(struct evb_lease *lease, const struct evb_lease_answer *answer)
@@ -254,19 +260,23 @@ static void say_all(struct evb_claim_sub *claims, int64_t now_ms, int64_t *next_
     }
 }
 
+/* And what began without a claim is claimed now, before it is published and others ask. */
 static void renew_all(struct evb_claim_sub *claims, int64_t now_ms, int64_t *next_ms)
 {
     EVB_LIST_EACH(&claims->in_hand, node)
     {
         struct evb_claim *claim = evb_container(node, struct evb_claim, node);
-        int64_t at_ms = claim->lease.until_ms - claims->lease_ms * 2 / 3;
         enum evb_claim_state state = evb_claim_state_of(claim);
-        if (claim->unclaimed || state == EVB_CLAIM_ASKED || state == EVB_CLAIM_ENDED)
+        int64_t at_ms =
+            claim->unclaimed ? now_ms : claim->lease.until_ms - claims->lease_ms * 2 / 3;
+        if (state == EVB_CLAIM_ASKED || state == EVB_CLAIM_ENDED ||
+            (claim->unclaimed && claim->asked))
             continue;
-        if (at_ms <= now_ms && claim->lease.verb == EVB_LEASE_NONE)
-            ask(claim, EVB_LEASE_TAKE);
         if (at_ms > now_ms && at_ms < *next_ms)
             *next_ms = at_ms;
+        if (at_ms > now_ms || claim->lease.verb != EVB_LEASE_NONE)
+            continue;
+        claim->asked = ask(claim, EVB_LEASE_TAKE) || !claim->unclaimed;
     }
 }
 

@@ -17,8 +17,9 @@ static char *answers; /* owned: instead of running it; NULL: none */
 static int answers_left;
 static bool script_known;
 static int script_calls;
-static char last_call[400];  /* "take evbus:claim:k owner 1000" */
-static char all_calls[8192]; /* the same of all, a line each; the first ones */
+static char last_call[400];    /* "take evbus:claim:k owner 1000" */
+static char last_publish[400]; /* before that call */
+static char all_calls[8192];   /* the same of all, a line each; the first ones */
 
 static inline int find_key(const char *key)
 {
@@ -74,6 +75,7 @@ static inline char *on_eval(char **word, int count, void *user)
     ck_assert_int_eq(count, 7);
     script_calls++;
     snprintf(last_call, sizeof last_call, "%s %s %s %s", word[4], word[3], word[5], word[6]);
+    snprintf(last_publish, sizeof last_publish, "%s", scripted_last(server, "PUBLISH"));
     snprintf(all_calls + strlen(all_calls), sizeof all_calls - strlen(all_calls), "%s\n",
              last_call);
     if (answers) {

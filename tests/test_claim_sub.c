@@ -289,6 +289,31 @@ START_TEST(lapsed)
 }
 END_TEST
 
+/* Begun while Redis is away: it is claimed when that is back, before others can hear of it. */
+START_TEST(begun_while_away)
+{
+    char take[] = "take evbus:claim:c:t.c", done[] = "done evbus:claim:c:t.c";
+    atomic_store(&go_on, 1);
+    run_for(base, 10);
+    atomic_store(&working, 0);
+    atomic_store(&go_on, 0);
+    scripted_listen(server, false);
+    scripted_close(server, SCRIPTED_PUBLISHER | SCRIPTED_SUBSCRIBER);
+    await_mode(EVBUS_MODE_DEGRADED);
+    publish_id("t.c");
+    ck_assert(run_until(base, is_working, NULL, suite_patience(10000)));
+    scripted_listen(server, true);
+    await_call(take);
+    ck_assert_ptr_null(strstr(last_publish, "t.c"));
+    atomic_store(&go_on, 1);
+    await_call(done);
+    run_for(base, 5);
+    ck_assert_str_eq(value_of("evbus:claim:c:t.c"), "done");
+    ck_assert_int_eq(atomic_load(&working), 1);
+    ck_assert_int_eq(evbus_stat(bus, "claims_lapsed"), 0);
+}
+END_TEST
+
 /* What is not begun is given back. */
 START_TEST(ends)
 {
@@ -393,6 +418,7 @@ int main(void)
     tcase_add_checked_fixture(workers, begin_working, end_working);
     tcase_add_test(workers, renewed);
     tcase_add_test(workers, lapsed);
+    tcase_add_test(workers, begun_while_away);
     tcase_add_test(workers, ends);
     suite_add_tcase(suite, alone);
     tcase_set_timeout(alone, suite_patience(60));
