@@ -191,6 +191,8 @@ int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report
  *          size=1000 bytes=4MiB full=drop-oldest|drop-newest|lag (loop, workers: what may wait)
  *          from=now|last|all|AGE|TIME|POSITION (begins in the history, then live; ENOTSUP: none)
  *          durable=NAME (goes on where it was under that name, after a restart too: at least once)
+ *          claim=NAME (of all with this name, in whichever process, one handles each event, and has it
+ *          again if it fails, or another one; not with inline, nor for queues)
  *          limit=N (ends by itself after N handler calls; the handle stays the caller's)
  *          key=type|correlation|source|attr:NAME|all|none (deliver=workers)
  * deliver=workers: on the bus's worker threads, as many as the setting `workers` says (EVBUS_EINVAL

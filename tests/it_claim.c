@@ -540,8 +540,8 @@ START_TEST(stalled)
     claiming(one, "claim=c deliver=workers", stay, &begun);
     publish_many(one, 1, 1);
     expect_count(&begun, 1, SOON);
-    server_text(server, "EVAL %s 0",
-                "redis.call('SET', redis.call('KEYS', 'evbus:claim:c:*')[1], 'other')");
+    server_command(server, "EVAL %s 0",
+                   "redis.call('SET', redis.call('KEYS', 'evbus:claim:c:*')[1], 'other')");
     atomic_store(&go_on, 1);
     expect_stat(one, "claims_lapsed", 1, SOON);
     char *holder = server_text(
@@ -645,15 +645,17 @@ END_TEST
 int main(int argc, char **argv)
 {
     Suite *suite = suite_create("claim");
-    TCase *tests = tcase_create("claim");
+    TCase *keys_alone = tcase_create("keys"), *tests = tcase_create("events");
+    suite_add_tcase(suite, keys_alone);
     suite_add_tcase(suite, tests);
+    tcase_set_timeout(keys_alone, 120);
     tcase_set_timeout(tests, 120);
-    tcase_add_test(tests, keys);
-    tcase_add_test(tests, release_compares);
-    tcase_add_test(tests, refusals);
-    tcase_add_test(tests, answers_lost);
+    tcase_add_test(keys_alone, keys);
+    tcase_add_test(keys_alone, release_compares);
+    tcase_add_test(keys_alone, refusals);
+    tcase_add_test(keys_alone, answers_lost);
+    tcase_add_test(keys_alone, local_and_remote);
     tcase_add_loop_test(tests, handled_once, 0, 6);
-    tcase_add_test(tests, local_and_remote);
     tcase_add_test(tests, names_are_apart);
     tcase_add_loop_test(tests, close_settles, 0, 3);
     tcase_add_test(tests, failing);

@@ -92,22 +92,24 @@ settings_exist() {
             <(sed -nE 's/^X\([A-Z_]+, "([a-z.]+)".*/\1/p' lib/config_table.h) - | grep .
 }
 
-parsed() { # KEY or KEY=CHOICES of the option table in FUNCTION of lib/subscribe.c or lib/query.c
-    awk -v start="$1(" '/^#define [A-Z]+ +"/ { gsub(/"/, "", $3); choices[$2] = $3 }
-        /^[a-z]/ && index($0, start) { on = 1 }
-        /^}/ { on = 0 }
-        on && match($0, /\{"[a-z]+", EVB_VALUE_[A-Z]+, [A-Z]+/) {
-            split(substr($0, RSTART + 2, RLENGTH), part, /[", ]+/)
-            print part[1] (part[2] == "EVB_VALUE_CHOICE" ? "=" choices[part[3]] : "")
-        }' lib/subscribe.c lib/query.c
+parsed() { # parsed ROWS FILE: KEY or KEY=CHOICES of the rows of options that match
+    awk -v doors="$1" '/^#define [A-Z]+ +"/ { gsub(/"/, "", $3); choices[$2] = $3 }
+        $0 ~ doors && match($0, /\{"[a-z]+", EVB_VALUE_[A-Z]+, ("[^"]*"|[A-Z]+)/) {
+            row = substr($0, RSTART + 2, RLENGTH - 2)
+            key = row; sub(/".*/, "", key)
+            choice = row; sub(/^[^,]*, [A-Z_]+, /, "", choice)
+            if (choice in choices) choice = choices[choice]
+            gsub(/"/, "", choice)
+            print key (row ~ /EVB_VALUE_CHOICE/ ? "=" choice : "")
+        }' "$2"
 }
 
-options_agree() { # options_agree FUNCTION PAGE SUBSECTION
-    awk -v title="$3" '/^\.S[hs]/ { on = $0 == ".Ss " title }
+options_agree() { # options_agree ROWS FILE PAGE SUBSECTION
+    awk -v title="$4" '/^\.S[hs]/ { on = $0 == ".Ss " title }
         on && /^\.It Cm [a-z]+ Ns = / {
             key = $3; choice = / Ar /; sub(/.* Ns Cm /, ""); gsub(/ /, "")
             print key (choice || $0 == "yes|no" ? "" : "=" $0)
-        }' "man/$2" | same "$2, $3" 'the table' "$(parsed "$1")"
+        }' "man/$3" | same "$3, $4" 'the table' "$(parsed "$1" "$2")"
 }
 
 statistics_agree() {
@@ -238,11 +240,11 @@ check 'evbus.3 lists every function' overview_complete
 check 'a page or a link for every function' linked
 check 'constants exist' constants_exist
 check 'settings exist' settings_exist
-check 'options of subscriptions' options_agree evbus_subscribe evbus_subscribe.3 Options
-check 'options of queues' options_agree evbus_queue_open evbus_queue.3 'Options of a queue'
+check 'options of subscriptions' options_agree '[{](HANDLER|SUBS|HOLDERS), ' lib/sub_options.c evbus_subscribe.3 Options
+check 'options of queues' options_agree '[{]HOLDERS, ' lib/sub_options.c evbus_queue.3 'Options of a queue'
 check "options of queues' subscriptions" \
-    options_agree evbus_queue_subscribe evbus_queue.3 'Options of its subscriptions'
-check 'options of queries' options_agree evb_query_read evbus_history.3 Query
+    options_agree '[{]SUBS, ' lib/sub_options.c evbus_queue.3 'Options of its subscriptions'
+check 'options of queries' options_agree '' lib/query.c evbus_history.3 Query
 check 'statistics are those of the code' statistics_agree
 check 'errors are those of the code' errors_agree
 check 'pages referred to exist' references_exist
