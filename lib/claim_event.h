@@ -55,6 +55,7 @@ struct evb_claim_sub {
     evbus_event_fn fn;
     char *prefix; /* owned: of its keys */
     int64_t away, lease_ms, keep_ms;
+    int ahead; /* the most in hand */
 
     struct evb_job job;    /* takes a reference to the subscription with it */
     struct evb_node node;  /* loop only: among the bus's, which holds a reference then */

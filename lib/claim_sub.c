@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* So few are held ahead of the handler: what waits longer is anybody's. */
+/* So few are held ahead of the handler, or two for each worker: what waits longer is anybody's. */
 enum { AHEAD = 64 };
 enum { FIRST_MS = 40 };                 /* looked at again after 40, 80, ... 5120 ms */
 enum { PASSING_LEVEL = 3 };             /* when Redis will not right now: 320 ms */
@@ -291,7 +291,7 @@ static void ask_more(struct evb_claim_sub *claims, int64_t now_ms)
 {
     struct evb_claim *claim;
     evb_claim_unpark(claims);
-    while (claims->hand_count < AHEAD && evb_claims_are_ready(bus_of(claims)) &&
+    while (claims->hand_count < claims->ahead && evb_claims_are_ready(bus_of(claims)) &&
            ((claim = evb_claim_take_due(claims, now_ms)) ||
             (claim = evb_claim_take(claims, &claims->fresh, EVB_CLAIM_ASKED))))
         ask_for(claim);
@@ -301,7 +301,7 @@ static void ask_more(struct evb_claim_sub *claims, int64_t now_ms)
 static void go_by_setting(struct evb_claim_sub *claims)
 {
     struct evb_claim *claim;
-    while (claims->hand_count < AHEAD &&
+    while (claims->hand_count < claims->ahead &&
            (claim = evb_claim_take(claims, &claims->fresh, EVB_CLAIM_ASKED))) {
         bool local = !(claim->how & EVB_FROM_REDIS) && !claim->asked;
         if (local && claims->away == EVB_AWAY_RUN)
@@ -383,7 +383,7 @@ static void go_on(struct evb_claim_sub *claims)
         ask_more(claims, now_ms);
         renew_all(claims, now_ms, &next_ms);
         int64_t due_ms = evb_claim_next_due_ms(claims);
-        next_ms = claims->hand_count < AHEAD && due_ms < next_ms ? due_ms : next_ms;
+        next_ms = claims->hand_count < claims->ahead && due_ms < next_ms ? due_ms : next_ms;
     } else {
         go_by_setting(claims);
     }
@@ -450,6 +450,7 @@ int evb_claim_sub_plan(evbus_sub *sub, const char *name)
     claims->lease_ms = evb_config_number(bus->config, EVB_CFG_LEASE_TTL);
     int64_t ttl_ms = evb_config_number(bus->config, EVB_CFG_CLAIM_TTL),
             history_ms = evb_config_number(bus->config, EVB_CFG_HISTORY_TTL);
+    claims->ahead = bus->workers.count > AHEAD / 2 ? 2 * bus->workers.count : AHEAD;
     claims->keep_ms = ttl_ms > history_ms ? ttl_ms : history_ms;
     evb_buf_init(&prefix);
     evb_buf_printf(&prefix, "%s%s:", evb_config_text(bus->config, EVB_CFG_CLAIM_PREFIX), name);

@@ -83,6 +83,25 @@ START_TEST(close_while_away)
 }
 END_TEST
 
+/* Freed while closing waits for an answer: both come to their end. */
+START_TEST(freed_while_closing)
+{
+    char asked[] = "take evbus:claim:c:t.a", closed[] = "closed:0 ";
+    while (evbus_sub_wait(sub, 0) != 0)
+        run_for(base, 1);
+    answer_with("", 0);
+    send_id("t.a");
+    await_call(asked);
+    ck_assert_int_eq(evbus_close_async(bus, 10000, on_closed, NULL), 0);
+    run_for(base, 20);
+    expect("");
+    evbus_free(bus);
+    bus = NULL;
+    await(closed);
+    expect("closed:0 ");
+}
+END_TEST
+
 static void on_line(int level, const char *line, void *user)
 {
     (void)level;
@@ -123,6 +142,7 @@ int main(void)
     tcase_add_test(tests, close_settles);
     tcase_add_loop_test(tests, close_leaves_others, 0, 2);
     tcase_add_loop_test(tests, close_while_away, 0, 2);
+    tcase_add_test(tests, freed_while_closing);
     tcase_add_test(tests, told_once_a_connection);
     return run(suite);
 }

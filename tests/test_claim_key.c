@@ -166,7 +166,7 @@ END_TEST
 
 static void *claim_waiting(void *result)
 {
-    *(int *)result = evbus_claim(bus, "w", 0, 50);
+    *(_Atomic int *)result = evbus_claim(bus, "w", 0, 50);
     return NULL;
 }
 
