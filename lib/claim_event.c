@@ -39,12 +39,17 @@ static void post(struct evb_claim_sub *claims)
     evb_loop_post(claims->sub->loop, &claims->job);
 }
 
-void evb_claim_post(struct evb_claim_sub *claims)
+bool evb_claim_wants_post(struct evb_claim_sub *claims)
 {
     lock(claims);
     bool mine = wants_post(claims);
     unlock(claims);
-    if (mine)
+    return mine;
+}
+
+void evb_claim_post(struct evb_claim_sub *claims)
+{
+    if (evb_claim_wants_post(claims))
         post(claims);
 }
 

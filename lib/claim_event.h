@@ -73,6 +73,7 @@ struct evb_claim_sub {
 /* Hooks of the subscription: sub->hold and sub->fn. Any thread. */
 bool evb_claim_hold(evbus_sub *sub, evbus_event *event, unsigned how);
 int evb_claim_handle(evbus_sub *sub, evbus_event *event, void *user);
+bool evb_claim_wants_post(struct evb_claim_sub *claims); /* true: the caller posts `job` */
 void evb_claim_post(struct evb_claim_sub *claims); /* `job`, unless it is on its way. Any thread */
 
 /* The rest on the loop. */

@@ -81,12 +81,24 @@ static void tell_lapsed(struct evb_claim *claim)
             claims->sub->entry->pattern, claim->key);
 }
 
+/* It is not handled here any more. What is nobody else's either is told, unless the subscription
+ * has ended. */
+static void leave(struct evb_claim *claim)
+{
+    struct evb_claim_sub *claims = claim->claims;
+    bool lost = is_live(claims) && !claim->seen;
+    unsigned how = claim->how;
+    evb_claim_finish(claim, false);
+    if (lost)
+        evb_sub_held_dropped(claims->sub, 1, how);
+}
+
 /* Somebody has it, or had it: it is looked at again, sooner where that lease ends sooner. */
 static void wait(struct evb_claim *claim, int level, int64_t left_ms)
 {
     struct evb_claim_sub *claims = claim->claims;
     if (is_closing(claims) || !is_live(claims)) {
-        evb_claim_finish(claim, false);
+        leave(claim);
         return;
     }
     level = level < EVB_CLAIM_LEVELS ? level : EVB_CLAIM_LEVELS - 1;
@@ -322,7 +334,7 @@ static void let_go(struct evb_claim_sub *claims, struct evb_node *list)
     struct evb_claim *claim;
     while ((claim = evb_claim_take(claims, list, EVB_CLAIM_ASKED)))
         if (claim->lease.verb == EVB_LEASE_NONE)
-            evb_claim_finish(claim, false);
+            leave(claim);
 }
 
 /* The bus closes: what waits for others is theirs to handle, and Redis is not waited for. */
@@ -466,17 +478,11 @@ int evb_claim_sub_plan(evbus_sub *sub, const char *name)
 /* Its claims are given back at once, not when they next come up. */
 void evb_claim_sub_wake(evbus_sub *sub)
 {
-    struct evb_claim_sub *claims = sub->claims;
-    pthread_mutex_lock(&sub->lock);
-    bool mine = !claims->posted;
-    claims->posted = true;
-    pthread_mutex_unlock(&sub->lock);
-    if (!mine)
+    if (!evb_claim_wants_post(sub->claims))
         return;
-    evb_sub_ref(sub);
-    if (evb_bus_post(sub->keeper, &claims->job))
-        return;
-    evb_sub_unref(sub);
+    evb_sub_ref(sub); /* the job's */
+    if (!evb_bus_post(sub->keeper, &sub->claims->job))
+        evb_sub_unref(sub);
 }
 
 void evb_claim_sub_free(struct evb_claim_sub *claims)
