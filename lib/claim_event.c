@@ -242,13 +242,14 @@ bool evb_claim_hold(evbus_sub *sub, evbus_event *event, unsigned how)
 
 /* ---- the handler ---- */
 
-/* Its claim, if it may run: a lease that has run out may be somebody else's. *mine: it is there. */
+/* Its claim. *may: it may run. A lease that has run out may be somebody else's, and one that soon
+ * will may not last until it is renewed. */
 static struct evb_claim *begin(struct evb_claim_sub *claims, evbus_event *event, bool *may)
 {
     lock(claims);
     struct evb_claim *claim =
         evb_map_get(&claims->held, (const char *)&event, sizeof(evbus_event *));
-    *may = claim && evb_clock_boot_ms() < claim->until_ms;
+    *may = claim && evb_clock_boot_ms() < claim->until_ms - claims->lease_ms / 3;
     if (*may)
         claim->state = EVB_CLAIM_RUNNING;
     unlock(claims);

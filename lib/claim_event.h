@@ -9,7 +9,7 @@
 #include "claim.h"
 
 enum { EVB_CLAIM_LEVELS = 8 }; /* of waiting: each longer than the one before */
-enum { EVB_CLAIM_LATE = 3 };   /* not called either: the lease had run out */
+enum { EVB_CLAIM_LATE = 3 };   /* not called either: too little of the lease was left */
 
 enum evb_claim_state {
     EVB_CLAIM_FRESH,   /* waits to be asked for */

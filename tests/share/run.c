@@ -113,30 +113,51 @@ static void await_member(struct share *share, int member)
     snprintf(share->life[share->life_of[member]].node, 40, "%s", node);
 }
 
-/* When the lease ends that the dead one holds on this event; 0: it holds none. */
-static int64_t lease_end_us(struct share *share, const struct life *life, int event)
+static bool may_be_held(const struct share_call *call, int life, int64_t now_us)
 {
-    char *holder = server_text(share->server, "GET evbus:claim:share:%s", share->ids[event]);
-    bool its_own = !strncmp(holder, life->node, strlen(life->node));
-    free(holder);
-    int64_t from_us = share_now_us();
-    long long left_ms =
-        its_own ? server_command(share->server, "PTTL evbus:claim:share:%s", share->ids[event]) : 0;
-    return left_ms > 0 ? from_us + left_ms * 1000 : 0;
+    return call->life == life && (!call->end_us || call->end_us > now_us - RECENT_US);
+}
+
+/* A line for each of these events: how long the dead one's lease on it lasts, 0 without one. At one
+ * moment, for others take over what has run out; the caller frees it. */
+static char *leases_of_dead(struct share *share, int number, int64_t now_us)
+{
+    static const char script[] =
+        "local left = {}\n"
+        "for id in string.gmatch(ARGV[2], '%S+') do\n"
+        "  local key = 'evbus:claim:share:' .. id\n"
+        "  local holder = redis.call('GET', key) or ''\n"
+        "  local its_own = string.sub(holder, 1, #ARGV[1]) == ARGV[1]\n"
+        "  left[#left + 1] = tostring(its_own and redis.call('PTTL', key) or 0)\n"
+        "end\n"
+        "return left\n";
+    char *ids = NULL;
+    size_t length;
+    FILE *out = open_memstream(&ids, &length);
+    for (size_t i = 0; i < share->calls.count; i++)
+        if (may_be_held(&share->calls.call[i], number, now_us))
+            fprintf(out, "%s ", share->ids[share->calls.call[i].event]);
+    fclose(out);
+    char *left = server_text(share->server, "EVAL %s 0 %s %s", script, share->life[number].node,
+                             length ? ids : "none");
+    free(ids);
+    return left;
 }
 
 /* What it had in hand, and what it had not told Redis yet, is held until then. */
 static void look_at_dead(struct share *share, int number)
 {
-    const struct life *life = &share->life[number];
     int64_t now_us = share_now_us();
+    char *left = leases_of_dead(share, number, now_us), *rest = left;
     for (size_t i = 0; i < share->calls.count; i++) {
         struct share_call *call = &share->calls.call[i];
-        if (call->life != number || (call->end_us && call->end_us < now_us - RECENT_US))
+        if (!may_be_held(call, number, now_us))
             continue;
-        call->free_us = lease_end_us(share, life, call->event);
+        long long left_ms = strtoll(rest, &rest, 10);
+        call->free_us = left_ms > 0 ? now_us + left_ms * 1000 : 0;
         share->lost_leases += !call->end_us && !call->free_us;
     }
+    free(left);
 }
 
 static void kill_member(struct share *share, int member)
