@@ -417,6 +417,7 @@ START_TEST(ending)
     atomic_store(&go_on, 0);
     evbus_sub *sub = claiming(one, "claim=c deliver=workers key=all", stay, &begun);
     publish_many(one, 1, 100);
+    ck_assert_int_eq(evbus_flush(one, SOON), 0);
     expect_count(&begun, 1, SOON);
     claiming(two, "claim=c from=all", recorder_handle, &seen);
     expect_stat(two, "replayed", 100, SOON);
