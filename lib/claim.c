@@ -34,14 +34,21 @@ bool evb_claims_are_ready(const struct evbus *bus)
     return atomic_load(&bus->redis.state) == EVB_REDIS_READY;
 }
 
+static bool is_busy(const struct evbus *bus, enum evb_claim_stage stage)
+{
+    const struct evb_claims *claims = bus->claims;
+    EVB_LIST_EACH(&claims->subs, node)
+    if (evb_claim_sub_busy(node, stage))
+        return true;
+    return stage == EVB_CLAIMS_SETTLING && evb_claims_are_ready(bus) &&
+           !evb_list_empty(&claims->calls);
+}
+
 void evb_claims_moved(struct evbus *bus)
 {
     struct evb_claims *claims = bus->claims;
     struct evb_job *job = claims->drained;
-    if (!job)
-        return;
-    EVB_LIST_EACH(&claims->subs, node)
-    if (evb_claim_sub_busy(node, claims->stage))
+    if (!job || is_busy(bus, claims->stage))
         return;
     claims->drained = NULL;
     evb_loop_post(&bus->loop, job);
@@ -143,11 +150,9 @@ bool evb_claims_drain(struct evbus *bus, struct evb_job *job, enum evb_claim_sta
     atomic_store(&claims->closing, true);
     EVB_LIST_EACH(&claims->subs, node)
     evb_claim_sub_look(node);
-    EVB_LIST_EACH(&claims->subs, left)
-    if (evb_claim_sub_busy(left, stage)) {
-        claims->stage = stage;
-        claims->drained = job;
-        return true;
-    }
-    return false;
+    if (!is_busy(bus, stage))
+        return false;
+    claims->stage = stage;
+    claims->drained = job;
+    return true;
 }

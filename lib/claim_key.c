@@ -220,12 +220,14 @@ static void keep(struct call *call)
 static void on_lease(struct evb_lease *lease, const struct evb_lease_answer *answer)
 {
     struct call *call = evb_container(lease, struct call, lease);
+    struct evbus *bus = call->bus;
     if (answer->result == EVB_LEASE_LOST)
         keep(call);
     else if (call->verb == EVB_LEASE_TAKE)
         taken(call, answer);
     else
         end(call, 0);
+    evb_claims_moved(bus);
 }
 
 static void begin(struct evb_job *job)

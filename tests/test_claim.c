@@ -83,6 +83,19 @@ START_TEST(close_while_away)
 }
 END_TEST
 
+/* A key that was given back just before is free when the bus is closed. */
+START_TEST(close_releases)
+{
+    char won[] = "closed:1 ", closed[] = "closed:0 ";
+    ck_assert_int_eq(evbus_claim_async(bus, "k", 0, on_closed, NULL), 0);
+    await(won);
+    ck_assert_int_eq(evbus_release(bus, "k"), 0);
+    ck_assert_int_eq(evbus_close_async(bus, 10000, on_closed, NULL), 0);
+    await(closed);
+    ck_assert_str_eq(value_of("evbus:claim:k"), "");
+}
+END_TEST
+
 /* Freed while closing waits for an answer: both come to their end. */
 START_TEST(freed_while_closing)
 {
@@ -142,6 +155,7 @@ int main(void)
     tcase_add_test(tests, close_settles);
     tcase_add_loop_test(tests, close_leaves_others, 0, 2);
     tcase_add_loop_test(tests, close_while_away, 0, 2);
+    tcase_add_test(tests, close_releases);
     tcase_add_test(tests, freed_while_closing);
     tcase_add_test(tests, told_once_a_connection);
     return run(suite);
