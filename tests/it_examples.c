@@ -194,10 +194,14 @@ END_TEST
 
 START_TEST(cache_invalidation_alone)
 {
-    char *argv[] = {(char *)program_built("cache_invalidation"), NULL};
-    struct program *program = run(0, "drop welcome\n", argv);
-    ck_assert_str_eq(program->out, "ready\nrefilling welcome\nloaded welcome\n");
-    program_free(program);
+    struct child child;
+    const char *const words[] = {program_built("cache_invalidation"), NULL};
+    child_start(&child, words);
+    until_line(&child, "ready", "");
+    fputs("drop welcome\n", child.to);
+    fflush(child.to);
+    ck_assert_int_eq(until_line(&child, "loaded welcome", "refilling welcome"), 1);
+    ck_assert_int_eq(child_wait(&child), 0);
 }
 END_TEST
 
