@@ -198,6 +198,8 @@ int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report
  *          size=1000 bytes=4MiB full=drop-oldest|drop-newest|lag (loop, workers: what may wait)
  *          from=now|last|all|AGE|TIME|POSITION (begins in the history, then live; ENOTSUP: none)
  *          durable=NAME (goes on where it was under that name, after a restart too: at least once)
+ *          claim=NAME (of all with this name, in whichever process, one handles each event, and has it
+ *          again if it fails, or another one; not with inline, nor for queues)
  *          limit=N (ends by itself after N handler calls; the handle stays the caller's)
  *          key=type|correlation|source|attr:NAME|all|none (deliver=workers)
  * deliver=workers: on the bus's worker threads, as many as the setting `workers` says (EVBUS_EINVAL
@@ -317,6 +319,17 @@ evbus_list *evbus_history(evbus *bus, const char *query, int timeout_ms); /* new
 int evbus_list_count(const evbus_list *list);
 evbus_event *evbus_list_at(const evbus_list *list, int index); /* borrowed */
 void evbus_list_free(evbus_list *list);                        /* NULL is fine */
+
+/*
+ * ---- claims ----
+ * A key in Redis that one bus has at a time, for ttl_ms (0: the setting claim.ttl). 1: it is this
+ * bus's, anew for the whole ttl_ms if it was before; 0: somebody else's. EVBUS_EAWAY: Redis is away;
+ * EVBUS_EDENIED: a right is missing; EVBUS_EFULL: this bus has too many.
+ */
+int evbus_claim_async(evbus *bus, const char *key, int64_t ttl_ms, evbus_done_fn fn, void *user);
+int evbus_claim(evbus *bus, const char *key, int64_t ttl_ms, int timeout_ms);
+int evbus_release(evbus *bus,
+                  const char *key); /* this bus's alone; never waits. ENOENT: it has not */
 
 /* ---- observation: never blocks ---- */
 int64_t evbus_stat(const evbus *bus,

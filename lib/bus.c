@@ -10,9 +10,9 @@ static const char *const modes[] = {
     [EVBUS_MODE_DEGRADED] = "degraded",
 };
 
-static const char *const features[] = {"redis",   "unix",          "resp2", "queue",
-                                       "report",  "libevent",      "tls",   "workers",
-                                       "history", "history-local", "batch", "request"};
+static const char *const features[] = {"redis",    "unix",    "resp2",   "queue",   "report",
+                                       "libevent", "tls",     "workers", "history", "history-local",
+                                       "batch",    "request", "claim"};
 
 void evb_bus_ref(struct evbus *bus)
 {

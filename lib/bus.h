@@ -13,6 +13,7 @@
 #include "registry.h"
 #include "seen.h"
 
+struct evb_claims;
 struct evb_waiter;
 
 enum { EVB_BUS_OPEN, EVB_BUS_CLOSING, EVB_BUS_CLOSED };
@@ -59,6 +60,7 @@ struct evbus {
     struct event *batch_timer; /* owned; loop only */
 
     struct evb_job left_job;        /* of freeing, when every worker has left; fixed then */
+    struct evb_claims *claims;      /* owned; NULL: no Redis; fixed until the loop ends */
     struct evb_waiter *free_waiter; /* made at open, so that evbus_free() cannot fail */
     evbus_sub **ended;              /* fixed once CLOSED: the subscriptions there were (refs) */
     size_t ended_count;

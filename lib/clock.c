@@ -32,6 +32,11 @@ int64_t evb_clock_mono_ms(void)
     return evb_clock_mono_us() / 1000;
 }
 
+int64_t evb_clock_boot_ms(void)
+{
+    return mono_clock ? mono_clock() / 1000 : read_us(CLOCK_BOOTTIME) / 1000;
+}
+
 int64_t evb_clock_rough_ms(void)
 {
     return mono_clock ? mono_clock() / 1000 : read_us(CLOCK_MONOTONIC_COARSE) / 1000;

@@ -9,6 +9,7 @@
 int64_t evb_clock_us(void);      /* Unix time */
 int64_t evb_clock_mono_us(void); /* CLOCK_MONOTONIC */
 int64_t evb_clock_mono_ms(void);
+int64_t evb_clock_boot_ms(void);  /* CLOCK_BOOTTIME: goes on while the machine sleeps */
 int64_t evb_clock_rough_ms(void); /* monotonic, some milliseconds behind, cheap */
 void evb_clock_set(int64_t (*wall_us)(void), int64_t (*mono_us)(void)); /* NULL: the real one */
 

@@ -9,6 +9,7 @@
 #include "close.h"
 #include "alloc.h"
 #include "batch.h"
+#include "claim.h"
 #include "durable.h"
 #include "err.h"
 #include "fork.h"
@@ -198,6 +199,7 @@ static void finish(struct evbus *bus)
     evb_waiter_end_all(&bus->waiters, EVBUS_ECLOSED);
     evb_replay_end_all(bus);
     evb_durable_end_all(bus);
+    evb_claims_end_all(bus);
     evb_waiter_end_all(&bus->closers, 0);
     if (saved)
         saved(bus->durables_user);
@@ -218,6 +220,8 @@ static void drain_job(struct evb_job *job)
     struct evbus *bus = waiter->bus;
     bool idle = true, told = false; /* told: the last worker will post the waiter */
     size_t count = 0;
+    if (evb_claims_drain(bus, job, EVB_CLAIMS_ASKING))
+        return;
     evbus_sub **subs = evb_registry_list(&bus->registry, &count);
     for (size_t i = 0; i < count; i++) {
         if (subs[i]->deliver == EVB_DELIVER_WORKERS)
@@ -233,7 +237,8 @@ static void drain_job(struct evb_job *job)
         evb_waiter_post(waiter);
         return;
     }
-    evb_durable_close(bus, on_saved, waiter);
+    if (!evb_claims_drain(bus, job, EVB_CLAIMS_SETTLING))
+        evb_durable_close(bus, on_saved, waiter);
 }
 
 static void on_flushed(int result, void *user)
@@ -364,6 +369,7 @@ void evb_bus_teardown(struct evbus *bus)
     evb_interest_fini(bus);
     evb_batch_fini(bus);
     evb_redis_fini(&bus->redis);
+    evb_claims_fini(bus);
     evb_loop_fini(&bus->loop);
     evb_seen_fini(&bus->seen);
     evb_recent_fini(&bus->recent);

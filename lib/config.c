@@ -61,7 +61,7 @@ struct value {
 
 struct evbus_config {
     struct value values[EVB_CFG_COUNT];
-    char *channels; /* owned; channel.prefix when it is not given */
+    char *channels, *claims; /* owned; channel.prefix and claim.prefix when they are not given */
 };
 
 static int64_t default_number(enum evb_cfg id)
@@ -72,18 +72,29 @@ static int64_t default_number(enum evb_cfg id)
     return n;
 }
 
-static int channels_update(evbus_config *config)
+static char *behind_key_prefix(const evbus_config *config, const char *tail)
 {
     struct evb_buf buf;
 
     evb_buf_init(&buf);
     evb_buf_text(&buf, evb_config_text(config, EVB_CFG_KEY_PREFIX));
-    evb_buf_text(&buf, "events:");
-    char *channels = evb_buf_take(&buf);
-    if (!channels)
+    evb_buf_text(&buf, tail);
+    return evb_buf_take(&buf);
+}
+
+static int prefixes_update(evbus_config *config)
+{
+    char *channels = behind_key_prefix(config, "events:");
+    char *claims = channels ? behind_key_prefix(config, "claim:") : NULL;
+
+    if (!claims) {
+        evb_free(channels);
         return evb_fail_memory();
+    }
     evb_free(config->channels);
+    evb_free(config->claims);
     config->channels = channels;
+    config->claims = claims;
     return 0;
 }
 
@@ -112,7 +123,7 @@ static int value_store(evbus_config *config, enum evb_cfg id, int rank, const ch
     }
     value_clear(value);
     *value = next;
-    return id == EVB_CFG_KEY_PREFIX ? channels_update(config) : 0;
+    return id == EVB_CFG_KEY_PREFIX ? prefixes_update(config) : 0;
 }
 
 static int text_check(const struct row *row, const char *label, const char *text)
@@ -315,6 +326,8 @@ const char *evb_config_text(const evbus_config *config, enum evb_cfg id)
         return config->values[id].text;
     if (id == EVB_CFG_BUS_NAME)
         return *program_invocation_short_name ? program_invocation_short_name : "evbus";
+    if (id == EVB_CFG_CLAIM_PREFIX)
+        return config->claims;
     return id == EVB_CFG_CHANNEL_PREFIX ? config->channels : rows[id].def;
 }
 
@@ -376,7 +389,7 @@ evbus_config *evbus_config_new(void)
     }
     for (int i = 0; i < EVB_CFG_COUNT; i++)
         config->values[i].number = default_number((enum evb_cfg)i);
-    if (channels_update(config)) {
+    if (prefixes_update(config)) {
         evbus_config_free(config);
         return NULL;
     }
@@ -390,6 +403,7 @@ void evbus_config_free(evbus_config *config)
     for (int i = 0; i < EVB_CFG_COUNT; i++)
         value_clear(&config->values[i]);
     evb_free(config->channels);
+    evb_free(config->claims);
     evb_free(config);
 }
 

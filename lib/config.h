@@ -16,6 +16,7 @@ enum evb_cfg {
 enum { EVB_MODE_AUTO, EVB_MODE_HYBRID, EVB_MODE_LOCAL, EVB_MODE_REDIS }; /* bus.mode */
 enum { EVB_CHECK_REMOTE, EVB_CHECK_ALWAYS, EVB_CHECK_NEVER };            /* event.check */
 enum { EVB_FULL_DROP_OLDEST, EVB_FULL_DROP_NEWEST, EVB_FULL_REJECT, EVB_FULL_OFF }; /* *.full */
+enum { EVB_AWAY_RUN, EVB_AWAY_SKIP, EVB_AWAY_WAIT };                                /* claim.away */
 enum { EVB_FULL_LAG = EVB_FULL_REJECT }; /* queue.full has this in the place of reject */
 
 /* The resolved value, default included. Text is the config's, never NULL; numbers in the table's

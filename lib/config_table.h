@@ -109,7 +109,16 @@ X(HISTORY_EXCLUDE, "history.exclude", TEXT, NULL, 0, 4096, "", false, "",
   "patterns of types that are not kept, separated by spaces")
 
 X(LEASE_TTL, "lease.ttl", DURATION, NULL, 1000, 3600000, "10s", false, "",
-  "how long the place of a durable subscription stays with a holder that is gone")
+  "how long the place of a durable subscription, or an event that is claimed, stays with a holder "
+  "that is gone")
+X(CLAIM_PREFIX, "claim.prefix", TEXT, NULL, 0, 255, "<key.prefix>claim:", false, "",
+  "begins the keys of claims")
+X(CLAIM_TTL, "claim.ttl", DURATION, NULL, 1000, 31536000000, "5m", false, "",
+  "how long evbus_claim() holds a key when the caller does not say; how long it is known at the "
+  "least that an event of a subscription with claim= is handled")
+X(CLAIM_AWAY, "claim.away", CHOICE, "run|skip|wait", 0, 0, "run", false, "",
+  "what a subscription with claim= does with this process's events while Redis is away: handles "
+  "them without a claim, drops them, or waits")
 X(RECOVERY_MAX_EVENTS, "recovery.max.events", INT, NULL, 1, 1000000000, "1000000", false, "",
   "most events that are read from the history after an outage; what is beyond is a gap")
 X(RECOVERY_MAX_TIME, "recovery.max.time", DURATION, NULL, 1, 86400000, "60s", false, "",

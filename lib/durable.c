@@ -288,7 +288,7 @@ int evb_durable_plan(evbus_sub *sub, const char *name, void (*pause)(evbus_sub *
     if (!durable->key || !durable->owner || !sub->tally)
         return evb_fail_memory(); /* the subscription frees it */
     durable->fn = sub->fn;
-    if (sub->fn)
+    if (sub->fn && !sub->claims) /* which tell themselves what is handled */
         sub->fn = call_counted;
     return 0;
 }

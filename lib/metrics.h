@@ -45,6 +45,10 @@
     X(answered, "replies and refusals given to requests")                                          \
     X(late_requests, "requests that reached no handler before their deadline")                     \
     X(resent, "events written again after a drop")                                                 \
+    X(claims_won, "events and keys that this bus claimed")                                         \
+    X(claims_lost, "events and keys that somebody else had done, or held")                         \
+    X(claims_taken_over, "events among the won that somebody else had in progress before")         \
+    X(claims_lapsed, "claims that ran out while their handler ran")                                \
     X(connects, "times the link came up")                                                          \
     X(disconnects, "times it went down")                                                           \
     X(connect_errors, "tries that failed")                                                         \

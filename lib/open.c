@@ -4,6 +4,7 @@
  */
 #include "alloc.h"
 #include "batch.h"
+#include "claim.h"
 #include "clock.h"
 #include "close.h"
 #include "durable.h"
@@ -46,6 +47,7 @@ static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, c
         evb_interest_lost(bus);
         evb_recover_lost(bus, why);
         evb_durable_lost(bus);
+        evb_claims_lost(bus);
         if (to != EVB_REDIS_CLOSING)
             set_mode(bus, EVBUS_MODE_DEGRADED, why);
     }
@@ -54,6 +56,7 @@ static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, c
     if (to != EVB_REDIS_READY)
         return;
     set_mode(bus, bus->redis_only ? EVBUS_MODE_REDIS_ONLY : EVBUS_MODE_HYBRID, why);
+    evb_claims_ready(bus);
     evb_recover_ready(bus);
     evb_durable_look(bus);
     evb_replay_look(bus);
@@ -305,6 +308,7 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
                       number(bus, EVB_CFG_DEDUP_AGE)) != 0 ||
         evb_recent_init(&bus->recent, (uint32_t)number(bus, EVB_CFG_HISTORY_LOCAL_EVENTS)) != 0 ||
         open_redis(bus) != 0 || evb_batch_init(bus) != 0 || evb_requests_init(bus) != 0 ||
+        (bus->wants_redis && evb_claims_init(bus) != 0) ||
         !(bus->free_waiter = evb_waiter_new(bus, NULL, NULL, NULL)) ||
         !(starter = evb_waiter_new(bus, start_job, NULL, NULL)))
         goto fail;

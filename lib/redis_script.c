@@ -228,6 +228,19 @@ static const char cursor[] =
     "redis.call('PEXPIRE', key, ARGV[6])\n"
     "return {1, place, epoch}\n";
 
+static const char lease[] =
+    "local key, verb, owner, ms = KEYS[1], ARGV[1], ARGV[2], ARGV[3]\n"
+    "local there = redis.call('GET', key)\n"
+    "if there and there ~= owner then\n"
+    "  return {there == 'done' and 2 or 0, there, redis.call('PTTL', key)}\n"
+    "end\n"
+    "if verb == 'release' then\n"
+    "  if there then redis.call('DEL', key) end\n"
+    "else\n"
+    "  redis.call('SET', key, verb == 'done' and 'done' or owner, 'PX', ms)\n"
+    "end\n"
+    "return {1, there or '', 0}\n";
+
 static const struct {
     const char *text;
     size_t length;
@@ -236,6 +249,7 @@ static const struct {
     [EVB_SCRIPT_FENCE] = {fence, sizeof fence - 1},
     [EVB_SCRIPT_READ] = {read, sizeof read - 1},
     [EVB_SCRIPT_CURSOR] = {cursor, sizeof cursor - 1},
+    [EVB_SCRIPT_LEASE] = {lease, sizeof lease - 1},
 };
 
 /* SHA1 is how Redis names scripts (redis.io/commands/evalsha). */

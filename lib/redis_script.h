@@ -28,6 +28,11 @@
  *   args  owner, place or "" (leaves it), its epoch, "stay" or "leave", lease (ms), time to live
  *         of the key (ms)
  *   reply {1, place or "", epoch or ""}; or, with somebody else's lease, {0, owner, ms left}
+ * lease: a key that holds its owner for a time, or "done" (redis_claim.h)
+ *   keys  the key
+ *   args  "take" (or again: the whole time anew), "done" or "release"; owner, ms
+ *   reply {1, owner or "" (the key was free before), 0}; or nothing was done: {0, owner, ms left}
+ *         (somebody else's), {2, "done", ms left}
  */
 #ifndef EVB_REDIS_SCRIPT_H
 #define EVB_REDIS_SCRIPT_H
@@ -39,6 +44,7 @@ enum evb_script {
     EVB_SCRIPT_FENCE,
     EVB_SCRIPT_READ,
     EVB_SCRIPT_CURSOR,
+    EVB_SCRIPT_LEASE,
     EVB_SCRIPTS
 };
 

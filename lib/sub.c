@@ -8,8 +8,6 @@
 #include <errno.h>
 #include <string.h>
 
-enum { FAILED = 1, NOT_CALLED = 2 }; /* what call_limited() answers, but for 0 */
-
 /* Not part of the short way: a frame of its own, so that the short way needs none. */
 #define AWAY __attribute__((noinline))
 
@@ -129,7 +127,7 @@ void evb_sub_count(evbus_sub *sub, struct evb_thread *thread)
 
 static AWAY void count_failed(evbus_sub *sub, int rc)
 {
-    if (sub->limit && rc == NOT_CALLED)
+    if ((sub->limit || sub->hold) && rc == EVB_NOT_CALLED)
         return;
     atomic_fetch_add_explicit(&sub->failed, 1, memory_order_relaxed);
     evb_count(sub->metrics, EVB_COUNT_failed, 1);
@@ -160,8 +158,8 @@ static int call_limited(evbus_sub *sub, evbus_event *event, void *user)
 {
     struct evb_limit *limit = sub->limit;
     if (atomic_fetch_add(&limit->begun, 1) >= limit->most)
-        return NOT_CALLED;
-    int rc = limit->fn(sub, event, user) == 0 ? 0 : FAILED;
+        return EVB_NOT_CALLED;
+    int rc = limit->fn(sub, event, user) == 0 ? 0 : EVB_CALL_FAILED;
     if (atomic_fetch_add(&limit->done, 1) + 1 == limit->most)
         evb_sub_end(sub);
     return rc;
@@ -189,7 +187,7 @@ static bool is_spent(const evbus_sub *sub)
 /* Straight from the socket to the handler, when nothing waits in front. */
 static bool may_call_now(evbus_sub *sub, unsigned how, const struct evb_thread *thread)
 {
-    if (!(how & EVB_FROM_REDIS) || thread->callbacks)
+    if (!(how & EVB_FROM_REDIS) || thread->callbacks || sub->hold)
         return false;
     pthread_mutex_lock(&sub->lock);
     bool empty = !sub->scheduled;
@@ -276,7 +274,7 @@ int64_t evbus_sub_stat(const evbus_sub *sub, const char *name)
         return atomic_load(&sub->dropped);
     pthread_mutex_t *lock = (pthread_mutex_t *)&sub->lock;
     pthread_mutex_lock(lock);
-    int64_t queued = sub->lanes ? sub->lanes->count : sub->fifo.count,
+    int64_t queued = evb_sub_fill(sub).events,
             peak = sub->lanes ? sub->lanes->peak : sub->fifo.peak;
     int64_t value = !strcmp(name, "queued") ? queued
                     : !strcmp(name, "peak") ? peak

@@ -30,10 +30,13 @@ enum {
     EVB_FROM_KEPT = 64,    /* local, instead of EVB_FROM_LOCAL: the history has it as well */
     EVB_POSITIONED = 128,  /* from Redis, with its place in the history */
     EVB_ECHO = 256,        /* own, delivered here when it was published */
-    EVB_MAY_LAG = 512      /* where there is no room, the history brings it again */
+    EVB_MAY_LAG = 512,     /* where there is no room, the history brings it again */
+    EVB_ALLOWED = 1024     /* hold() has let it go on */
 };
 enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_WORKERS, EVB_DELIVER_QUEUE };
 enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };
+/* What a function in the place of the handler answers, but for 0. */
+enum { EVB_CALL_FAILED = 1, EVB_NOT_CALLED = 2 };
 
 struct evb_entry;
 
@@ -84,7 +87,11 @@ struct evbus_sub {
      * evb_sub_deliver(), on the loop. NULL: this one may not. */
     bool (*take)(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread);
     void (*roomy)(void *keeper); /* there is room again where evb_sub_room() found none */
-    bool by_position;            /* takes own events that are kept from Redis, in their place */
+    /* Gets events, with a reference, in the place of evb_sub_put(), to which they come back with
+     * EVB_ALLOWED, from the loop; answers as that does. Any thread. NULL: they wait for nobody's
+     * leave. */
+    bool (*hold)(evbus_sub *sub, evbus_event *event, unsigned how);
+    bool by_position; /* takes own events that are kept from Redis, in their place */
 
     struct evb_node node; /* in its entry; under the registry's lock */
 
@@ -99,11 +106,12 @@ struct evbus_sub {
 
     _Atomic int64_t delivered_there;
 
-    struct evb_durable *durable; /* owned; fixed after init; NULL: none */
-    struct evb_tally *tally;     /* owned; of those that are durable */
-    struct evb_replay *replay;   /* owned; fixed after init, or made and seen on the loop alone */
-    struct evb_last *latest;     /* owned; fixed after init; NULL: it did not ask for from=last */
-    atomic_bool replaying;       /* it is among those that the loop looks after */
+    struct evb_durable *durable;  /* owned; fixed after init; NULL: none */
+    struct evb_tally *tally;      /* owned; of those that are durable */
+    struct evb_replay *replay;    /* owned; fixed after init, or made and seen on the loop alone */
+    struct evb_last *latest;      /* owned; fixed after init; NULL: it did not ask for from=last */
+    atomic_bool replaying;        /* it is among those that the loop looks after */
+    struct evb_claim_sub *claims; /* owned; fixed after init; NULL: no claim= */
     struct evb_work work;
 
     _Atomic int64_t delivered_elsewhere;
@@ -119,6 +127,8 @@ struct evbus_sub {
 
     struct evb_slow *slow; /* owned, under lock; NULL: it has never dropped */
     bool starved;          /* under lock: somebody waits for roomy() */
+    int64_t held_events,
+        held_bytes; /* under lock: what hold() keeps; its bounds are size and bytes */
 };
 
 evbus_sub *evb_sub_new(void);
@@ -155,8 +165,13 @@ bool evb_sub_drain(evbus_sub *sub, struct evb_job *job);
 /* ---- between sub.c and sub_pending.c ---- */
 
 void evb_sub_call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread);
-/* Takes a reference to the event. False: no room (EVB_MAY_LAG). */
+/* Takes a reference to the event. False: no room (EVB_MAY_LAG), or it was dropped (EVB_ALLOWED). */
 bool evb_sub_put(evbus_sub *sub, evbus_event *event, unsigned how);
+struct evb_fill evb_sub_fill(const evbus_sub *sub); /* lock held */
+/* For hold(), without the lock: so many of what it keeps, or was to keep, were dropped (0: there
+ * was no room, and they come again); it keeps less than before. */
+void evb_sub_held_dropped(evbus_sub *sub, int n, unsigned how);
+void evb_sub_held_less(evbus_sub *sub);
 void evb_sub_run_job(struct evb_job *job); /* on the loop: hands over what waits, a turn's worth */
 /* On a worker; or, when they have left, on the thread that came too late: then the subscription is
  * over, and what waits is only dropped. */

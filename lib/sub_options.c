@@ -33,6 +33,7 @@ int evb_sub_options_read(struct evb_sub_options *options, const struct evbus *bu
         {SUBS, {"limit", EVB_VALUE_INT, NULL, 1, INT64_MAX, &options->limit}},
         {SUBS, {"from", EVB_VALUE_TEXT, NULL, 1, 64, &options->from}},
         {SUBS, {"durable", EVB_VALUE_TEXT, NULL, 1, 200, &options->durable}},
+        {SUBS, {"claim", EVB_VALUE_TEXT, NULL, 1, 200, &options->claim}},
     };
     struct evb_option table[EVB_COUNT(all) + 1];
     size_t count = 0;
@@ -56,4 +57,5 @@ void evb_sub_options_fini(struct evb_sub_options *options)
     evb_free(options->key);
     evb_free(options->from);
     evb_free(options->durable);
+    evb_free(options->claim);
 }

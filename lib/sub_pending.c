@@ -12,13 +12,16 @@ static void count_dropped(evbus_sub *sub, int n)
     evb_count(sub->metrics, EVB_COUNT_dropped, n);
 }
 
-static struct evb_fill fill_of(const evbus_sub *sub)
+struct evb_fill evb_sub_fill(const evbus_sub *sub)
 {
     const struct evb_fifo *fifo = &sub->fifo;
     const struct evb_lanes *lanes = sub->lanes;
-    if (!lanes)
-        return (struct evb_fill){fifo->count, fifo->bytes, fifo->max_events, fifo->max_bytes};
-    return (struct evb_fill){lanes->count, lanes->bytes, lanes->max_events, lanes->max_bytes};
+    struct evb_fill fill = {fifo->count, fifo->bytes, fifo->max_events, fifo->max_bytes};
+    if (lanes)
+        fill = (struct evb_fill){lanes->count, lanes->bytes, lanes->max_events, lanes->max_bytes};
+    fill.events += sub->held_events;
+    fill.bytes += sub->held_bytes;
+    return fill;
 }
 
 /* Lock held. True: an edge is to be told. */
@@ -28,7 +31,7 @@ static bool became_slow(evbus_sub *sub, int dropped, unsigned how)
         return false;
     if (!sub->slow)
         sub->slow = evb_slow_new(sub, &sub->lock);
-    return sub->slow && evb_slow_dropped(sub->slow, dropped, fill_of(sub), sub->metrics);
+    return sub->slow && evb_slow_dropped(sub->slow, dropped, evb_sub_fill(sub), sub->metrics);
 }
 
 static void tell_edge(evbus_sub *sub)
@@ -39,7 +42,7 @@ static void tell_edge(evbus_sub *sub)
 
 static bool well_again(evbus_sub *sub)
 {
-    struct evb_fill fill = fill_of(sub);
+    struct evb_fill fill = evb_sub_fill(sub);
     bool roomy = sub->starved && evb_fill_is_well(&fill);
     sub->starved = sub->starved && !roomy;
     return roomy;
@@ -48,7 +51,7 @@ static bool well_again(evbus_sub *sub)
 /* Lock held. False: no room, and the event comes again. */
 static bool has_room(evbus_sub *sub, const evbus_event *event, bool *edge)
 {
-    struct evb_fill fill = fill_of(sub);
+    struct evb_fill fill = evb_sub_fill(sub);
     if ((fill.events < fill.max_events && fill.bytes + event->size <= fill.max_bytes) ||
         event->size > fill.max_bytes)
         return true;
@@ -65,7 +68,7 @@ static bool refuse(evbus_sub *sub, evbus_event *event, bool edge)
     return false;
 }
 
-/* Takes a reference to the event. False: no room (EVB_MAY_LAG). */
+/* As evb_sub_put(). */
 static bool push(evbus_sub *sub, evbus_event *event, unsigned how)
 {
     struct evb_fifo_item item = {.event = event};
@@ -86,7 +89,7 @@ static bool push(evbus_sub *sub, evbus_event *event, unsigned how)
     }
     if (edge)
         tell_edge(sub);
-    return true;
+    return !(how & EVB_ALLOWED) || dropped == 0;
 }
 
 /* The next events, in exchange for the used-up chunk; NULL: the job is done, and gone. */
@@ -96,7 +99,7 @@ static struct evb_chunk *next_chunk(evbus_sub *sub, struct evb_chunk *used)
     pthread_mutex_lock(&sub->lock);
     struct evb_chunk *chunk = evb_fifo_take(&sub->fifo);
     if (sub->slow) /* told here: who waits for the job waits for a whole turn */
-        evb_slow_taken(sub->slow, fill_of(sub));
+        evb_slow_taken(sub->slow, evb_sub_fill(sub));
     bool edge = evb_slow_untold(sub->slow), roomy = sub->starved && well_again(sub);
     if (!chunk)
         sub->scheduled = false;
@@ -171,12 +174,12 @@ static bool push_lane(evbus_sub *sub, evbus_event *event, unsigned how)
         count_dropped(sub, dropped);
     if (edge)
         tell_edge(sub);
-    if (!ask)
-        return true;
-    evb_sub_ref(sub); /* the worker's */
-    if (!evb_workers_ask(sub->workers, &sub->work))
-        evb_sub_run_work(&sub->work);
-    return true;
+    if (ask) {
+        evb_sub_ref(sub); /* the worker's */
+        if (!evb_workers_ask(sub->workers, &sub->work))
+            evb_sub_run_work(&sub->work);
+    }
+    return !(how & EVB_ALLOWED) || dropped == 0;
 }
 
 /* The next event, when `used` is handled; NULL: the worker has done its part, or (*again) lets
@@ -193,7 +196,7 @@ static struct evb_lane_item *next_item(evbus_sub *sub, struct evb_lane_item *use
         when_idle = sub->when_idle;
         sub->when_idle = NULL;
     }
-    bool edge = sub->slow && evb_slow_taken(sub->slow, fill_of(sub));
+    bool edge = sub->slow && evb_slow_taken(sub->slow, evb_sub_fill(sub));
     bool roomy = sub->starved && well_again(sub);
     pthread_mutex_unlock(&sub->lock);
     if (edge)
@@ -237,6 +240,8 @@ bool evb_sub_drain(evbus_sub *sub, struct evb_job *job)
 
 bool evb_sub_put(evbus_sub *sub, evbus_event *event, unsigned how)
 {
+    if (sub->hold && !(how & EVB_ALLOWED))
+        return sub->hold(sub, event, how);
     if (sub->deliver == EVB_DELIVER_LOOP)
         return push(sub, event, how);
     if (sub->deliver == EVB_DELIVER_WORKERS)
@@ -250,9 +255,9 @@ int64_t evb_sub_room(evbus_sub *sub, int64_t most)
     if (sub->deliver == EVB_DELIVER_QUEUE)
         return sub->door->room(sub->queue, most);
     pthread_mutex_lock(&sub->lock);
-    struct evb_fill fill = fill_of(sub);
-    bool direct =
-        sub->deliver == EVB_DELIVER_INLINE || (sub->deliver == EVB_DELIVER_LOOP && !sub->scheduled);
+    struct evb_fill fill = evb_sub_fill(sub);
+    bool direct = sub->deliver == EVB_DELIVER_INLINE ||
+                  (sub->deliver == EVB_DELIVER_LOOP && !sub->scheduled && !sub->hold);
     sub->starved = !direct && !evb_fill_is_well(&fill);
     int64_t room = sub->starved ? 0 : direct ? most : fill.max_events - fill.events;
     pthread_mutex_unlock(&sub->lock);
@@ -268,10 +273,33 @@ void evb_sub_lag(evbus_sub *sub, bool on)
     pthread_mutex_lock(&sub->lock);
     if (sub->slow)
         sub->slow->lagging = on;
-    bool edge = !on && sub->slow && evb_slow_taken(sub->slow, fill_of(sub));
+    bool edge = !on && sub->slow && evb_slow_taken(sub->slow, evb_sub_fill(sub));
     pthread_mutex_unlock(&sub->lock);
     if (edge)
         tell_edge(sub);
+}
+
+void evb_sub_held_dropped(evbus_sub *sub, int n, unsigned how)
+{
+    pthread_mutex_lock(&sub->lock);
+    bool edge = became_slow(sub, n, how);
+    pthread_mutex_unlock(&sub->lock);
+    if (n)
+        count_dropped(sub, n);
+    if (edge)
+        tell_edge(sub);
+}
+
+void evb_sub_held_less(evbus_sub *sub)
+{
+    pthread_mutex_lock(&sub->lock);
+    bool edge = sub->slow && evb_slow_taken(sub->slow, evb_sub_fill(sub));
+    bool roomy = sub->starved && well_again(sub);
+    pthread_mutex_unlock(&sub->lock);
+    if (edge)
+        tell_edge(sub);
+    if (roomy)
+        sub->roomy(sub->keeper);
 }
 
 bool evb_sub_idle(evbus_sub *sub)

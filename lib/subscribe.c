@@ -1,6 +1,7 @@
 /* subscribe.c - the doors to subscriptions and queues. Any thread. */
 #include "subscribe.h"
 #include "alloc.h"
+#include "claim_sub.h"
 #include "clock.h"
 #include "durable.h"
 #include "err.h"
@@ -26,6 +27,7 @@ static void sub_release(evbus_sub *sub)
     if (sub->queue)
         evb_queue_unref(sub->queue);
     evb_durable_free(sub->durable);
+    evb_claim_sub_free(sub->claims);
     evb_replay_free(sub->replay);
     evb_last_free(sub->latest);
     if (sub->by_position)
@@ -114,6 +116,16 @@ static int use_history(struct evbus *bus, evbus_sub *sub, const struct evb_sub_o
     return rc == 0 && options->durable ? evb_replay_keep(sub, options->durable) : rc;
 }
 
+/* claim=: on a bus without Redis there is nobody else, and nothing to ask. */
+static int use_claims(struct evbus *bus, evbus_sub *sub, const struct evb_sub_options *options)
+{
+    if (options->deliver == EVB_DELIVER_INLINE)
+        return evb_fail(EVBUS_EINVAL,
+                        "subscription option claim with deliver=inline: its events wait for Redis; "
+                        "deliver=loop, or deliver=workers where handlers take their time");
+    return bus->claims ? evb_claim_sub_plan(sub, options->claim) : 0;
+}
+
 static evbus_sub *handler_sub(struct evbus *bus, const struct evb_sub_options *options,
                               evbus_event_fn fn, void *user)
 {
@@ -130,7 +142,9 @@ static evbus_sub *handler_sub(struct evbus *bus, const struct evb_sub_options *o
     sub->fn = fn;
     sub->user = user;
     if ((!options->limit || evb_sub_set_limit(sub, options->limit, leave_registry) == 0) &&
-        (!workers || use_workers(bus, sub, options)) && use_history(bus, sub, options) == 0)
+        (!workers || use_workers(bus, sub, options)) &&
+        (!options->claim || use_claims(bus, sub, options) == 0) &&
+        use_history(bus, sub, options) == 0)
         return sub;
     evb_sub_unref(sub);
     return NULL;
@@ -238,6 +252,8 @@ int evbus_unsubscribe(evbus_sub *sub)
     evb_sub_wait_ended(sub, -1);
     if (sub->durable || atomic_load(&sub->replaying))
         evb_replay_wake(bus);
+    if (sub->claims)
+        evb_claim_sub_wake(sub);
     evb_sub_unref(sub);
     return 0;
 }
@@ -279,6 +295,12 @@ evbus_queue *evbus_queue_open(evbus *bus, const char *text)
 static evbus_sub *queue_sub(evbus_queue *queue, const struct evb_sub_options *options, int64_t tag)
 {
     struct evbus *bus = queue->keeper;
+    if (options->claim) {
+        evb_fail(EVBUS_EINVAL, "queue subscription option claim: a queue does not know when an "
+                               "event is handled; evbus_subscribe() with a handler does, or "
+                               "evbus_claim() with the event's id");
+        return NULL;
+    }
     evbus_sub *sub = sub_make(bus, options);
     if (!sub)
         return NULL;

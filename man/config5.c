@@ -35,6 +35,7 @@ static const struct {
               "the default, and some of them into its queues."},
     {"bus", "Who this bus is, and whether it talks to a Redis at all."},
     {"channel", "Which channels carry events; all that are to hear each other must agree on it."},
+    {"claim", "Who handles what only one of many may handle (evbus(7), CLAIMS)."},
     {"close", "The end of a bus."},
     {"dedup", "Events of other software that come twice are known by their ids. Events of this "
               "library need none of it: they are numbered."},

@@ -23,3 +23,4 @@ commands="allkeys allchannels -@all $(grep -oE '\+[a-z|]+' <<<"$rules" | tr '\n'
 for name in it_outbox it_foreign it_guest_states; do
     EVB_TEST_ACL=$commands "$B/$name" || exit 1
 done
+EVB_TEST_ACL=$commands CK_RUN_CASE=keys "$B/it_claim" || exit 1

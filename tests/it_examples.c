@@ -1,5 +1,6 @@
 /* it_examples.c - the example programs, the demo, and the documents that speak of them. */
 #include "harness/bus.h"
+#include "harness/child.h"
 #include "harness/program.h"
 #include "harness/server.h"
 #include "harness/suite.h"
@@ -143,6 +144,64 @@ START_TEST(replay)
     expect_replay(place, "evbus.gap\nt.c 5\nt.c 6\n");
     evbus_free(bus);
     server_free(server);
+}
+END_TEST
+
+static int until_line(struct child *child, const char *want, const char *counted)
+{
+    const char *line;
+    int count = 0;
+    do {
+        line = child_line(child);
+        ck_assert_msg(line != NULL, "no \"%s\"", want);
+        count += !strcmp(line, counted);
+    } while (strncmp(line, want, strlen(want)) != 0);
+    return count;
+}
+
+/* All drop it and all have it anew; one has fetched it, also after another one has died. */
+START_TEST(cache_invalidation)
+{
+    enum { PROCESSES = 3 };
+    struct server *server = server_start(NULL);
+    struct child child[PROCESSES];
+    const char *const words[] = {program_built("cache_invalidation"), NULL};
+    int refills = 0;
+    setenv("EVBUS_REDIS_PATH", server->socket, 1);
+    setenv("EVBUS_CLAIM_PREFIX", "aiponge:locks:", 1);
+    for (int i = 0; i < PROCESSES; i++)
+        child_start(&child[i], words);
+    for (int i = 0; i < PROCESSES; i++)
+        until_line(&child[i], "ready", "");
+    fputs("drop welcome\n", child[0].to);
+    fflush(child[0].to);
+    for (int i = 0; i < PROCESSES; i++)
+        refills += until_line(&child[i], "loaded welcome", "refilling welcome");
+    ck_assert_int_eq(refills, 1);
+    for (int i = 0; i < PROCESSES; i++) {
+        fputs("get welcome\n", child[i].to);
+        fflush(child[i].to);
+        until_line(&child[i], "welcome: as of ", "");
+    }
+    ck_assert_int_eq(
+        server_command(server, "EVAL %s 0", "return #redis.call('KEYS', 'aiponge:locks:refill:*')"),
+        1);
+    for (int i = 0; i < PROCESSES; i++)
+        ck_assert_int_eq(child_wait(&child[i]), 0);
+    server_free(server);
+}
+END_TEST
+
+START_TEST(cache_invalidation_alone)
+{
+    struct child child;
+    const char *const words[] = {program_built("cache_invalidation"), NULL};
+    child_start(&child, words);
+    until_line(&child, "ready", "");
+    fputs("drop welcome\n", child.to);
+    fflush(child.to);
+    ck_assert_int_eq(until_line(&child, "loaded welcome", "refilling welcome"), 1);
+    ck_assert_int_eq(child_wait(&child), 0);
 }
 END_TEST
 
@@ -374,6 +433,8 @@ int main(int argc, char **argv)
     suite_add(suite, "ask_alone", ask_alone, 30);
     suite_add(suite, "ask_another_process", ask_another_process, 30);
     suite_add(suite, "ask_without_redis", ask_without_redis, 30);
+    suite_add(suite, "cache_invalidation", cache_invalidation, 60);
+    suite_add(suite, "cache_invalidation_alone", cache_invalidation_alone, 30);
     suite_add(suite, "demo", demo, 60);
     suite_add(suite, "demo_interrupted", demo_interrupted, 60);
     suite_add(suite, "demo_without_redis_server", demo_without_redis_server, 30);

@@ -8,9 +8,9 @@
 
 START_TEST(library)
 {
-    static const char *const yes[] = {"redis",   "unix",          "resp2", "queue",
-                                      "report",  "libevent",      "tls",   "workers",
-                                      "history", "history-local", "batch", "request"};
+    static const char *const yes[] = {"redis",    "unix",    "resp2",   "queue",   "report",
+                                      "libevent", "tls",     "workers", "history", "history-local",
+                                      "batch",    "request", "claim"};
     static const char *const no[] = {"", "TLS", "Redis", "redis ", "History"};
     char version[32];
     int number = evbus_version_number();

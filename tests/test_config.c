@@ -277,6 +277,9 @@ START_TEST(channel_prefix)
         ck_assert_str_eq(evbus_config_get(config, "channel.prefix"), steps[i].want);
         evb_free(prefix);
     }
+    ck_assert_str_eq(evbus_config_get(config, "claim.prefix"), "b:claim:");
+    ck_assert_int_eq(evbus_config_set(config, "claim.prefix", "aiponge:locks:"), 0);
+    ck_assert_str_eq(evbus_config_get(config, "claim.prefix"), "aiponge:locks:");
     ck_assert_str_eq(evb_config_text(config, EVB_CFG_KEY_PREFIX), "b:");
 }
 END_TEST

@@ -396,6 +396,31 @@ START_TEST(reads_strange_things)
 }
 END_TEST
 
+/* ---- lease ---- */
+
+#define LEASE(verb, owner, ms) run(EVB_SCRIPT_LEASE, "1", "k", verb, owner, ms, NULL)
+
+START_TEST(lease)
+{
+    ck_assert_str_eq(LEASE("take", "a", "5000"), "{1  0}");
+    ck_assert_str_eq(LEASE("take", "a", "6000"), "{1 a 0}");
+    ck_assert_int_gt(server_command(server, "PTTL k"), 5000);
+    ck_assert_int_eq(strncmp(LEASE("take", "b", "9000"), "{0 a ", 5), 0);
+    ck_assert_int_gt(strtol(story + 5, NULL, 10), 5000);
+    ck_assert_int_eq(strncmp(LEASE("done", "b", "9000"), "{0 a ", 5), 0);
+    ck_assert_int_eq(strncmp(LEASE("release", "b", "9000"), "{0 a ", 5), 0);
+    ck_assert_str_eq(LEASE("release", "a", "0"), "{1 a 0}");
+    ck_assert_int_eq(server_command(server, "EXISTS k"), 0);
+    ck_assert_str_eq(LEASE("done", "a", "9000"), "{1  0}");
+    ck_assert_int_eq(strncmp(LEASE("take", "b", "1"), "{2 done ", 8), 0);
+    server_command(server, "SET k 1");
+    ck_assert_str_eq(LEASE("take", "b", "1"), "{0 1 -1}");
+    server_command(server, "DEL k");
+    server_command(server, "HSET k f 1");
+    ck_assert_ptr_nonnull(strstr(LEASE("take", "b", "1"), "WRONGTYPE"));
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     Suite *suite = suite_create("redis script");
@@ -422,5 +447,6 @@ int main(int argc, char **argv)
     tcase_add_test(tests, reads_what_is_behind_a_hole);
     tcase_add_test(tests, reads_many);
     tcase_add_test(tests, reads_strange_things);
+    tcase_add_test(tests, lease);
     return suite_run(suite, argc, argv);
 }
