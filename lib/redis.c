@@ -31,6 +31,7 @@ static bool pump(struct evb_redis *redis)
     struct evb_item *items[EVB_CALL_EVENTS];
     size_t count = 0;
     redis->outbox.history = evb_stream_is_on(&redis->stream);
+    redis->outbox.no_script = redis->stream.no_script;
     redis->outbox.hold = redis->stream.awaited;
     do {
         if (link->stage != EVB_LINK_UP || evb_pair_state(redis) != EVB_REDIS_READY)
@@ -74,7 +75,9 @@ static void maybe_ready(struct evb_redis *redis)
     if (evb_pair_state(redis) != EVB_REDIS_HANDSHAKE || redis->publisher_hello.left ||
         redis->subscriber_hello.left || !redis->subs.link || redis->subs.pending)
         return;
-    if (evb_stream_may_be(&redis->stream) && !evb_server_is(&redis->server, 6, 2))
+    if (!evb_server_is(&redis->server, 6, 2))
+        redis->stream.no_script = true;
+    if (evb_stream_may_be(&redis->stream) && redis->stream.no_script)
         evb_stream_lacks(&redis->stream, "it needs Redis 6.2 or later");
     bool asked = atomic_load(&redis->stream.state) == EVB_STREAM_ASKED;
     bool proven = fence->no_inbox || fence->refused || fence->arrived;

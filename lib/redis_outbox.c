@@ -6,6 +6,7 @@
 #include "config.h"
 #include "err.h"
 #include "thread.h"
+#include <stdio.h>
 #include <string.h>
 
 void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
@@ -242,9 +243,28 @@ int64_t evb_outbox_next_expiry_ms(const struct evb_outbox *outbox)
 
 /* Once written, an event goes the same way again: a script does not know what PUBLISH has done, nor
  * the other way round. */
+static bool is_grouped(const struct evb_outbox *outbox, const struct evb_item *item)
+{
+    return item->settles || (outbox->grouped && outbox->grouped(item, outbox->groups));
+}
+
 static bool by_script(const struct evb_outbox *outbox, const struct evb_item *item)
 {
-    return item->in_doubt ? item->scripted : item->history && outbox->history;
+    return item->in_doubt ? item->scripted
+                          : (item->history && outbox->history) || is_grouped(outbox, item);
+}
+
+/* True: it is for groups, which only the script reaches, and has failed. */
+static bool is_out_of_reach(struct evb_outbox *outbox, struct evb_item *item)
+{
+    if (!outbox->no_script || item->in_doubt || !is_grouped(outbox, item))
+        return false;
+    snprintf(outbox->refusal, sizeof outbox->refusal,
+             "its type has groups, which only the library's script reaches: the user needs +eval "
+             "+evalsha and what evbus(7) lists under ACCESS LISTS");
+    evb_fail(EVBUS_EDENIED, "%s", outbox->refusal);
+    evb_outbox_finish(outbox, item, EVBUS_FAILED, EVBUS_EDENIED, -1);
+    return true;
 }
 
 /* True: it is not to be written, and has its outcome. */
@@ -276,7 +296,7 @@ static void without_script(struct evb_outbox *outbox)
     EVB_LIST_EACH(&outbox->resend, node)
     {
         struct evb_item *item = evb_container(node, struct evb_item, node);
-        if (!item->scripted)
+        if (!item->scripted || (!outbox->no_script && !item->kept))
             continue;
         if (item->in_doubt) {
             evb_outbox_finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EDENIED, -1);
@@ -300,9 +320,9 @@ static struct evb_item *peek(struct evb_outbox *outbox)
             evb_list_remove(&item->node);
             evb_list_push(&outbox->written, &item->node);
             evb_outbox_finish_marks(outbox);
-        } else if (item->scripted && !outbox->history) {
+        } else if (item->scripted && !outbox->history && (outbox->no_script || item->kept)) {
             without_script(outbox);
-        } else if (!is_over(outbox, item)) {
+        } else if (!is_out_of_reach(outbox, item) && !is_over(outbox, item)) {
             return item;
         }
     }
@@ -317,6 +337,7 @@ static void write_one(struct evb_outbox *outbox, struct evb_item *item)
     if (item->scripted != scripted)
         item->seq = 0;
     item->scripted = scripted;
+    item->kept = scripted && item->history && outbox->history;
     item->call = 0;
     if (!item->seq) {
         item->seq = ++outbox->seq;

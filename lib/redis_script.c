@@ -14,7 +14,12 @@
 static const char append[] =
     "local stream, state, mark, latest = KEYS[1], KEYS[2], KEYS[3], KEYS[4]\n"
     "local after, first = tonumber(ARGV[1]), tonumber(ARGV[2])\n"
-    "local count = (#ARGV - 5) / 2\n"
+    "local base, more = 5 + 4 * ARGV[6], nil\n"
+    "local count = (#ARGV - base - 1) / 2\n"
+    "for i = 7, base + 1, 4 do\n"
+    "  more = more or {}\n"
+    "  more[tonumber(ARGV[i])] = i\n"
+    "end\n"
     "local done = tonumber(redis.call('GET', mark) or '0')\n"
     "if after > done then\n"
     "  return redis.error_reply('ORDER an event before these is missing')\n"
@@ -32,25 +37,54 @@ static const char append[] =
     "redis.call('SET', mark, string.format('%.0f', math.max(done, first + count - 1)),\n"
     "           'PX', ARGV[3])\n"
     "local reply, newest, before, failed = {ms, n}, {}, n, nil\n"
+    "local known = redis.pcall('HGET', KEYS[5], '') == '1' and {} or nil\n"
+    "local function hand_out(channel, event)\n"
+    "  local to, missed = known[channel], nil\n"
+    "  if not to then\n"
+    "    to = {}\n"
+    "    local names = redis.pcall('HGET', KEYS[5], channel)\n"
+    "    for name in string.gmatch(type(names) == 'string' and names or '', '([^ =]+)=') do\n"
+    "      to[#to + 1] = KEYS[5] .. ':' .. name .. ':' .. channel\n"
+    "    end\n"
+    "    known[channel] = to\n"
+    "  end\n"
+    "  for _, key in ipairs(to) do\n"
+    "    local added = redis.pcall('XADD', key, '*', 'e', event)\n"
+    "    missed = type(added) == 'table' and added.err or missed\n"
+    "  end\n"
+    "  return missed\n"
+    "end\n"
     /* %d is much quicker, but no wider than a long of the server's */
     "local shape = n + count < 2147483647 and '%s-%d' or '%s-%.0f'\n"
     "for i = 1, count do\n"
-    "  local result = -1\n"
-    "  if first + i - 1 > done then\n"
-    "    local channel, event = ARGV[4 + 2 * i], ARGV[5 + 2 * i]\n"
-    "    local id = string.format(shape, ms, n + 1)\n"
-    "    event = event .. (failed and '}' or ',\"position\":\"' .. id .. '\"}')\n"
+    "  local result, extra = -1, more and more[i]\n"
+    "  local key, id = extra and ARGV[extra + 2] or '', extra and ARGV[extra + 3]\n"
+    "  if first + i - 1 > done and\n"
+    "      (key == '' or #redis.call('XPENDING', key, '" EVB_GROUP "', id, id, 1) > 0) then\n"
+    "    local channel, event = ARGV[base + 2 * i], ARGV[base + 1 + 2 * i]\n"
+    "    local stays = extra and ARGV[extra + 1] == 'no'\n"
+    "    local at = string.format(shape, ms, n + 1)\n"
+    "    event = event .. ((failed or stays) and '}' or ',\"position\":\"' .. at .. '\"}')\n"
     "    result = redis.pcall('PUBLISH', channel, event)\n"
     "    if type(result) == 'table' then\n"
     "      result = result.err\n"
     "    else\n"
-    "      local kept = failed or redis.pcall('XADD', stream, id, 'c', channel, 'e', event)\n"
+    "      local missed = known and hand_out(channel, event)\n"
+    "      local kept = not stays and\n"
+    "          (failed or redis.pcall('XADD', stream, at, 'c', channel, 'e', event))\n"
     "      if type(kept) == 'table' then\n"
     "        failed = kept\n"
-    "        result = 'KEEP ' .. kept.err\n"
+    "        result = missed and 'LOST ' .. missed or 'KEEP ' .. kept.err\n"
     "      else\n"
-    "        n = n + 1\n"
-    "        newest[channel] = id\n"
+    "        if kept then\n"
+    "          n = n + 1\n"
+    "          newest[channel] = at\n"
+    "        end\n"
+    "        result = missed and 'GROUP ' .. missed or result\n"
+    "      end\n"
+    "      if key ~= '' then\n"
+    "        redis.call('XACK', key, '" EVB_GROUP "', id)\n"
+    "        redis.call('XDEL', key, id)\n"
     "      end\n"
     "    end\n"
     "  end\n"
@@ -184,6 +218,96 @@ static const char cursor[] =
     "redis.call('PEXPIRE', key, ARGV[6])\n"
     "return {1, place, epoch}\n";
 
+/* ---- groups ---- */
+
+/* A group that has vanished is made anew from the stream's beginning, for publishers may have been
+ * there first. */
+static const char member[] =
+    "local registry, stream, bell = KEYS[1], KEYS[2], KEYS[3]\n"
+    "local channel, name = ARGV[1], ARGV[2]\n"
+    "local clock = redis.call('TIME')\n"
+    "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
+    "local all, there = {}, 0\n"
+    "local text = redis.call('HGET', registry, channel) or ''\n"
+    "for other, till in string.gmatch(text, '([^ =]+)=(%d+)') do\n"
+    "  if other == name then there = 1 else all[#all + 1] = other .. '=' .. till end\n"
+    "end\n"
+    "all[#all + 1] = name .. '=' .. string.format('%.0f', now + ARGV[3])\n"
+    "redis.call('HSET', registry, '', '1', channel, table.concat(all, ' '))\n"
+    "local made = redis.pcall('XGROUP', 'CREATE', stream, '" EVB_GROUP "', '0', 'MKSTREAM')\n"
+    "if made.err and not string.find(made.err, 'BUSYGROUP') then return made end\n"
+    "redis.pcall('XGROUP', 'CREATE', bell, '" EVB_GROUP "', '$', 'MKSTREAM')\n"
+    "redis.call('PEXPIRE', bell, ARGV[5])\n"
+    "redis.call('PEXPIRE', stream, string.format('%.0f', 2 * ARGV[3] + 60000))\n"
+    "if there == 0 then redis.call('PUBLISH', ARGV[4], channel) end\n"
+    "return {there, made.err and 0 or 1, redis.call('XLEN', stream)}\n";
+
+static const char settle[] =
+    "local n = redis.call('XACK', KEYS[1], '" EVB_GROUP "', unpack(ARGV))\n"
+    "redis.call('XDEL', KEYS[1], unpack(ARGV))\n"
+    "return n\n";
+
+/* To whoever reads next, as an entry of its own; unless it is settled. */
+#define AGAIN                                                                                      \
+    "local function again(id, more)\n"                                                             \
+    "  local entry = redis.call('XRANGE', KEYS[1], id, id)[1]\n"                                   \
+    "  if redis.call('XACK', KEYS[1], '" EVB_GROUP "', id) == 0 or not entry then return 0 end\n"  \
+    "  redis.call('XADD', KEYS[1], '*', 'e', entry[2][2], 'a', (entry[2][4] or 0) + more)\n"       \
+    "  redis.call('XDEL', KEYS[1], id)\n"                                                          \
+    "  return 1\n"                                                                                 \
+    "end\n"
+
+static const char requeue[] =
+    AGAIN "local n = 0\n"
+          "for i = 1, #ARGV, 2 do n = n + again(ARGV[i], ARGV[i + 1]) end\n"
+          "return n\n";
+
+/* A consumer with nothing in hand may go: Redis makes it again if it was only slow. */
+static const char takeover[] = AGAIN
+    "local n, gone, idle = 0, 0, tonumber(ARGV[1])\n"
+    "for _, one in ipairs(redis.call('XPENDING', KEYS[1], '" EVB_GROUP "', 'IDLE', ARGV[1], '-',\n"
+    "                                '+', ARGV[2])) do\n"
+    "  n = n + again(one[1], 1)\n"
+    "end\n"
+    "for _, about in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], '" EVB_GROUP "')) do\n"
+    "  local one = {}\n"
+    "  for i = 1, #about, 2 do one[about[i]] = about[i + 1] end\n"
+    "  if one.pending == 0 and (one.idle >= 2 * idle or one.name == ARGV[3]) then\n"
+    "    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], '" EVB_GROUP "', one.name)\n"
+    "    gone = gone + 1\n"
+    "  end\n"
+    "end\n"
+    "return {n, gone}\n";
+
+static const char forget[] =
+    "local registry, reply, cursor = KEYS[1], {}, '0'\n"
+    "local clock = redis.call('TIME')\n"
+    "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
+    "repeat\n"
+    "  local some = redis.call('HSCAN', registry, cursor, 'COUNT', 100)\n"
+    "  cursor = some[1]\n"
+    "  for i = 1, #some[2], 2 do\n"
+    "    local channel, left, over = some[2][i], {}, {}\n"
+    "    for name, till in string.gmatch(some[2][i + 1], '([^ =]+)=(%d+)') do\n"
+    "      local list = tonumber(till) < now and over or left\n"
+    "      list[#list + 1] = list == over and name or name .. '=' .. till\n"
+    "    end\n"
+    "    for _, name in ipairs(over) do\n"
+    "      local key = registry .. ':' .. name .. ':' .. channel\n"
+    "      reply[#reply + 1], reply[#reply + 2] = channel, name\n"
+    "      reply[#reply + 1] = redis.call('XLEN', key)\n"
+    "      redis.call('PEXPIRE', key, 0)\n"
+    "    end\n"
+    "    if #over > 0 and #left > 0 then\n"
+    "      redis.call('HSET', registry, channel, table.concat(left, ' '))\n"
+    "    elseif #over > 0 then\n"
+    "      redis.call('HDEL', registry, channel)\n"
+    "    end\n"
+    "  end\n"
+    "until cursor == '0'\n"
+    "if #reply > 0 then redis.call('PUBLISH', ARGV[1], '') end\n"
+    "return reply\n";
+
 static const struct {
     const char *text;
     size_t length;
@@ -192,6 +316,11 @@ static const struct {
     [EVB_SCRIPT_FENCE] = {fence, sizeof fence - 1},
     [EVB_SCRIPT_READ] = {read, sizeof read - 1},
     [EVB_SCRIPT_CURSOR] = {cursor, sizeof cursor - 1},
+    [EVB_SCRIPT_MEMBER] = {member, sizeof member - 1},
+    [EVB_SCRIPT_SETTLE] = {settle, sizeof settle - 1},
+    [EVB_SCRIPT_REQUEUE] = {requeue, sizeof requeue - 1},
+    [EVB_SCRIPT_TAKEOVER] = {takeover, sizeof takeover - 1},
+    [EVB_SCRIPT_FORGET] = {forget, sizeof forget - 1},
 };
 
 /* SHA1 is how Redis names scripts (redis.io/commands/evalsha). */

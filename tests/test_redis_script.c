@@ -242,8 +242,8 @@ START_TEST(trims)
     for (int i = 151; i <= 768; i++) {
         char first[12];
         snprintf(first, sizeof first, "%d", i);
-        run(EVB_SCRIPT_APPEND, "4", "s", "t", "m", "l", "0", first, "60000", "1000", "65536", "a",
-            large, NULL);
+        run(EVB_SCRIPT_APPEND, "5", "s", "t", "m", "l", "g", "0", first, "60000", "1000", "65536",
+            "0", "a", large, NULL);
         if (i == 255)
             ck_assert_int_gt(server_command(server, "XLEN s"), 100);
     }
