@@ -51,6 +51,12 @@ struct evbus {
     atomic_bool replay_posted; /* it is in the loop's inbox */
     atomic_int by_position;    /* subscriptions that take own events from Redis */
 
+    struct evb_job group_job;
+    atomic_bool group_posted;  /* it is in the loop's inbox */
+    struct evb_groups *groups; /* owned; loop only; NULL: no subscription is a member of one */
+    struct evb_job group_send_job;
+    bool group_send_posted; /* loop only */
+
     struct evb_job left_job;        /* of freeing, when every worker has left; fixed then */
     struct evb_waiter *free_waiter; /* made at open, so that evbus_free() cannot fail */
     evbus_sub **ended;              /* fixed once CLOSED: the subscriptions there were (refs) */

@@ -17,8 +17,9 @@ enum evb_way {
 struct evb_handover {
     evbus_report_fn report; /* set by the caller; NULL: nobody asks */
     void *user;
-    bool history; /* it may be kept; set before posting */
-    bool kept;    /* it will be */
+    bool history;  /* it may be kept; set before posting */
+    bool kept;     /* it will be */
+    char *settles; /* owned until it is posted: see struct evb_item; NULL: nothing */
     enum evb_way way;
     bool away;   /* outbox.full=off: it is dropped because Redis is away */
     size_t size; /* bytes reserved */

@@ -30,6 +30,11 @@
     X(evicted, "events that the outbox's limit dropped")                                           \
     X(expired, "events that waited too long in the outbox")                                        \
     X(resent, "events written again after a drop")                                                 \
+    X(group_deliveries, "events given to this bus's members of groups")                            \
+    X(group_redeliveries, "of these, such that had been given before")                             \
+    X(group_acks, "of these, handled and settled")                                                 \
+    X(group_takeovers, "events taken from members that were gone, for whoever comes next")         \
+    X(group_dead, "events that no member could handle: dead letters")                              \
     X(connects, "times the link came up")                                                          \
     X(disconnects, "times it went down")                                                           \
     X(connect_errors, "tries that failed")                                                         \

@@ -23,7 +23,7 @@ enum evb_stream_state {
 
 struct evb_stream_settings { /* borrowed texts live as long as the shard */
     bool enabled;            /* the history; the scripts serve groups without it, too */
-    const char *key_prefix, *node;
+    const char *key_prefix, *node; /* key_prefix NULL: without Redis, no keys */
     int64_t ttl_ms, max_events, max_bytes;
 };
 

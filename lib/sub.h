@@ -30,8 +30,10 @@ enum {
     EVB_FROM_KEPT = 64,    /* local, instead of EVB_FROM_LOCAL: the history has it as well */
     EVB_POSITIONED = 128,  /* from Redis, with its place in the history */
     EVB_ECHO = 256,        /* own, delivered here when it was published */
-    EVB_MAY_LAG = 512      /* where there is no room, the history brings it again */
+    EVB_MAY_LAG = 512,     /* where there is no room, the history brings it again */
+    EVB_FROM_GROUP = 1024  /* given to this subscription alone */
 };
+enum { EVB_CALL_FAILED = -1, EVB_CALL_NONE = 2 }; /* a wrapped handler's answers, but for 0 */
 enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_WORKERS, EVB_DELIVER_QUEUE };
 enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };
 
@@ -41,6 +43,7 @@ struct evb_sub_queue {                                                        /*
     bool (*put)(evbus_queue *queue, struct evb_fifo_item item, unsigned how); /* false: no room */
     int64_t (*room)(evbus_queue *queue, int64_t most);
     void (*lag)(evbus_queue *queue, bool on);
+    int64_t (*bytes)(const evbus_queue *queue); /* its bound */
 };
 
 struct evb_limit { /* so many handler calls, or events put in the queue: then it ends */
@@ -110,6 +113,7 @@ struct evbus_sub {
     struct evb_slow *slow; /* owned, under lock; NULL: it has never dropped */
     bool starved;          /* under lock: somebody waits for roomy() */
 
+    struct evb_member *member;   /* owned; fixed after init; NULL: of no group */
     struct evb_durable *durable; /* owned; fixed after init; NULL: none */
     struct evb_tally *tally;     /* owned; of those that are durable */
     struct evb_replay *replay;   /* owned; fixed after init, or made and seen on the loop alone */
