@@ -42,8 +42,11 @@ void evb_group_error(struct evb_group *group, const char *what, const char *erro
                 what, error);
         return;
     }
-    snprintf(why, sizeof why, "%s is refused: %.160s%s", what, error,
-             denied ? " (ACCESS LISTS in evbus(7))" : "");
+    snprintf(why, sizeof why, "%s is refused: %.120s", what, error);
+    if (denied)
+        snprintf(why + strlen(why), sizeof why - strlen(why),
+                 " (~%.40s* and what evbus(7) lists under ACCESS LISTS)",
+                 group->all->wire.stream->keys[EVB_KEY_GROUPS]);
     if (group->state != EVB_GROUP_REFUSED || strcmp(why, group->why) != 0)
         evb_log(&bus->log, EVBUS_LOG_WARNING, "%s: group %s: %s", group->type, group->name.group,
                 why);
@@ -294,7 +297,7 @@ void evb_group_lost(struct evbus *bus)
         group_at(node)->looked = group_at(node)->leaving = false;
         evb_group_enter(group_at(node), EVB_GROUP_OPEN, 0, NULL);
     }
-    evb_group_maybe_done(all);
+    evb_group_arm(all);
 }
 
 /* ---- the end ---- */
@@ -340,7 +343,7 @@ void evb_group_close(struct evbus *bus, void (*done)(void *user), void *user)
             group_at(node)->asks++;
         evb_group_unbell(&all->wire, on_bell, all);
     }
-    evb_group_maybe_done(all);
+    evb_group_send_soon(all);
 }
 
 void evb_group_end_all(struct evbus *bus)

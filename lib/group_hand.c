@@ -134,8 +134,12 @@ static void send_all(struct evb_job *job)
     if (all) {
         EVB_LIST_EACH(&all->list, node)
         evb_group_send(evb_container(node, struct evb_group, node));
-        evb_group_arm(all);
-        evb_group_go(all);
+        if (all->done) {
+            evb_group_maybe_done(all);
+        } else {
+            evb_group_arm(all);
+            evb_group_go(all);
+        }
     }
     evb_bus_unref(bus);
 }

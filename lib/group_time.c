@@ -160,5 +160,6 @@ void evb_group_arm(struct evb_groups *all)
     at_ms = at_ms > 0 ? at_ms : 0;
     struct timeval in = {.tv_sec = at_ms / 1000, .tv_usec = at_ms % 1000 * 1000};
     event_add(all->timer, &in);
-    evb_group_maybe_done(all);
+    if (all->done) /* by a job, for nobody here must find them gone */
+        evb_group_send_soon(all);
 }

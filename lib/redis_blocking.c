@@ -7,6 +7,8 @@
 #include <event2/event.h>
 #include <stdio.h>
 
+enum { AUTH_PAUSE_MS = 30000 }; /* as the pair does */
+
 static void on_up(struct evb_link *link, void *user)
 {
     struct evb_blocking *blocking = user;
@@ -45,7 +47,8 @@ static void on_down(struct evb_link *link, int error, const char *why, void *use
     (void)link;
     blocking->state = EVB_BLOCKING_PAUSED;
     evb_log(blocking->redis->log, EVBUS_LOG_INFO, "redis: %s (%s)", why, evbus_strerror(error));
-    evb_pair_arm(blocking->timer, evb_backoff_next_ms(&blocking->backoff));
+    int64_t wait_ms = evb_backoff_next_ms(&blocking->backoff);
+    evb_pair_arm(blocking->timer, error == EVBUS_EAUTH ? AUTH_PAUSE_MS : wait_ms);
     blocking->hooks->down(error, why, blocking->user);
 }
 

@@ -68,7 +68,7 @@ bool evb_grouped_has(const struct evb_item *item, void *user)
 
 static void ask_page(struct evb_grouped *grouped, const char *cursor)
 {
-    const char *words[] = {"HSCAN", key_of(grouped), cursor, "COUNT", "1000", NULL};
+    const char *words[] = {"HSCAN", key_of(grouped), cursor, "COUNT", "500", NULL};
     grouped->reading = evb_asks_send(grouped->asks, words, on_page, grouped);
     evb_link_flush(grouped->asks->link); /* nobody else does before it is READY */
 }

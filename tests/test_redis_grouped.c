@@ -52,7 +52,7 @@ START_TEST(read_before_ready)
     ck_assert_str_eq(story, "dialing handshake backoff ");
     scripted_answer(server, "HSCAN", NONE, 0);
     await(EVB_REDIS_READY);
-    ck_assert_str_eq(scripted_last(server, "HSCAN"), "HSCAN evbus:group:{0} 0 COUNT 1000");
+    ck_assert_str_eq(scripted_last(server, "HSCAN"), "HSCAN evbus:group:{0} 0 COUNT 500");
     ck_assert(!has("c") && !has(""));
 }
 END_TEST
