@@ -77,6 +77,8 @@ static void stand(struct evb_group *group, const struct evb_reply *reply)
     bool lost = reply->item[0]->integer == 0 || reply->item[1]->integer == 1;
     if (lost && group->stood_us)
         tell_loss(group);
+    else if (!group->stood_us) /* the dead may have left something long ago */
+        group->all->takeover_at_ms = 0;
     group->stood_us = evb_clock_us();
     evb_grouped_add(&group->all->bus->redis.grouped, group->name.channel);
     if (group->state != EVB_GROUP_STANDS) {
@@ -140,6 +142,9 @@ static struct evb_groups *groups_new(struct evbus *bus)
     all->wire.beat_ms = bus->redis.set.ping_interval_ms;
     all->wire.control = bus->redis.grouped.control;
     all->wire.consumer = strcmp(consumer, "node") != 0 ? consumer : bus->node;
+    all->beat_at_ms = evb_clock_mono_ms() + all->wire.beat_ms;
+    all->renew_at_ms = evb_clock_mono_ms() + all->reclaim_ms / 3;
+    all->takeover_at_ms = evb_clock_mono_ms() + all->reclaim_ms / 2;
     all->due_at_ms = INT64_MAX;
     all->largest = FIRST_LARGEST;
     all->timer = event_new(bus->loop.base, -1, 0, evb_group_on_timer, all);
