@@ -6,6 +6,7 @@
 
 enum {
     HANDLER = EVB_DOOR_HANDLER,
+    PULLED = EVB_DOOR_QUEUE_SUB,
     SUBS = EVB_DOOR_HANDLER | EVB_DOOR_QUEUE_SUB,
     HOLDERS = EVB_DOOR_HANDLER | EVB_DOOR_QUEUE /* of what waits */
 };
@@ -70,7 +71,7 @@ int evb_sub_options_read(struct evb_sub_options *options, const struct evbus *bu
         {SUBS, {"durable", EVB_VALUE_TEXT, NULL, 1, 200, &options->durable}},
         {SUBS, {"group", EVB_VALUE_TEXT, NULL, 1, 64, &options->group}},
         {SUBS, {"retries", EVB_VALUE_INT, NULL, 0, 1000000, &options->retries}},
-        {EVB_DOOR_QUEUE_SUB, {"ack", EVB_VALUE_CHOICE, "next|call", 0, 0, &options->by_hand}},
+        {PULLED, {"ack", EVB_VALUE_CHOICE, "next|call", 0, 0, &options->by_hand}},
     };
     struct evb_option table[EVB_COUNT(all) + 1];
     size_t count = 0;
