@@ -77,8 +77,6 @@ static void stand(struct evb_group *group, const struct evb_reply *reply)
     bool lost = reply->item[0]->integer == 0 || reply->item[1]->integer == 1;
     if (lost && group->stood_us)
         tell_loss(group);
-    else if (!group->stood_us) /* the dead may have left something long ago */
-        group->all->takeover_at_ms = 0;
     group->stood_us = evb_clock_us();
     evb_grouped_add(&group->all->bus->redis.grouped, group->name.channel);
     if (group->state != EVB_GROUP_STANDS) {
@@ -128,6 +126,14 @@ void evb_group_announce_all(struct evb_groups *all)
 
 /* ---- coming and going ---- */
 
+/* Redis itself may have been away, and everybody silent: whoever lives has time to come back and
+ * say so before it is taken for dead. */
+static void wait_for_others(struct evb_groups *all)
+{
+    all->takeover_at_ms =
+        evb_clock_mono_ms() + all->reclaim_ms + 2 * all->bus->redis.set.backoff_max_ms;
+}
+
 static struct evb_groups *groups_new(struct evbus *bus)
 {
     struct evb_groups *all = evb_calloc(1, sizeof *all);
@@ -144,7 +150,7 @@ static struct evb_groups *groups_new(struct evbus *bus)
     all->wire.consumer = strcmp(consumer, "node") != 0 ? consumer : bus->node;
     all->beat_at_ms = evb_clock_mono_ms() + all->wire.beat_ms;
     all->renew_at_ms = evb_clock_mono_ms() + all->reclaim_ms / 3;
-    all->takeover_at_ms = evb_clock_mono_ms() + all->reclaim_ms / 2;
+    wait_for_others(all);
     all->due_at_ms = INT64_MAX;
     all->largest = FIRST_LARGEST;
     all->timer = event_new(bus->loop.base, -1, 0, evb_group_on_timer, all);
@@ -282,8 +288,12 @@ void evb_group_ready(struct evbus *bus)
     if (!all)
         return;
     all->errors = 0;
+    wait_for_others(all);
     EVB_LIST_EACH(&all->list, node)
-    evb_group_send(group_at(node));
+    {
+        evb_group_send(group_at(node));
+        evb_group_renew_all(group_at(node));
+    }
     evb_group_announce_all(all);
     if (!all->stopping)
         evb_blocking_open(&all->link);

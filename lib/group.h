@@ -50,10 +50,10 @@ struct evb_group {        /* a type's and a name's */
     char why[240];
     int64_t stood_us; /* Unix time: when it was last seen to stand; 0: never */
     bool looked;      /* what this consumer had in hand before is given back: it may read */
-    bool looked_once;
-    bool listed;  /* in the command that waits */
-    bool leaving; /* its last word to Redis is under way */
-    int asks;     /* without an answer */
+    bool looked_once, looking; /* before; an answer is to come */
+    bool listed;               /* in the command that waits */
+    bool leaving;              /* its last word to Redis is under way */
+    int asks;                  /* without an answer */
 
     struct evb_node hand;        /* given, or to be given back when it is due; dead letters */
     struct evb_node acks, backs; /* to be told to Redis */

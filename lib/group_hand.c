@@ -445,6 +445,7 @@ static void on_own(const struct evb_reply *reply, void *user)
 {
     struct evb_group *group = user;
     group->asks--;
+    group->looking = false;
     if (!reply)
         return;
     if (reply->kind != EVB_REPLY_ARRAY) {
@@ -468,8 +469,8 @@ static void on_own(const struct evb_reply *reply, void *user)
 
 void evb_group_look(struct evb_group *group, int64_t idle_ms)
 {
-    if (evb_group_own(&group->all->wire, group->name.key, idle_ms, on_own, group))
-        group->asks++;
+    group->looking = evb_group_own(&group->all->wire, group->name.key, idle_ms, on_own, group);
+    group->asks += group->looking;
 }
 
 bool evb_group_is_empty(const struct evb_group *group)

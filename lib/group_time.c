@@ -47,6 +47,14 @@ static void clear_full(struct evb_group *group)
     evb_container(node, struct evb_member, node)->full = false;
 }
 
+static void beat(struct evb_group *group)
+{
+    clear_full(group);
+    evb_group_announce_one(group);
+    if (group->state == EVB_GROUP_STANDS && !group->looked && !group->looking)
+        evb_group_look(group, 0); /* it was refused for a while */
+}
+
 /* Something may have been given to a connection of this process that could not bring it. */
 static void renew(struct evb_group *group)
 {
@@ -116,7 +124,7 @@ static void tick(struct evb_groups *all)
         if (!evb_group_is_ready(all))
             continue;
         if (beats)
-            clear_full(group), evb_group_announce_one(group);
+            beat(group);
         if (renews)
             renew(group);
         if (takes)

@@ -10,7 +10,10 @@
  * cannot be kept for all that, those behind it get no position: two would have the same. A node's
  * first call keeps the keys from living for ever if no fence follows.
  * Redis's Lua hashes each byte of each string that it makes, a third of what calls would cost: an
- * event is one string as it comes and one as it goes out, and the latter is kept. */
+ * event is one string as it comes and one as it goes out, and the latter is kept.
+ * The mark moves last: Redis 7.0, killed while it writes a transaction to its log, runs the part
+ * that it had written when it starts a second time. What is there twice then can be told, what only
+ * the mark knows of would be lost. */
 static const char append[] =
     "local stream, state, mark, latest = KEYS[1], KEYS[2], KEYS[3], KEYS[4]\n"
     "local after, first = tonumber(ARGV[1]), tonumber(ARGV[2])\n"
@@ -34,8 +37,7 @@ static const char append[] =
     "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
     "if now > tonumber(ms) then ms = string.format('%.0f', now) end\n"
     "n = tonumber(n)\n"
-    "redis.call('SET', mark, string.format('%.0f', math.max(done, first + count - 1)),\n"
-    "           'PX', ARGV[3])\n"
+    "redis.call('SET', mark, string.format('%.0f', done), 'PX', ARGV[3])\n"
     "local reply, newest, before, failed = {ms, n}, {}, n, nil\n"
     "local known = redis.pcall('HGET', KEYS[5], '') == '1' and {} or nil\n"
     "local function hand_out(channel, event)\n"
@@ -89,6 +91,9 @@ static const char append[] =
     "    end\n"
     "  end\n"
     "  reply[i + 2] = result\n"
+    "end\n"
+    "if first + count - 1 > done then\n"
+    "  redis.pcall('SET', mark, string.format('%.0f', first + count - 1), 'PX', ARGV[3])\n"
     "end\n"
     "if n > before then\n"
     "  redis.pcall('HSET', state, 'last', ms .. '-' .. string.format('%.0f', n))\n"
@@ -235,6 +240,7 @@ static const char member[] =
     "    {'xlen', 'XLEN', stream}, {'xpending', 'XPENDING', stream, group},\n"
     "    {'xclaim', 'XCLAIM', stream, group, 'c', '0', '1-1'},\n"
     "    {'xinfo|consumers', 'XINFO', 'CONSUMERS', stream, group},\n"
+    "    {'xinfo|groups', 'XINFO', 'GROUPS', stream},\n"
     "    {'pexpire', 'PEXPIRE', stream, '1'}, {'publish', 'PUBLISH', ARGV[4], ''}} or {}) do\n"
     "  if not redis.acl_check_cmd(unpack(need, 2)) then\n"
     "    return redis.error_reply('NOPERM the user needs +' .. need[1] .. ' for ' ..\n"
@@ -278,12 +284,28 @@ static const char requeue[] =
           "for i = 1, #ARGV, 2 do n = n + again(ARGV[i], ARGV[i + 1]) end\n"
           "return n\n";
 
-/* A consumer with nothing in hand may go: Redis makes it again if it was only slow. */
+/* Some that were given out are in nobody's hand: somebody has deleted a consumer, or Redis started
+ * with a broken log. Nobody would ever get them.
+ * A consumer with nothing in hand may go: Redis makes it again if it was only slow. */
 static const char takeover[] = AGAIN
     "local n, gone, idle = 0, 0, tonumber(ARGV[1])\n"
     "for _, one in ipairs(redis.call('XPENDING', KEYS[1], '" EVB_GROUP "', 'IDLE', ARGV[1], '-',\n"
     "                                '+', ARGV[2])) do\n"
     "  n = n + again(one[1], 1)\n"
+    "end\n"
+    "for _, about in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do\n"
+    "  local one = {}\n"
+    "  for i = 1, #about, 2 do one[about[i]] = about[i + 1] end\n"
+    "  local some = one.name == '" EVB_GROUP "' and redis.call('XRANGE', KEYS[1], '-',\n"
+    "      one['last-delivered-id'], 'COUNT', ARGV[2]) or {}\n"
+    "  for _, entry in ipairs(some) do\n"
+    "    local id = entry[1]\n"
+    "    if #redis.call('XPENDING', KEYS[1], '" EVB_GROUP "', id, id, 1) == 0 then\n"
+    "      redis.call('XADD', KEYS[1], '*', 'e', entry[2][2], 'a', entry[2][4] or 0)\n"
+    "      redis.call('XDEL', KEYS[1], id)\n"
+    "      n = n + 1\n"
+    "    end\n"
+    "  end\n"
     "end\n"
     "for _, about in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], '" EVB_GROUP "')) do\n"
     "  local one = {}\n"

@@ -42,8 +42,8 @@
  *   keys  stream;  args  entry...;  reply  how many were pending
  * requeue: entries are given back, to whoever reads next
  *   keys  stream;  args  {entry, attempts that it had more}...;  reply  how many were pending
- * takeover: the same for all that nobody has claimed for so long; and deletes consumers that have
- *         nothing in hand
+ * takeover: the same for all that nobody has claimed for so long, and what was given out and is in
+ *         nobody's hand; and deletes consumers that have nothing in hand
  *   keys  stream;  args  idle (ms), most entries, a consumer that is to go, "" for none
  *   reply {entries, consumers}
  * forget: groups whose members have all gone are removed

@@ -14,7 +14,9 @@ for pattern in $patterns; do
     channels+=" &evbus:events:$pattern"
 done
 
-EVB_TEST_ACL=$channels "$B/it_redis" || exit 1
+for name in it_redis it_group; do
+    EVB_TEST_ACL=$channels "$B/$name" || exit 1
+done
 
 # Where tests have channels and keys of their own, the commands alone.
 commands="allkeys allchannels -@all $(grep -oE '\+[a-z|]+' <<<"$rules" | tr '\n' ' ')"

@@ -171,6 +171,7 @@ START_TEST(work_queue)
     setenv("EVBUS_REDIS_PATH", server->socket, 1);
     setenv("EVBUS_REDIS_PING_INTERVAL", "200ms", 1);
     setenv("EVBUS_GROUP_RECLAIM", "500ms", 1);
+    setenv("EVBUS_RECONNECT_BACKOFF_MAX", "200ms", 1);
     setenv("EVBUS_GROUP_RETRY_DELAY", "10ms", 1);
     setenv("EVBUS_GROUP_RETRIES", "1", 1);
     struct program *crashing = start_worker("crash"), *one = start_worker(NULL);

@@ -171,6 +171,24 @@ START_TEST(takes_over)
 }
 END_TEST
 
+/* Somebody has deleted who had it in hand. */
+START_TEST(finds_what_nobody_has)
+{
+    MEMBER("workers", "60000");
+    publish_one("1"), publish_one("2"), publish_one("3");
+    ck_assert_ptr_nonnull(take("one"));
+    ck_assert_ptr_nonnull(take("two"));
+    ck_assert_int_eq(server_command(server, "XGROUP DELCONSUMER " STREAM " evbus one"), 1);
+    ck_assert_str_eq(run(EVB_SCRIPT_TAKEOVER, "1", STREAM, "60000", "10", "", NULL), "{1 0}");
+    ck_assert_str_eq(run(EVB_SCRIPT_TAKEOVER, "1", STREAM, "60000", "10", "", NULL), "{0 0}");
+    ck_assert_int_eq(pending(), 1);
+    ck_assert_ptr_nonnull(take("two")); /* the third */
+    ck_assert_ptr_nonnull(take("two"));
+    ck_assert_msg(strstr(story, " a 0"), "%s", story);
+    ck_assert_int_eq(server_command(server, "XLEN " STREAM), 3);
+}
+END_TEST
+
 /* A dead letter and the acknowledgement are one step, and only the first counts. */
 START_TEST(settles_with_an_event)
 {
@@ -217,6 +235,7 @@ int main(int argc, char **argv)
     tcase_add_test(all, settles);
     tcase_add_test(all, gives_back);
     tcase_add_test(all, takes_over);
+    tcase_add_test(all, finds_what_nobody_has);
     tcase_add_test(all, settles_with_an_event);
     tcase_add_test(all, forgets_who_has_no_members);
     suite_add_tcase(suite, all);
