@@ -107,10 +107,14 @@ enum {
 enum { EVBUS_LOG_ERROR = 1, EVBUS_LOG_WARNING = 2, EVBUS_LOG_INFO = 3, EVBUS_LOG_DEBUG = 4 };
 
 /*
- * A handler answers 0 = handled, anything else = failed (counted). `sub` and `event` are borrowed:
- * evbus_event_ref() to keep the event. It runs on the thread that the subscription's `deliver`
- * option names.
+ * A handler answers 0 = handled, anything else = failed (counted; given out again for a group).
+ * `sub` and `event` are borrowed: evbus_event_ref() to keep the event. It runs on the thread that
+ * the subscription's `deliver` option names.
  */
+enum {
+    EVBUS_LATER = 1
+}; /* of a group's member: I keep the event and shall answer, by
+                             evbus_event_ack() or evbus_event_nack() */
 typedef int (*evbus_event_fn)(evbus_sub *sub, evbus_event *event, void *user);
 /* Runs on the bus's loop, once. `event` is borrowed; `outcome` is EVBUS_ACKED..EVBUS_UNKNOWN,
  * `error` the EVBUS_E* behind it or 0 (EVBUS_FAILED: evbus_last_error() has its sentence), `receivers` what PUBLISH answered (connections, this bus's
@@ -202,18 +206,24 @@ int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report
  *          again if it fails, or another one; not with inline, nor for queues)
  *          limit=N (ends by itself after N handler calls; the handle stays the caller's)
  *          key=type|correlation|source|attr:NAME|all|none (deliver=workers)
+ *          group=NAME retries=5 (exact types: each event is handled by one member of the group, at
+ *          least once; ENOTSUP without Redis; size=64 then: what it may have in hand)
  * deliver=workers: on the bus's worker threads, as many as the setting `workers` says (EVBUS_EINVAL
  * where it is 0); the first such subscription starts them (EVBUS_ESYS if one does not start).
  * Events of one key are handled in order, one at a time, those of different keys side by side.
  * key=type is the default; events without the source or attribute have one key together; all: one
  * key; none: no order. drop-oldest drops the oldest of all that waits, whatever its key; lag, the
  * default with history: none, what others publish is read from Redis when there is room again.
+ * group=: through Redis alone, also within a process. What fails is given out again, `retries` times
+ * (setting group.retries), then published as `<type>.dead`. deliver=inline is loop here; scope=,
+ * echo=no, from= and durable= do not go with it.
  */
 evbus_sub *evbus_subscribe(evbus *bus, const char *pattern, const char *options, evbus_event_fn fn,
                            void *user);
 /* fn(user) once, after the last handler call; at once if that is over. */
 int evbus_sub_on_free(evbus_sub *sub, evbus_free_fn fn);
-/* 0: live (confirmed by Redis, or local only); EVBUS_EDENIED: Redis refused, local events come. */
+/* 0: live (confirmed by Redis, or local only); EVBUS_EDENIED: Redis refused, local events come. Of
+ * a group's member: it stands in Redis, nothing published from now on passes it by. */
 int evbus_sub_wait(evbus_sub *sub, int timeout_ms);
 const char *evbus_sub_pattern(const evbus_sub *sub);
 /* "delivered", "failed", "dropped", "queued", "peak", "slow" (1: it dropped an event for want of
@@ -225,7 +235,10 @@ int evbus_unsubscribe(
 /* ---- pull: many subscriptions, one bounded queue, one descriptor ---- */
 evbus_queue *evbus_queue_open(evbus *bus, const char *options); /* size= bytes= full= */
 evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const char *options,
-                                 int64_t tag); /* scope= echo= from= durable= limit= */
+                                 int64_t tag); /* scope= echo= from= durable= limit= group=
+                                                retries= ack=next|call (a group's event is handled
+                                                at this thread's next pull, or only by
+                                                evbus_event_ack()) */
 /* 1: *event is the caller's (evbus_event_unref); 0: none within timeout_ms; EVBUS_ECLOSED: the bus
  * is closed and the queue empty. tag may be NULL. */
 int evbus_queue_next(evbus_queue *queue, int timeout_ms, evbus_event **event, int64_t *tag);
@@ -282,6 +295,13 @@ const char *evbus_event_position(const evbus_event *event);
  * request. */
 int64_t evbus_event_deadline_ms(const evbus_event *event);
 char *evbus_event_to_json(const evbus_event *event);
+
+/* Of a delivery to a group (group=), from any thread, by who has a reference; the first answer
+ * counts. EVBUS_EINVAL: it is none; EVBUS_ENOENT: it was answered, or given back, before;
+ * EVBUS_ECLOSED: the bus is closed, and another member gets the event. */
+int evbus_event_attempt(const evbus_event *event); /* 1 for the first; 1, too, where it is none */
+int evbus_event_ack(evbus_event *event);           /* it is handled */
+int evbus_event_nack(evbus_event *event, int delay_ms); /* failed: again then; -1: as usual */
 
 /*
  * ---- ask and answer ----

@@ -27,7 +27,7 @@ void evb_accumulator_fini(struct evb_accumulator *acc)
     pthread_mutex_destroy(&acc->lock);
 }
 
-void evb_member_free(struct evb_member *member)
+void evb_batched_free(struct evb_batched *member)
 {
     if (member->event)
         evbus_event_unref(member->event);
@@ -37,9 +37,9 @@ void evb_member_free(struct evb_member *member)
 void evb_batch_free(struct evb_batch *batch)
 {
     while (batch->first) {
-        struct evb_member *member = batch->first;
+        struct evb_batched *member = batch->first;
         batch->first = member->next;
-        evb_member_free(member);
+        evb_batched_free(member);
     }
     evb_free(batch);
 }
@@ -79,7 +79,7 @@ static struct evb_batch *open_one(struct evb_accumulator *acc, const char *key, 
     return batch;
 }
 
-static void join(struct evb_accumulator *acc, struct evb_batch *batch, struct evb_member *member)
+static void join(struct evb_accumulator *acc, struct evb_batch *batch, struct evb_batched *member)
 {
     member->next = NULL;
     *batch->end = member;
@@ -109,7 +109,7 @@ static bool ask_for_look(struct evb_accumulator *acc)
 }
 
 static int add(struct evb_accumulator *acc, const char *key, size_t length,
-               struct evb_member *member, int64_t now_ms)
+               struct evb_batched *member, int64_t now_ms)
 {
     if (acc->ended)
         return evb_fail(EVBUS_ECLOSED, "the bus is closed");
@@ -132,7 +132,7 @@ static int add(struct evb_accumulator *acc, const char *key, size_t length,
 /* ---- */
 
 int evb_accumulator_add(struct evb_accumulator *acc, struct evb_text type, int flags,
-                        struct evb_member *member, int64_t now_ms, bool *look)
+                        struct evb_batched *member, int64_t now_ms, bool *look)
 {
     char key[EVB_TYPE_MAX + 1];
     key[0] = (char)flags;
@@ -221,7 +221,7 @@ static char *append(char *out, const char *bytes, size_t length)
 void evb_batch_write(const struct evb_batch *batch, char *out)
 {
     out = append(out, HEAD, sizeof HEAD - 1);
-    for (const struct evb_member *member = batch->first; member; member = member->next) {
+    for (const struct evb_batched *member = batch->first; member; member = member->next) {
         out = append(out, member->envelope, member->length);
         if (member->next)
             *out++ = ',';
@@ -235,7 +235,7 @@ void evb_batch_write(const struct evb_batch *batch, char *out)
 
 size_t evb_batch_keep_asking(struct evb_batch *batch)
 {
-    struct evb_member **link = &batch->first, *member;
+    struct evb_batched **link = &batch->first, *member;
     size_t size = 0;
     while ((member = *link)) {
         if (member->report) {
@@ -244,7 +244,7 @@ size_t evb_batch_keep_asking(struct evb_batch *batch)
             continue;
         }
         *link = member->next;
-        evb_member_free(member);
+        evb_batched_free(member);
     }
     batch->end = link;
     return size;

@@ -20,8 +20,8 @@ enum {
     EVB_BATCH_LEVELS = 3    /* of JSON, that a member's data stands deeper in a batch */
 };
 
-struct evb_member { /* one event in a batch; a block of evb_pool_take() */
-    struct evb_member *next;
+struct evb_batched { /* one event in a batch; a block of evb_pool_take() */
+    struct evb_batched *next;
     evbus_event *event; /* ref, where a report is asked for; else NULL */
     evbus_report_fn report;
     void *user;
@@ -42,7 +42,7 @@ struct evb_batch {
     int flags;            /* how its members asked to be published */
     enum evb_batch_trigger trigger;
     int64_t closes_ms; /* monotonic */
-    struct evb_member *first, **end;
+    struct evb_batched *first, **end;
     int64_t count;
     size_t length; /* at most what its data will have */
     size_t size;   /* bytes reserved for its members */
@@ -74,7 +74,7 @@ void evb_accumulator_fini(struct evb_accumulator *acc);
  * with an error. 0; or EVBUS_EFULL (EVB_BATCH_TYPES), EVBUS_ECLOSED, EVBUS_ENOMEM: the member is
  * still the caller's. */
 int evb_accumulator_add(struct evb_accumulator *acc, struct evb_text type, int flags,
-                        struct evb_member *member, int64_t now_ms, bool *look);
+                        struct evb_batched *member, int64_t now_ms, bool *look);
 /* Closes what has waited for the interval. `told`: the look that was asked for. When to look again
  * without being told (monotonic); INT64_MAX: never. */
 int64_t evb_accumulator_due(struct evb_accumulator *acc, int64_t now_ms, bool told);
@@ -91,6 +91,6 @@ void evb_batch_write(const struct evb_batch *batch, char *out);
 /* Lets go of members whom nobody asks about; answers the bytes reserved for the others. */
 size_t evb_batch_keep_asking(struct evb_batch *batch);
 void evb_batch_free(struct evb_batch *batch);
-void evb_member_free(struct evb_member *member);
+void evb_batched_free(struct evb_batched *member);
 
 #endif

@@ -55,6 +55,9 @@ static const struct {
     [EVB_LACK_UNSUBSCRIBE] = {"+unsubscribe", "Redis goes on sending what nobody wants any more"},
     [EVB_LACK_PUNSUBSCRIBE] = {"+punsubscribe", "Redis goes on sending what nobody wants any more"},
     [EVB_LACK_FENCE] = {"", "delivery is not proven, answers alone show that the link lives"},
+    [EVB_LACK_GROUPS] = {"", "this process does not know which types have groups, and what is not "
+                             "kept in the history may pass them by"},
+    [EVB_LACK_CONTROL] = {"", "new groups are known with a heartbeat only"},
 };
 
 void evb_lacks_tell(struct evb_lacks *lacks, enum evb_lack lack, const char *right)

@@ -21,7 +21,7 @@ static void tell_members(struct evb_batch *batch, int outcome, int error, int64_
 {
     char why[512];
     snprintf(why, sizeof why, "%s", evbus_last_error());
-    for (struct evb_member *member = batch->first; member; member = member->next) {
+    for (struct evb_batched *member = batch->first; member; member = member->next) {
         if (outcome == EVBUS_FAILED)
             evb_fail(error, "%s", why);
         if (member->report)

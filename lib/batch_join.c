@@ -20,14 +20,14 @@ enum { TYPE_MOST = EVB_TYPE_MAX - (int)sizeof EVB_BATCH_SUFFIX + 1 };
 
 static size_t room_for(size_t guess)
 {
-    return sizeof(struct evb_member) + sizeof IN_FRONT + guess + sizeof BEHIND;
+    return sizeof(struct evb_batched) + sizeof IN_FRONT + guess + sizeof BEHIND;
 }
 
 /* Member and envelope in one block; NULL: no memory, or the guess was too low. */
-static struct evb_member *encode(evbus_event *event, size_t guess)
+static struct evb_batched *encode(evbus_event *event, size_t guess)
 {
-    const size_t start = sizeof(struct evb_member) + sizeof IN_FRONT - 1;
-    struct evb_member *member = evb_pool_take(room_for(guess), NULL);
+    const size_t start = sizeof(struct evb_batched) + sizeof IN_FRONT - 1;
+    struct evb_batched *member = evb_pool_take(room_for(guess), NULL);
     struct evb_buf buf = {
         .data = (char *)member, .length = start, .room = room_for(guess), .fixed = true};
     if (!member)
@@ -39,14 +39,14 @@ static struct evb_member *encode(evbus_event *event, size_t guess)
         evb_pool_give(member);
         return NULL;
     }
-    *member = (struct evb_member){.envelope = buf.data + start, .length = length};
+    *member = (struct evb_batched){.envelope = buf.data + start, .length = length};
     memcpy(buf.data + sizeof *member, IN_FRONT, sizeof IN_FRONT - 1);
     return member;
 }
 
 /* Its data is JSON, and yet would make a batch that readers refuse. */
 static bool is_too_deep(const struct evbus *bus, const evbus_event *event,
-                        const struct evb_member *member)
+                        const struct evb_batched *member)
 {
     if (bus->check == EVB_CHECK_NEVER || !event->is_json ||
         event->data.length < 2 * (EVB_JSON_DEPTH - EVB_BATCH_LEVELS))
@@ -56,7 +56,7 @@ static bool is_too_deep(const struct evbus *bus, const evbus_event *event,
 }
 
 static int check_member(const struct evbus *bus, const evbus_event *event,
-                        const struct evb_member *member)
+                        const struct evb_batched *member)
 {
     size_t length = member->length + 1 + EVB_BATCH_FRAME;
     if (length > bus->max_data)
@@ -70,7 +70,7 @@ static int check_member(const struct evbus *bus, const evbus_event *event,
     return 0;
 }
 
-static int add(struct evbus *bus, evbus_event *event, int flags, struct evb_member *member)
+static int add(struct evbus *bus, evbus_event *event, int flags, struct evb_batched *member)
 {
     bool look;
     int rc = evb_accumulator_add(&bus->batches, event->type, flags & ~EVBUS_BATCH, member,
@@ -84,7 +84,7 @@ static int add(struct evbus *bus, evbus_event *event, int flags, struct evb_memb
 static int encode_and_add(struct evbus *bus, evbus_event *event, int flags,
                           const struct evb_handover *way, size_t size)
 {
-    struct evb_member *member = NULL;
+    struct evb_batched *member = NULL;
     size_t guess = evb_codec_size(event);
     for (int i = 0; !member && i < 3; i++, guess *= 3) /* quoting may need more */
         member = encode(event, guess);
@@ -98,7 +98,7 @@ static int encode_and_add(struct evbus *bus, evbus_event *event, int flags,
     if (rc == 0)
         rc = add(bus, event, flags, member);
     if (rc != 0)
-        evb_member_free(member);
+        evb_batched_free(member);
     return rc;
 }
 

@@ -58,6 +58,11 @@ struct evbus {
     struct evb_accumulator batches;
     struct evb_job batch_job;  /* posted by whom the accumulator asks; run: fixed after open */
     struct event *batch_timer; /* owned; loop only */
+    struct evb_job group_job;
+    atomic_bool group_posted;  /* it is in the loop's inbox */
+    struct evb_groups *groups; /* owned; loop only; NULL: no subscription is a member of one */
+    struct evb_job group_send_job;
+    bool group_send_posted; /* loop only */
 
     struct evb_job left_job;        /* of freeing, when every worker has left; fixed then */
     struct evb_claims *claims;      /* owned; NULL: no Redis; fixed until the loop ends */

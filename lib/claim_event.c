@@ -262,9 +262,9 @@ int evb_claim_handle(evbus_sub *sub, evbus_event *event, void *user)
     bool may;
     struct evb_claim *claim = begin(claims, event, &may);
     if (!claim) /* called off */
-        return EVB_NOT_CALLED;
-    int rc = may ? claims->fn(sub, event, user) : EVB_NOT_CALLED;
-    if (may && rc != 0 && !(sub->limit && rc == EVB_NOT_CALLED))
+        return EVB_CALL_NONE;
+    int rc = may ? claims->fn(sub, event, user) : EVB_CALL_NONE;
+    if (may && rc != 0 && !(sub->limit && rc == EVB_CALL_NONE))
         rc = EVB_CALL_FAILED;
     lock(claims);
     evb_map_remove(&claims->held, (const char *)&event, sizeof(evbus_event *));

@@ -34,7 +34,7 @@ struct evb_claim {
     enum evb_claim_state state;
     evbus_event *event; /* ref; NULL: spent */
     int64_t until_ms;   /* the lease holds so long; CLOCK_BOOTTIME, like all times here */
-    int rc;             /* ENDED: 0, EVB_CALL_FAILED, EVB_NOT_CALLED or EVB_CLAIM_LATE */
+    int rc;             /* ENDED: 0, EVB_CALL_FAILED, EVB_CALL_NONE or EVB_CLAIM_LATE */
 
     /* loop only */
     struct evb_lease lease;

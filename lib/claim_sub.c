@@ -120,12 +120,12 @@ static void settled(struct evb_claim *claim, const struct evb_lease_answer *answ
         claim->said = true; /* the answer to this may have been the good one */
         return;
     }
-    if (answer->result <= EVB_LEASE_OVER && !ours && !claim->said && claim->rc <= EVB_CALL_FAILED)
+    if (answer->result <= EVB_LEASE_OVER && !ours && !claim->said && claim->rc != EVB_CALL_NONE)
         tell_lapsed(claim);
     if (claim->rc == EVB_CALL_FAILED && ++claim->tries < TRIES_MOST && !claim->unclaimed)
         wait(claim, TRY_LEVEL + claim->tries, -1);
     else
-        evb_claim_finish(claim, claim->rc != EVB_NOT_CALLED);
+        evb_claim_finish(claim, claim->rc != EVB_CALL_NONE);
 }
 
 /* Its handler has returned. */
@@ -149,7 +149,7 @@ static void hand_over(struct evb_claim *claim, int64_t until_ms)
 {
     if (evb_claim_hand_over(claim, until_ms))
         return;
-    claim->rc = EVB_NOT_CALLED;
+    claim->rc = EVB_CALL_NONE;
     settle(claim, EVB_LEASE_RELEASE);
 }
 
@@ -162,7 +162,7 @@ static void won(struct evb_claim *claim)
         hand_over(claim, claim->lease.until_ms);
         return;
     }
-    claim->rc = EVB_NOT_CALLED;
+    claim->rc = EVB_CALL_NONE;
     settle(claim, EVB_LEASE_RELEASE);
 }
 
@@ -355,7 +355,7 @@ static void end(struct evb_claim_sub *claims)
         struct evb_claim *claim = evb_container(node, struct evb_claim, node);
         if (!evb_claim_call_off(claim))
             continue;
-        claim->rc = EVB_NOT_CALLED;
+        claim->rc = EVB_CALL_NONE;
         settle(claim, EVB_LEASE_RELEASE);
     }
 }

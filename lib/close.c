@@ -13,6 +13,7 @@
 #include "durable.h"
 #include "err.h"
 #include "fork.h"
+#include "group.h"
 #include "history.h"
 #include "interest.h"
 #include "pool.h"
@@ -200,6 +201,7 @@ static void finish(struct evbus *bus)
     evb_replay_end_all(bus);
     evb_durable_end_all(bus);
     evb_claims_end_all(bus);
+    evb_group_end_all(bus);
     evb_waiter_end_all(&bus->closers, 0);
     if (saved)
         saved(bus->durables_user);
@@ -211,6 +213,13 @@ static void on_saved(void *user)
     struct evb_waiter *waiter = user;
     finish(waiter->bus);
     evb_waiter_end(waiter, 0);
+}
+
+/* No event of a group is in this process any more. */
+static void on_given_back(void *user)
+{
+    struct evb_waiter *waiter = user;
+    evb_durable_close(waiter->bus, on_saved, waiter);
 }
 
 /* All reports are given: what handlers have not had yet comes first, in its order. */
@@ -238,7 +247,7 @@ static void drain_job(struct evb_job *job)
         return;
     }
     if (!evb_claims_drain(bus, job, EVB_CLAIMS_SETTLING))
-        evb_durable_close(bus, on_saved, waiter);
+        evb_group_close(bus, on_given_back, waiter);
 }
 
 static void on_flushed(int result, void *user)
@@ -259,6 +268,7 @@ static void stopping_job(struct evb_job *job)
         return;
     }
     evb_route_system(waiter->bus, "evbus.stopping", "{}");
+    evb_group_stop(waiter->bus);
     if (flush(waiter->bus, on_flushed, waiter) != 0)
         on_flushed(EVBUS_ENOMEM, waiter);
 }
@@ -456,6 +466,7 @@ void evb_bus_free(evbus *bus)
 {
     if (bus->generation != evb_fork_generation()) {
         evb_redis_drop(&bus->redis);
+        evb_group_drop(bus);
         evb_loop_drop(&bus->loop);
         return;
     }

@@ -5,7 +5,7 @@
  * first that is set wins. A default in <> is made at run time.
  */
 #define EVB_REQUEST_TIMEOUT_MOST 86400000 /* a day */
-#define EVB_NO_EFFECT ": accepted, no effect: "
+#define EVB_NO_EFFECT            ": accepted, no effect: "
 
 X(BUS_NAME, "bus.name", TEXT, NULL, 1, 128, "<program name>", false,
   "SERVICE_NAME OTEL_SERVICE_NAME", "events' source, metrics' label, name of the Redis clients")
@@ -107,6 +107,17 @@ X(HISTORY_MAX_BYTES, "history.max.bytes", SIZE, NULL, 65536, 1099511627776, "256
   "Redis's memory for them, about")
 X(HISTORY_EXCLUDE, "history.exclude", TEXT, NULL, 0, 4096, "", false, "",
   "patterns of types that are not kept, separated by spaces")
+
+X(GROUP_CONSUMER, "group.consumer", TEXT, NULL, 1, 128, "node", false, "",
+  "name of this process among a group's members, for it alone; node: another one each time")
+X(GROUP_RECLAIM, "group.reclaim", DURATION, NULL, 100, 86400000, "60s", false, "",
+  "what a member has in hand is given to others when it has been silent for so long")
+X(GROUP_RETRIES, "group.retries", INT, NULL, 0, 1000000, "5", false, "",
+  "how often an event that failed is given out again, before it becomes a dead letter")
+X(GROUP_RETRY_DELAY, "group.retry.delay", DURATION, NULL, 0, 86400000, "1s", false, "",
+  "wait before that; doubles with each further time, up to an hour")
+X(GROUP_TTL, "group.ttl", DURATION, NULL, 1000, 31536000000, "24h", false, "",
+  "a group that has had no member for so long is removed, with what waits for it")
 
 X(LEASE_TTL, "lease.ttl", DURATION, NULL, 1000, 3600000, "10s", false, "",
   "how long the place of a durable subscription, or an event that is claimed, stays with a holder "

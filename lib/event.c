@@ -280,6 +280,8 @@ void evbus_event_unref(evbus_event *event)
     if (!event || (atomic_load_explicit(&event->refs, memory_order_acquire) != 1 &&
                    atomic_fetch_sub_explicit(&event->refs, 1, memory_order_acq_rel) != 1))
         return;
+    if (event->delivery)
+        event->delivery->door->gone(event->delivery);
     while (event->pieces) {
         struct evb_piece *piece = event->pieces;
         event->pieces = piece->next;

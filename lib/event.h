@@ -40,6 +40,26 @@ struct evb_exchange {            /* of a request or a reply */
 
 struct evb_piece; /* what setters allocated: freed with the event */
 
+enum evb_answer { /* to the delivery of an event that waits for one */
+                  EVB_ANSWER_NONE,
+                  EVB_ANSWER_HANDLED,
+                  EVB_ANSWER_FAILED,
+                  EVB_ANSWER_NOT_CALLED /* nobody has tried: it does not count */
+};
+
+struct evb_delivery { /* what stands behind an event that is given to one subscription alone */
+    const struct evb_delivery_door *door;
+    int attempt;  /* 1 for the first */
+    bool by_hand; /* the next pull does not mean that it is handled */
+};
+
+struct evb_delivery_door {                        /* any thread */
+    bool (*begin)(struct evb_delivery *delivery); /* false: it was given back, and is nobody's */
+    /* Once; delay_ms -1: the usual one. 0, or EVBUS_ENOENT (answered before), EVBUS_ECLOSED. */
+    int (*answer)(evbus_event *event, enum evb_answer answer, int64_t delay_ms);
+    void (*gone)(struct evb_delivery *delivery); /* with its event */
+};
+
 struct evbus_event {
     /* atomic */
     atomic_int refs;
@@ -63,6 +83,7 @@ struct evbus_event {
     uint32_t attr_count, attr_room;
     struct evb_exchange *exchange; /* in a piece of its own; NULL: neither request nor reply */
     struct evb_piece *pieces;      /* owned */
+    struct evb_delivery *delivery; /* ref; NULL: it is everybody's */
     char *spare;                   /* what is left of body */
     uint32_t spare_room;
     char node_text[EVB_NODE_LENGTH + 1];

@@ -124,6 +124,8 @@ int evb_handover_post(struct evb_handover *way, struct evbus *bus, evbus_event *
     item->history = way->history && !event->exchange &&
                     !evb_patterns_match(bus->exclude, event->type.ptr, event->type.length);
     way->kept = item->history && way->way == EVB_WAY_OUTBOX;
+    item->settles = way->settles;
+    way->settles = NULL;
     item->size = way->size;
     item->report = way->report;
     item->user = way->user;

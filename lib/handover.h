@@ -25,6 +25,7 @@ struct evb_handover {
     bool frozen;             /* the event is already */
     struct evb_job *before;  /* not NULL: posted to the loop right before it, if it is */
     bool history;            /* it may be kept; before posting */
+    char *settles;           /* owned until it is posted: see struct evb_item; NULL: nothing */
 
     bool kept; /* it will be */
     enum evb_way way;

@@ -35,7 +35,7 @@
     X(unknown, "events in flight at a drop and not sent again")                                    \
     X(evicted, "events that the outbox's limit dropped")                                           \
     X(expired, "events that waited too long in the outbox")                                        \
-    X(requests, "requests accepted: replies + request_timeouts + no_responder + "                 \
+    X(requests, "requests accepted: replies + request_timeouts + no_responder + "                  \
                 "request_failures + requests_pending")                                             \
     X(replies, "requests that got a reply, a refusal too")                                         \
     X(request_timeouts, "requests that got none in time")                                          \
@@ -49,6 +49,11 @@
     X(claims_lost, "events and keys that somebody else had done, or held")                         \
     X(claims_taken_over, "events among the won that somebody else had in progress before")         \
     X(claims_lapsed, "claims that ran out while their handler ran")                                \
+    X(group_deliveries, "events given to this bus's members of groups")                            \
+    X(group_redeliveries, "of these, such that had been given before")                             \
+    X(group_acks, "of these, handled and settled")                                                 \
+    X(group_takeovers, "events taken from members that were gone, for whoever comes next")         \
+    X(group_dead, "events that no member could handle: dead letters")                              \
     X(connects, "times the link came up")                                                          \
     X(disconnects, "times it went down")                                                           \
     X(connect_errors, "tries that failed")                                                         \

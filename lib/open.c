@@ -10,6 +10,7 @@
 #include "durable.h"
 #include "err.h"
 #include "fork.h"
+#include "group.h"
 #include "json.h"
 #include "rand.h"
 #include "recover.h"
@@ -48,6 +49,7 @@ static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, c
         evb_recover_lost(bus, why);
         evb_durable_lost(bus);
         evb_claims_lost(bus);
+        evb_group_lost(bus);
         if (to != EVB_REDIS_CLOSING)
             set_mode(bus, EVBUS_MODE_DEGRADED, why);
     }
@@ -59,6 +61,7 @@ static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, c
     evb_claims_ready(bus);
     evb_recover_ready(bus);
     evb_durable_look(bus);
+    evb_group_ready(bus);
     evb_replay_look(bus);
     if (evb_bus_connected(bus))
         evb_waiter_end_all(&bus->waiters, 0);
@@ -124,6 +127,24 @@ static void on_answers(void *user)
     evb_replay_look(user);
 }
 
+/* Its events are lost, to a group that has nobody. */
+static void on_group_gone(const struct evb_lost_group *group, void *user)
+{
+    struct evbus *bus = user;
+    char reason[200];
+    const char *type = group->channel;
+    int64_t now_ms = evb_clock_us() / 1000;
+    if (strncmp(type, bus->prefix, bus->prefix_length) == 0)
+        type += bus->prefix_length;
+    evb_log(&bus->log, EVBUS_LOG_INFO, "the group %.64s of %.255s has had no member for group.ttl",
+            group->name, type);
+    if (group->entries == 0)
+        return;
+    snprintf(reason, sizeof reason, "the group %.64s had no member for group.ttl and was removed",
+             group->name);
+    evb_recover_gap(bus, &(struct evb_gap){"group", reason, now_ms, now_ms, group->entries, type});
+}
+
 static bool on_idle(void *user)
 {
     struct evbus *bus = user;
@@ -176,7 +197,8 @@ static struct evb_tls_settings tls_settings(const struct evbus *bus)
 static struct evb_stream_settings stream_settings(const struct evbus *bus)
 {
     return (struct evb_stream_settings){.enabled = bus->keeps_history,
-                                        .key_prefix = text(bus, EVB_CFG_KEY_PREFIX),
+                                        .key_prefix =
+                                            bus->wants_redis ? text(bus, EVB_CFG_KEY_PREFIX) : NULL,
                                         .node = bus->node,
                                         .ttl_ms = number(bus, EVB_CFG_HISTORY_TTL),
                                         .max_events = number(bus, EVB_CFG_HISTORY_MAX_EVENTS),
@@ -214,8 +236,9 @@ static int open_redis(struct evbus *bus)
     outbox->max_age_ms = number(bus, EVB_CFG_OUTBOX_AGE);
     outbox->full = (int)number(bus, EVB_CFG_OUTBOX_FULL);
     outbox->may_resend = number(bus, EVB_CFG_PUBLISH_RESEND);
-    bus->hooks = (struct evb_redis_hooks){on_redis_state, evb_route_message, on_decided,
-                                          on_water,       evb_recover_hooks, evb_request_inbox};
+    bus->hooks =
+        (struct evb_redis_hooks){on_redis_state, evb_route_message, on_decided,       on_water,
+                                 on_group_gone,  evb_recover_hooks, evb_request_inbox};
     bus->hooks.recovery.answers = on_answers;
     int rc =
         evb_redis_init(&bus->redis, &set, &bus->loop, &bus->log, &bus->metrics, &bus->hooks, bus);

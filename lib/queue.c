@@ -25,47 +25,6 @@ static void item_evict(struct evb_fifo_item *item)
     item_drop(item);
 }
 
-struct evb_in_hand {
-    struct evb_in_hand *next;
-    evbus_sub *sub; /* ref */
-    struct evb_position at;
-};
-
-static struct evb_in_hand *take_in_hand(evbus_queue *queue)
-{
-    pthread_mutex_lock(&queue->lock);
-    struct evb_in_hand *all = queue->in_hand;
-    queue->in_hand = NULL;
-    pthread_mutex_unlock(&queue->lock);
-    return all;
-}
-
-/* `handled`: else they come again after a restart. */
-static void settle(evbus_queue *queue, bool handled)
-{
-    struct evb_in_hand *next, *all = take_in_hand(queue);
-    for (; all; all = next) {
-        next = all->next;
-        if (handled)
-            queue->handled(all->sub, all->at);
-        evb_sub_unref(all->sub);
-        evb_free(all);
-    }
-}
-
-/* Without memory for it the event is not remembered, and comes again after a restart. */
-static void remember(evbus_queue *queue, evbus_sub *sub, const evbus_event *event)
-{
-    struct evb_in_hand *one = evb_alloc(sizeof *one);
-    if (!one)
-        return;
-    evb_sub_ref(sub);
-    pthread_mutex_lock(&queue->lock);
-    *one = (struct evb_in_hand){queue->in_hand, sub, event->position};
-    queue->in_hand = one;
-    pthread_mutex_unlock(&queue->lock);
-}
-
 evbus_queue *evb_queue_new(int64_t max_events, int64_t max_bytes, int full)
 {
     evbus_queue *queue = evb_calloc(1, sizeof *queue);
@@ -237,7 +196,12 @@ static void queue_lag(evbus_queue *queue, bool on)
         tell_edge(queue);
 }
 
-const struct evb_sub_queue evb_queue_door = {evb_queue_push, queue_room, queue_lag};
+static int64_t queue_bytes(const evbus_queue *queue)
+{
+    return queue->fifo.max_bytes;
+}
+
+const struct evb_sub_queue evb_queue_door = {evb_queue_push, queue_room, queue_lag, queue_bytes};
 
 void evb_queue_close(evbus_queue *queue)
 {
@@ -253,7 +217,7 @@ void evb_queue_close(evbus_queue *queue)
 void evb_queue_clear(evbus_queue *queue)
 {
     struct evb_fifo_item item;
-    settle(queue, false);
+    evb_queue_settle(queue, NULL);
     for (;;) {
         pthread_mutex_lock(&queue->lock);
         queue->freed = true;
@@ -322,8 +286,11 @@ int evb_queue_list_subs(evbus_queue *queue, evbus_sub **subs, int room, int *lis
     return live;
 }
 
-static bool is_wanted(const evbus_sub *sub)
+static bool is_wanted(const evbus_sub *sub, evbus_event *event)
 {
+    if (event->delivery)
+        return atomic_load(&sub->state) != EVB_SUB_ENDED &&
+               event->delivery->door->begin(event->delivery);
     return atomic_load(&sub->state) == EVB_SUB_LIVE || sub->queue->closed ||
            (sub->limit && sub->limit->all_put && !atomic_load(&sub->limit->let_go));
 }
@@ -333,7 +300,7 @@ static int keep_live(struct evb_fifo_item *items, int count)
 {
     int kept = 0;
     for (int i = 0; i < count; i++)
-        if (is_wanted(items[i].sub))
+        if (is_wanted(items[i].sub, items[i].event))
             items[kept++] = items[i];
         else
             item_drop(&items[i]);
@@ -416,7 +383,7 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
     if (!thread)
         return EVBUS_ENOMEM;
     if (queue->handled)
-        settle(queue, true);
+        evb_queue_settle(queue, thread);
     int n = pull(queue, timeout_ms, items, max < PULL_MOST ? max : PULL_MOST);
     if (n == EVBUS_ECLOSED)
         return evb_fail(EVBUS_ECLOSED, "the queue's bus is closed and nothing is left in it");
@@ -427,8 +394,8 @@ int evbus_queue_next_many(evbus_queue *queue, int timeout_ms, evbus_event **even
         if (tags)
             tags[i] = items[i].sub->tag;
         evb_sub_count(items[i].sub, thread);
-        if (items[i].sub->tally)
-            remember(queue, items[i].sub, items[i].event);
+        if (items[i].sub->tally || (events[i]->delivery && !events[i]->delivery->by_hand))
+            evb_queue_remember(queue, items[i].sub, events[i], thread);
         evb_sub_unref(items[i].sub);
     }
     return n;

@@ -56,4 +56,12 @@ evbus_sub **evb_queue_take_subs(evbus_queue *queue, int *count); /* the array, n
  * many live. */
 int evb_queue_list_subs(evbus_queue *queue, evbus_sub **subs, int room, int *listed);
 
+/* ---- between queue.c and queue_hand.c ---- */
+
+/* What this thread has pulled is handled; thread NULL: it is not, and comes again. */
+void evb_queue_settle(evbus_queue *queue, const struct evb_thread *thread);
+/* It was pulled. Without memory for it the event counts as not handled. */
+void evb_queue_remember(evbus_queue *queue, evbus_sub *sub, evbus_event *event,
+                        const struct evb_thread *thread);
+
 #endif

@@ -32,6 +32,7 @@ static bool pump(struct evb_redis *redis)
     struct evb_item *items[EVB_CALL_EVENTS];
     size_t count = 0;
     redis->outbox.history = evb_stream_is_on(&redis->stream);
+    redis->outbox.no_script = redis->stream.no_script;
     redis->outbox.hold = redis->stream.awaited;
     do {
         if (link->stage != EVB_LINK_UP || evb_pair_state(redis) != EVB_REDIS_READY)
@@ -75,8 +76,14 @@ static void maybe_ready(struct evb_redis *redis)
     if (evb_pair_state(redis) != EVB_REDIS_HANDSHAKE || redis->publisher_hello.left ||
         redis->subscriber_hello.left || !redis->subs.link || redis->subs.pending)
         return;
-    if (evb_stream_may_be(&redis->stream) && !evb_server_is(&redis->server, 6, 2))
+    if (!evb_server_is(&redis->server, 6, 2))
+        redis->stream.no_script = true;
+    if (evb_stream_may_be(&redis->stream) && redis->stream.no_script)
         evb_stream_lacks(&redis->stream, "it needs Redis 6.2 or later");
+    if (!evb_grouped_is_known(&redis->grouped) && !redis->grouped.reading)
+        evb_grouped_read(&redis->grouped); /* they tell on a channel from now on: none is missed */
+    if (evb_pair_state(redis) != EVB_REDIS_HANDSHAKE)
+        return;
     bool asked = atomic_load(&redis->stream.state) == EVB_STREAM_ASKED;
     bool proven = fence->no_inbox || fence->refused || fence->arrived;
     if (asked || !proven) {
@@ -86,6 +93,8 @@ static void maybe_ready(struct evb_redis *redis)
         }
         return;
     }
+    if (!evb_grouped_is_known(&redis->grouped))
+        return;
     evb_backoff_reset(&redis->backoff);
     atomic_store(&redis->attempts, 0);
     evb_fault_set(&redis->fault, 0, "");
@@ -111,6 +120,7 @@ static void beat(struct evb_redis *redis)
     if (event_pending(redis->deadline, EV_TIMEOUT, NULL))
         return; /* the last one is not judged yet: another would put its judgement off */
     evb_heart_beat(&redis->heart, &redis->asks, &redis->subs);
+    evb_grouped_beat(&redis->grouped);
     evb_pair_arm(redis->deadline, redis->set.ping_timeout_ms);
 }
 
@@ -233,6 +243,35 @@ static void publisher_reply(struct evb_link *link, const struct evb_reply *reply
         evb_pair_arm(redis->pause, redis->pause_ms);
 }
 
+/* ---- groups ---- */
+
+static void on_groups_known(void *user)
+{
+    maybe_ready(user);
+}
+
+static void on_groups_failed(int error, const char *why, void *user)
+{
+    evb_pair_lose(user, error, why);
+}
+
+static void on_groups_lack(const char *right, void *user)
+{
+    struct evb_redis *redis = user;
+    evb_lacks_tell(&redis->lacks, EVB_LACK_GROUPS, right);
+}
+
+static void on_group_gone(const struct evb_lost_group *group, void *user)
+{
+    struct evb_redis *redis = user;
+    redis->hooks->gone(group, redis->user);
+}
+
+static bool is_control(const struct evb_redis *redis, const char *channel)
+{
+    return redis->grouped.control && !strcmp(channel, redis->grouped.control);
+}
+
 static void on_inbox(struct evb_redis *redis, const struct evb_reply *payload)
 {
     if (evb_heart_arrived(&redis->heart, payload))
@@ -263,10 +302,13 @@ static void subscriber_reply(struct evb_link *link, const struct evb_reply *repl
     } else if (evb_reply_is_message(reply)) {
         if (!strcmp(reply->item[1]->text, redis->set.inbox))
             on_inbox(redis, reply->item[2]);
+        else if (is_control(redis, reply->item[1]->text))
+            evb_grouped_read(&redis->grouped);
         else
             redis->hooks->message(reply->item[1], reply->item[2], NULL, redis->user);
     } else if (evb_reply_is_pmessage(reply)) {
-        if (strcmp(reply->item[2]->text, redis->set.inbox) != 0)
+        if (strcmp(reply->item[2]->text, redis->set.inbox) != 0 &&
+            !is_control(redis, reply->item[2]->text))
             redis->hooks->message(reply->item[2], reply->item[3], reply->item[1], redis->user);
     } else {
         rc = evb_subs_reply(&redis->subs, reply, why, sizeof why);
@@ -312,6 +354,14 @@ static const struct evb_link_hooks subscriber_hooks = {link_up, subscriber_reply
 static void on_decided(const struct evb_topic *topic, void *user)
 {
     struct evb_redis *redis = user;
+    if (is_control(redis, topic->name)) {
+        char right[EVB_RIGHT_TEXT];
+        redis->grouped.deaf = topic->state == EVB_TOPIC_REFUSED;
+        evb_topic_lacks(topic, right, sizeof right);
+        if (redis->grouped.deaf)
+            evb_lacks_tell(&redis->lacks, EVB_LACK_CONTROL, right);
+        return;
+    }
     if (strcmp(topic->name, redis->set.inbox) != 0) {
         redis->hooks->decided(topic, redis->user);
         return;
@@ -405,9 +455,17 @@ int evb_redis_init(struct evb_redis *redis, const struct evb_redis_settings *set
     if (evb_stream_init(&redis->stream, &settings->stream, log) != 0)
         return EVBUS_ENOMEM;
     redis->stream.fault = &redis->no_history;
+    struct evb_grouped_hooks groups = {on_groups_known, on_groups_failed, on_groups_lack,
+                                       on_group_gone, redis};
+    if (evb_grouped_init(&redis->grouped, &redis->stream, &redis->asks, log, &groups) != 0)
+        return EVBUS_ENOMEM;
+    redis->outbox.grouped = evb_grouped_has;
+    redis->outbox.groups = &redis->grouped;
     if (!redis->timer || !redis->deadline || !redis->pause || !redis->expiry)
         return evb_fail_memory();
-    return evb_subs_add(&redis->subs, settings->inbox, strlen(settings->inbox), false);
+    const char *control = redis->grouped.control;
+    int rc = evb_subs_add(&redis->subs, settings->inbox, strlen(settings->inbox), false);
+    return rc == 0 && control ? evb_subs_add(&redis->subs, control, strlen(control), false) : rc;
 }
 
 void evb_redis_fini(struct evb_redis *redis)
@@ -420,6 +478,7 @@ void evb_redis_fini(struct evb_redis *redis)
     evb_link_close(&redis->subscriber);
     evb_asks_lost(&redis->asks);
     evb_recovery_fini(&redis->recovery);
+    evb_grouped_fini(&redis->grouped);
     evb_stream_fini(&redis->stream);
     evb_subs_fini(&redis->subs);
     evb_login_fini(&redis->login);

@@ -11,6 +11,7 @@
 #include "backoff.h"
 #include "log.h"
 #include "redis_fault.h"
+#include "redis_grouped.h"
 #include "redis_heart.h"
 #include "redis_hello.h"
 #include "redis_outbox.h"
@@ -41,6 +42,7 @@ struct evb_redis_hooks { /* all on the loop */
                     const struct evb_reply *pattern, void *user); /* pattern NULL: exact channel */
     void (*decided)(const struct evb_topic *topic, void *user);
     void (*water)(bool high, void *user);
+    void (*gone)(const struct evb_lost_group *group, void *user); /* of nobody for too long */
     struct evb_recovery_hooks recovery;
     /* What came on this node's own channel and is no fence; NULL: nobody asks. */
     void (*inbox)(const struct evb_reply *payload, void *user);
@@ -73,6 +75,7 @@ struct evb_redis {
     struct evb_asks asks;
     struct evb_heart heart;
     struct evb_stream stream;
+    struct evb_grouped grouped;
     struct evb_recovery recovery;
     int64_t pause_ms; /* before what was refused goes again */
     struct evb_lacks lacks;

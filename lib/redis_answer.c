@@ -130,6 +130,8 @@ bool evb_answer_error(struct evb_outbox *outbox, const char *error)
 
 /* ---- calls of the history's script ---- */
 
+#define GROUP_MISSED "GROUP " /* begins a result: kept, published, but not all groups have it */
+
 static bool is_call_reply(const struct evb_reply *reply, size_t count)
 {
     uint64_t ms;
@@ -143,6 +145,15 @@ static bool is_call_reply(const struct evb_reply *reply, size_t count)
     return true;
 }
 
+/* It was published, but a group of its type has not got it. */
+static void miss(struct evb_outbox *outbox, struct evb_item *item, const char *error)
+{
+    snprintf(outbox->refusal, sizeof outbox->refusal,
+             "published, but a group of its type did not get it: %s", error);
+    complain(outbox);
+    fail(outbox, item, evb_acl_refuses(error) ? EVBUS_EDENIED : EVBUS_EREMOTE);
+}
+
 /* What a text for a result says: the event was published without being kept, or was refused. */
 static void take_refusal(struct evb_outbox *outbox, struct evb_item *item, const char *text,
                          const char **keep)
@@ -150,6 +161,10 @@ static void take_refusal(struct evb_outbox *outbox, struct evb_item *item, const
     if (strncmp(text, "KEEP ", 5) == 0) {
         *keep = text + 5;
         evb_outbox_finish(outbox, item, EVBUS_ACKED, 0, -1);
+        return;
+    }
+    if (strncmp(text, GROUP_MISSED, strlen(GROUP_MISSED)) == 0 || strncmp(text, "LOST ", 5) == 0) {
+        miss(outbox, item, strchr(text, ' ') + 1);
         return;
     }
     note_refusal(outbox, item, text);
@@ -173,12 +188,13 @@ bool evb_answer_call(struct evb_outbox *outbox, const struct evb_reply *reply, c
         const struct evb_reply *result = reply->item[i + 2];
         outbox->told_seq = item->seq;
         if (result->kind == EVB_REPLY_STRING) {
+            position.n += item->kept && !strncmp(result->text, GROUP_MISSED, strlen(GROUP_MISSED));
             take_refusal(outbox, item, result->text, keep);
             continue;
         }
-        evb_count(outbox->metrics, EVB_COUNT_kept, 1);
-        position.n += result->integer >= 0;
-        if (item->event && result->integer >= 0)
+        evb_count(outbox->metrics, EVB_COUNT_kept, item->kept);
+        position.n += item->kept && result->integer >= 0;
+        if (item->event && item->kept && result->integer >= 0)
             evb_event_set_position(item->event, position);
         evb_outbox_finish(outbox, item, EVBUS_ACKED, 0, result->integer);
     }

@@ -1,5 +1,6 @@
 /* redis_item.c - from an event to a command. Any thread; freed on the loop. */
 #include "redis_item.h"
+#include "alloc.h"
 #include "codec.h"
 #include "pool.h"
 #include <stdlib.h>
@@ -18,6 +19,7 @@ void evb_item_free(struct evb_item *item)
 {
     if (item->event)
         evbus_event_unref(item->event);
+    evb_free(item->settles);
     evb_pool_give(item);
 }
 

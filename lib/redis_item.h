@@ -23,6 +23,8 @@ struct evb_item {
     int64_t expires_ms;  /* monotonic; INT64_MAX: its own time to live sets no end */
     uint64_t seq;        /* 0: not numbered yet */
     bool history;        /* fixed: it is to be kept */
+    char *settles;       /* owned: a group's stream, NUL, the entry that it settles; NULL: none */
+    bool kept;           /* in its last command: the script was to keep it */
     bool scripted; /* in its last command it was; that one may have been executed, if in_doubt */
     uint32_t call; /* the first of a command: how many events that has; else 0 */
     bool written_once;

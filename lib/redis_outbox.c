@@ -1,4 +1,4 @@
-/* redis_outbox.c - the accounts of what is owed. Admission on any thread, the rest on the loop. */
+/* redis_outbox.c - the accounts of what is owed. Loop only, but for evb_outbox_owed(). */
 #include "redis_outbox.h"
 #include "alloc.h"
 #include "clock.h"
@@ -6,6 +6,7 @@
 #include "config.h"
 #include "err.h"
 #include "thread.h"
+#include <stdio.h>
 #include <string.h>
 
 void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
@@ -21,71 +22,6 @@ void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
     outbox->soonest_ms = INT64_MAX;
 }
 
-/* ---- admission ---- */
-
-/* Room for the reports of what an outbox that is full drops, however small it is. */
-enum { REPORTS_AT_LEAST = 1024, REPORT_BYTES_AT_LEAST = 1 << 20 };
-
-/* With drop-oldest a publisher may run ahead of the loop, which evicts, by an eighth of the limit.
- */
-static int64_t with_slack(const struct evb_outbox *outbox, int64_t limit)
-{
-    return outbox->full == EVB_FULL_DROP_OLDEST ? limit + limit / 8 : limit;
-}
-
-enum evb_admission evb_outbox_admit(struct evb_outbox *outbox, size_t size)
-{
-    if (outbox->full == EVB_FULL_OFF && !atomic_load_explicit(&outbox->up, memory_order_relaxed))
-        return EVB_ADMIT_AWAY;
-    int64_t events = atomic_fetch_add(&outbox->events, 1) + 1;
-    int64_t bytes = atomic_fetch_add(&outbox->bytes, (int64_t)size) + (int64_t)size;
-    if (events <= with_slack(outbox, outbox->max_events) &&
-        bytes <= with_slack(outbox, outbox->max_bytes))
-        return EVB_ADMIT;
-    evb_outbox_release(outbox, size);
-    return outbox->full == EVB_FULL_REJECT ? EVB_ADMIT_REFUSE : EVB_ADMIT_DROP;
-}
-
-/* Reports are counted first and uncounted last: seen in between, less seems owed than is, and
- * nothing is evicted for it. */
-bool evb_outbox_admit_report(struct evb_outbox *outbox, size_t size)
-{
-    atomic_fetch_add(&outbox->reports, 1);
-    atomic_fetch_add(&outbox->report_bytes, (int64_t)size);
-    int64_t events = atomic_fetch_add(&outbox->events, 1) + 1;
-    int64_t bytes = atomic_fetch_add(&outbox->bytes, (int64_t)size) + (int64_t)size;
-    int64_t more_events = outbox->max_events / 8, more_bytes = outbox->max_bytes / 8;
-    more_events = more_events < REPORTS_AT_LEAST ? REPORTS_AT_LEAST : more_events;
-    more_bytes = more_bytes < REPORT_BYTES_AT_LEAST ? REPORT_BYTES_AT_LEAST : more_bytes;
-    if (events <= outbox->max_events + more_events && bytes <= outbox->max_bytes + more_bytes)
-        return true;
-    evb_outbox_release_report(outbox, size);
-    return false;
-}
-
-void evb_outbox_admit_promised(struct evb_outbox *outbox, size_t size, bool owed)
-{
-    if (!owed) {
-        atomic_fetch_add(&outbox->reports, 1);
-        atomic_fetch_add(&outbox->report_bytes, (int64_t)size);
-    }
-    atomic_fetch_add(&outbox->events, 1);
-    atomic_fetch_add(&outbox->bytes, (int64_t)size);
-}
-
-void evb_outbox_release_reports(struct evb_outbox *outbox, int64_t count, size_t size)
-{
-    atomic_fetch_sub(&outbox->events, count);
-    atomic_fetch_sub(&outbox->bytes, (int64_t)size);
-    atomic_fetch_sub(&outbox->reports, count);
-    atomic_fetch_sub(&outbox->report_bytes, (int64_t)size);
-}
-
-void evb_outbox_release_report(struct evb_outbox *outbox, size_t size)
-{
-    evb_outbox_release_reports(outbox, 1, size);
-}
-
 int64_t evb_outbox_owed(const struct evb_outbox *outbox)
 {
     int64_t owed = atomic_load(&outbox->events) - atomic_load(&outbox->reports);
@@ -95,12 +31,6 @@ int64_t evb_outbox_owed(const struct evb_outbox *outbox)
 static int64_t owed_bytes(const struct evb_outbox *outbox)
 {
     return atomic_load(&outbox->bytes) - atomic_load(&outbox->report_bytes);
-}
-
-void evb_outbox_release(struct evb_outbox *outbox, size_t size)
-{
-    atomic_fetch_sub(&outbox->events, 1);
-    atomic_fetch_sub(&outbox->bytes, (int64_t)size);
 }
 
 /* ---- ends ---- */
@@ -259,9 +189,28 @@ int64_t evb_outbox_next_expiry_ms(const struct evb_outbox *outbox)
 
 /* Once written, an event goes the same way again: a script does not know what PUBLISH has done, nor
  * the other way round. */
+static bool is_grouped(const struct evb_outbox *outbox, const struct evb_item *item)
+{
+    return item->settles || (outbox->grouped && outbox->grouped(item, outbox->groups));
+}
+
 static bool by_script(const struct evb_outbox *outbox, const struct evb_item *item)
 {
-    return item->in_doubt ? item->scripted : item->history && outbox->history;
+    return item->in_doubt ? item->scripted
+                          : (item->history && outbox->history) || is_grouped(outbox, item);
+}
+
+/* True: it is for groups, which only the script reaches, and has failed. */
+static bool is_out_of_reach(struct evb_outbox *outbox, struct evb_item *item)
+{
+    if (!outbox->no_script || item->in_doubt || !is_grouped(outbox, item))
+        return false;
+    snprintf(outbox->refusal, sizeof outbox->refusal,
+             "its type has groups, which only the library's script reaches: the user needs +eval "
+             "+evalsha and what evbus(7) lists under ACCESS LISTS");
+    evb_fail(EVBUS_EDENIED, "%s", outbox->refusal);
+    evb_outbox_finish(outbox, item, EVBUS_FAILED, EVBUS_EDENIED, -1);
+    return true;
 }
 
 /* True: it is not to be written, and has its outcome. */
@@ -293,7 +242,7 @@ static void without_script(struct evb_outbox *outbox)
     EVB_LIST_EACH(&outbox->resend, node)
     {
         struct evb_item *item = evb_container(node, struct evb_item, node);
-        if (!item->scripted)
+        if (!item->scripted || (!outbox->no_script && !item->kept))
             continue;
         if (item->in_doubt) {
             evb_outbox_finish(outbox, item, EVBUS_UNKNOWN, EVBUS_EDENIED, -1);
@@ -317,9 +266,9 @@ static struct evb_item *peek(struct evb_outbox *outbox)
             evb_list_remove(&item->node);
             evb_list_push(&outbox->written, &item->node);
             evb_outbox_finish_marks(outbox);
-        } else if (item->scripted && !outbox->history) {
+        } else if (item->scripted && !outbox->history && (outbox->no_script || item->kept)) {
             without_script(outbox);
-        } else if (!is_over(outbox, item)) {
+        } else if (!is_out_of_reach(outbox, item) && !is_over(outbox, item)) {
             return item;
         }
     }
@@ -346,6 +295,7 @@ static void write_one(struct evb_outbox *outbox, struct evb_item *item)
     if (item->scripted != scripted)
         item->seq = 0;
     item->scripted = scripted;
+    item->kept = scripted && item->history && outbox->history;
     item->call = 0;
     if (!item->seq) {
         item->seq = ++outbox->seq;

@@ -27,6 +27,9 @@ struct evb_outbox {
     struct evb_log *log;                  /* NULL: silent */
     void (*water)(bool high, void *user); /* 80 % were reached; 50 % are left */
     void *user;
+    /* Has its type groups, so that it goes by the script alone? NULL: nobody knows of any. */
+    bool (*grouped)(const struct evb_item *item, void *groups);
+    void *groups;
 
     _Atomic int64_t events, bytes;         /* reserved by whatever has no outcome yet */
     _Atomic int64_t reports, report_bytes; /* among them: reports of what goes not to Redis */
@@ -39,6 +42,7 @@ struct evb_outbox {
     struct evb_node again; /* refused for now, until all that was written is answered */
     bool history;          /* the script can be run: what is to be kept goes by it */
     bool refusing;         /* Redis refuses for now, perhaps some of what is in flight, too */
+    bool no_script;        /* it cannot: what is for groups fails */
     bool hold;             /* a call of the script is under way that no other may follow */
     int64_t soonest_ms;    /* monotonic: nothing expires before; INT64_MAX: nothing expires */
     int64_t with_ttl;      /* items that bring an end of their own */

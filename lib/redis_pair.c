@@ -49,6 +49,7 @@ static void hang_up(struct evb_redis *redis)
     evb_stream_link_lost(&redis->stream);
     evb_recovery_lost(&redis->recovery);
     evb_asks_lost(&redis->asks);
+    evb_grouped_lost(&redis->grouped);
     evb_heart_reset(&redis->heart);
     redis->lacks.told = 0;
     redis->publisher_hello.left = redis->subscriber_hello.left = 0;

@@ -5,7 +5,7 @@
 #include <hiredis/hiredis.h>
 #include <string.h>
 
-enum { BLOCK = 4096, DEPTH_MOST = 4, COUNT_MOST = 4096 };
+enum { BLOCK = 4096, DEPTH_MOST = 5, COUNT_MOST = 4096 };
 
 struct evb_arena_block {
     struct evb_arena_block *older;

@@ -15,22 +15,34 @@
  * The numbers that were refused stay beside the mark until their answer has come: if it was lost,
  * the next one tells the same.
  * Redis's Lua hashes each byte of each string that it makes, a third of what calls would cost: an
- * event is one string as it comes and one as it goes out, and the latter is kept. */
+ * event is one string as it comes and one as it goes out, and the latter is kept.
+ * The mark moves last: Redis 7.0, killed while it writes a transaction to its log, runs the part
+ * that it had written when it starts a second time. What is there twice then can be told, what only
+ * the mark knows of would be lost. */
 static const char append[] =
     "local stream, state, mark, latest = KEYS[1], KEYS[2], KEYS[3], KEYS[4]\n"
     "local after, first, told = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])\n"
-    "local count = (#ARGV - 6) / 2\n"
-    "local known = redis.call('GET', mark) or '0'\n"
-    "local done, numbers, why, refused = tonumber(known), '', nil, nil\n"
+    "local base, more = 6 + 4 * ARGV[7], nil\n"
+    "local count = (#ARGV - base - 1) / 2\n"
+    "for i = 8, base + 1, 4 do\n"
+    "  more = more or {}\n"
+    "  more[tonumber(ARGV[i])] = i\n"
+    "end\n"
+    "local text = redis.call('GET', mark) or '0'\n"
+    "local done, numbers, why, refused = tonumber(text), '', nil, nil\n"
     "if not done then\n"
     "  local all\n"
-    "  done, all, why = string.match(known, '^(%d+)|([%d,]+)|(.*)$')\n"
+    "  done, all, why = string.match(text, '^(%d+)|([%d,]+)|(.*)$')\n"
     "  done, refused = tonumber(done), {}\n"
     "  for number in string.gmatch(all, '%d+') do\n"
     "    if tonumber(number) > told then\n"
     "      numbers, refused[tonumber(number)] = numbers .. number .. ',', true\n"
     "    end\n"
     "  end\n"
+    "end\n"
+    "local function mark_of(number)\n"
+    "  number = string.format('%.0f', number)\n"
+    "  return numbers == '' and number or number .. '|' .. numbers .. '|' .. why\n"
     "end\n"
     "if after > done then\n"
     "  return redis.error_reply('ORDER an event before these is missing')\n"
@@ -46,40 +58,66 @@ static const char append[] =
     "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
     "if now > tonumber(ms) then ms = string.format('%.0f', now) end\n"
     "n = tonumber(n)\n"
-    "local top = string.format('%.0f', math.max(done, first + count - 1))\n"
-    "redis.call('SET', mark, numbers == '' and top or top .. '|' .. numbers .. '|' .. why,\n"
-    "           'PX', ARGV[4])\n"
-    "local reply, newest, before, failed, news = {ms, n}, {}, n, nil, false\n"
+    "redis.call('SET', mark, mark_of(done), 'PX', ARGV[4])\n"
+    "local reply, newest, before, failed = {ms, n}, {}, n, nil\n"
+    "local known = redis.pcall('HGET', KEYS[5], '') == '1' and {} or nil\n"
+    "local function hand_out(channel, event)\n"
+    "  local to, missed = known[channel], nil\n"
+    "  if not to then\n"
+    "    to = {}\n"
+    "    local names = redis.pcall('HGET', KEYS[5], channel)\n"
+    "    for name in string.gmatch(type(names) == 'string' and names or '', '([^ =]+)=') do\n"
+    "      to[#to + 1] = KEYS[5] .. ':' .. name .. ':' .. channel\n"
+    "    end\n"
+    "    known[channel] = to\n"
+    "  end\n"
+    "  for _, key in ipairs(to) do\n"
+    "    local added = redis.pcall('XADD', key, '*', 'e', event)\n"
+    "    missed = type(added) == 'table' and added.err or missed\n"
+    "  end\n"
+    "  return missed\n"
+    "end\n"
     /* %d is much quicker, but no wider than a long of the server's */
     "local shape = n + count < 2147483647 and '%s-%d' or '%s-%.0f'\n"
     "for i = 1, count do\n"
-    "  local result, number = -1, first + i - 1\n"
+    "  local result, number, extra = -1, first + i - 1, more and more[i]\n"
+    "  local key, id = extra and ARGV[extra + 2] or '', extra and ARGV[extra + 3]\n"
     "  if number <= done then\n"
     "    if refused and refused[number] then result = why end\n"
-    "  else\n"
-    "    local channel, event = ARGV[5 + 2 * i], ARGV[6 + 2 * i]\n"
-    "    local id = string.format(shape, ms, n + 1)\n"
-    "    event = event .. (failed and '}' or ',\"position\":\"' .. id .. '\"}')\n"
+    "  elseif key == '' or #redis.call('XPENDING', key, '" EVB_GROUP "', id, id, 1) > 0 then\n"
+    "    local channel, event = ARGV[base + 2 * i], ARGV[base + 1 + 2 * i]\n"
+    "    local stays = extra and ARGV[extra + 1] == 'no'\n"
+    "    local at = string.format(shape, ms, n + 1)\n"
+    "    event = event .. ((failed or stays) and '}' or ',\"position\":\"' .. at .. '\"}')\n"
     "    result = redis.pcall('PUBLISH', channel, event)\n"
     "    if type(result) == 'table' then\n"
     "      result = result.err\n"
-    "      numbers, why, news = numbers .. string.format('%.0f,', number), result, true\n"
+    "      numbers, why = numbers .. string.format('%.0f,', number), result\n"
     "    else\n"
-    "      local kept = failed or redis.pcall('XADD', stream, id, 'c', channel, 'e', event)\n"
+    "      local missed = known and hand_out(channel, event)\n"
+    "      local kept = not stays and\n"
+    "          (failed or redis.pcall('XADD', stream, at, 'c', channel, 'e', event))\n"
     "      if type(kept) == 'table' then\n"
     "        failed = kept\n"
-    "        result = 'KEEP ' .. kept.err\n"
+    "        result = missed and 'LOST ' .. missed or 'KEEP ' .. kept.err\n"
     "      else\n"
-    "        n = n + 1\n"
-    "        added = added + #event\n"
-    "        newest[channel] = id\n"
+    "        if kept then\n"
+    "          n = n + 1\n"
+    "          added = added + #event\n"
+    "          newest[channel] = at\n"
+    "        end\n"
+    "        result = missed and 'GROUP ' .. missed or result\n"
+    "      end\n"
+    "      if key ~= '' then\n"
+    "        redis.call('XACK', key, '" EVB_GROUP "', id)\n"
+    "        redis.call('XDEL', key, id)\n"
     "      end\n"
     "    end\n"
     "  end\n"
     "  reply[i + 2] = result\n"
     "end\n"
-    "if news then\n"
-    "  redis.call('SET', mark, top .. '|' .. numbers .. '|' .. why, 'PX', ARGV[4])\n"
+    "if first + count - 1 > done then\n"
+    "  redis.pcall('SET', mark, mark_of(first + count - 1), 'PX', ARGV[4])\n"
     "end\n"
     "if n > before then\n"
     "  for channel, id in pairs(newest) do redis.pcall('HSET', latest, channel, id) end\n"
@@ -240,6 +278,128 @@ static const char lease[] =
     "  redis.call('SET', key, verb == 'done' and 'done' or owner, 'PX', ms)\n"
     "end\n"
     "return {1, there or '', 0}\n";
+/* ---- groups ---- */
+
+/* A group that has vanished is made anew from the stream's beginning, for publishers may have been
+ * there first. */
+static const char member[] =
+    "local registry, stream, bell = KEYS[1], KEYS[2], KEYS[3]\n"
+    "local channel, name, group = ARGV[1], ARGV[2], '" EVB_GROUP "'\n"
+    "for _, need in ipairs(redis.acl_check_cmd and {\n"
+    "    {'time', 'TIME'}, {'hget', 'HGET', registry, 'f'}, {'hset', 'HSET', registry, 'f', '1'},\n"
+    "    {'xgroup|create', 'XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM'},\n"
+    "    {'xgroup|delconsumer', 'XGROUP', 'DELCONSUMER', stream, group, 'c'},\n"
+    "    {'xreadgroup', 'XREADGROUP', 'GROUP', group, 'c', 'STREAMS', stream, '>'},\n"
+    "    {'xack', 'XACK', stream, group, '1-1'}, {'xdel', 'XDEL', stream, '1-1'},\n"
+    "    {'xadd', 'XADD', stream, '*', 'e', ''}, {'xrange', 'XRANGE', stream, '-', '+'},\n"
+    "    {'xlen', 'XLEN', stream}, {'xpending', 'XPENDING', stream, group},\n"
+    "    {'xclaim', 'XCLAIM', stream, group, 'c', '0', '1-1'},\n"
+    "    {'xinfo|consumers', 'XINFO', 'CONSUMERS', stream, group},\n"
+    "    {'xinfo|groups', 'XINFO', 'GROUPS', stream},\n"
+    "    {'pexpire', 'PEXPIRE', stream, '1'}, {'publish', 'PUBLISH', ARGV[4], ''}} or {}) do\n"
+    "  if not redis.acl_check_cmd(unpack(need, 2)) then\n"
+    "    return redis.error_reply('NOPERM the user needs +' .. need[1] .. ' for ' ..\n"
+    "        (need[1] == 'publish' and ARGV[4] or stream))\n"
+    "  end\n"
+    "end\n"
+    "local clock = redis.call('TIME')\n"
+    "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
+    "local all, there = {}, 0\n"
+    "local text = redis.call('HGET', registry, channel) or ''\n"
+    "for other, till in string.gmatch(text, '([^ =]+)=(%d+)') do\n"
+    "  if other == name then there = 1 else all[#all + 1] = other .. '=' .. till end\n"
+    "end\n"
+    "all[#all + 1] = name .. '=' .. string.format('%.0f', now + ARGV[3])\n"
+    "redis.call('HSET', registry, '', '1', channel, table.concat(all, ' '))\n"
+    "local made = redis.pcall('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM')\n"
+    "if made.err and not string.find(made.err, 'BUSYGROUP') then return made end\n"
+    "redis.pcall('XGROUP', 'CREATE', bell, group, '$', 'MKSTREAM')\n"
+    "redis.call('PEXPIRE', bell, ARGV[5])\n"
+    "redis.call('PEXPIRE', stream, string.format('%.0f', 2 * ARGV[3] + 60000))\n"
+    "if there == 0 then redis.call('PUBLISH', ARGV[4], channel) end\n"
+    "return {there, made.err and 0 or 1, redis.call('XLEN', stream)}\n";
+
+static const char settle[] =
+    "local n = redis.call('XACK', KEYS[1], '" EVB_GROUP "', unpack(ARGV))\n"
+    "redis.call('XDEL', KEYS[1], unpack(ARGV))\n"
+    "return n\n";
+
+/* To whoever reads next, as an entry of its own; unless it is settled. */
+#define AGAIN                                                                                      \
+    "local function again(id, more)\n"                                                             \
+    "  local entry = redis.call('XRANGE', KEYS[1], id, id)[1]\n"                                   \
+    "  if redis.call('XACK', KEYS[1], '" EVB_GROUP "', id) == 0 or not entry then return 0 end\n"  \
+    "  redis.call('XADD', KEYS[1], '*', 'e', entry[2][2], 'a', (entry[2][4] or 0) + more)\n"       \
+    "  redis.call('XDEL', KEYS[1], id)\n"                                                          \
+    "  return 1\n"                                                                                 \
+    "end\n"
+
+static const char requeue[] =
+    AGAIN "local n = 0\n"
+          "for i = 1, #ARGV, 2 do n = n + again(ARGV[i], ARGV[i + 1]) end\n"
+          "return n\n";
+
+/* Some that were given out are in nobody's hand: somebody has deleted a consumer, or Redis started
+ * with a broken log. Nobody would ever get them.
+ * A consumer with nothing in hand may go: Redis makes it again if it was only slow. */
+static const char takeover[] = AGAIN
+    "local n, gone, idle = 0, 0, tonumber(ARGV[1])\n"
+    "for _, one in ipairs(redis.call('XPENDING', KEYS[1], '" EVB_GROUP "', 'IDLE', ARGV[1], '-',\n"
+    "                                '+', ARGV[2])) do\n"
+    "  n = n + again(one[1], 1)\n"
+    "end\n"
+    "for _, about in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do\n"
+    "  local one = {}\n"
+    "  for i = 1, #about, 2 do one[about[i]] = about[i + 1] end\n"
+    "  local some = one.name == '" EVB_GROUP "' and redis.call('XRANGE', KEYS[1], '-',\n"
+    "      one['last-delivered-id'], 'COUNT', ARGV[2]) or {}\n"
+    "  for _, entry in ipairs(some) do\n"
+    "    local id = entry[1]\n"
+    "    if #redis.call('XPENDING', KEYS[1], '" EVB_GROUP "', id, id, 1) == 0 then\n"
+    "      redis.call('XADD', KEYS[1], '*', 'e', entry[2][2], 'a', entry[2][4] or 0)\n"
+    "      redis.call('XDEL', KEYS[1], id)\n"
+    "      n = n + 1\n"
+    "    end\n"
+    "  end\n"
+    "end\n"
+    "for _, about in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], '" EVB_GROUP "')) do\n"
+    "  local one = {}\n"
+    "  for i = 1, #about, 2 do one[about[i]] = about[i + 1] end\n"
+    "  if one.pending == 0 and (one.idle >= 2 * idle or one.name == ARGV[3]) then\n"
+    "    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], '" EVB_GROUP "', one.name)\n"
+    "    gone = gone + 1\n"
+    "  end\n"
+    "end\n"
+    "return {n, gone}\n";
+
+static const char forget[] =
+    "local registry, reply, cursor = KEYS[1], {}, '0'\n"
+    "local clock = redis.call('TIME')\n"
+    "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
+    "repeat\n"
+    "  local some = redis.call('HSCAN', registry, cursor, 'COUNT', 100)\n"
+    "  cursor = some[1]\n"
+    "  for i = 1, #some[2], 2 do\n"
+    "    local channel, left, over = some[2][i], {}, {}\n"
+    "    for name, till in string.gmatch(some[2][i + 1], '([^ =]+)=(%d+)') do\n"
+    "      local list = tonumber(till) < now and over or left\n"
+    "      list[#list + 1] = list == over and name or name .. '=' .. till\n"
+    "    end\n"
+    "    for _, name in ipairs(over) do\n"
+    "      local key = registry .. ':' .. name .. ':' .. channel\n"
+    "      reply[#reply + 1], reply[#reply + 2] = channel, name\n"
+    "      reply[#reply + 1] = redis.call('XLEN', key)\n"
+    "      redis.call('PEXPIRE', key, 0)\n"
+    "    end\n"
+    "    if #over > 0 and #left > 0 then\n"
+    "      redis.call('HSET', registry, channel, table.concat(left, ' '))\n"
+    "    elseif #over > 0 then\n"
+    "      redis.call('HDEL', registry, channel)\n"
+    "    end\n"
+    "  end\n"
+    "until cursor == '0'\n"
+    "if #reply > 0 then redis.call('PUBLISH', ARGV[1], '') end\n"
+    "return reply\n";
 
 static const struct {
     const char *text;
@@ -250,6 +410,11 @@ static const struct {
     [EVB_SCRIPT_READ] = {read, sizeof read - 1},
     [EVB_SCRIPT_CURSOR] = {cursor, sizeof cursor - 1},
     [EVB_SCRIPT_LEASE] = {lease, sizeof lease - 1},
+    [EVB_SCRIPT_MEMBER] = {member, sizeof member - 1},
+    [EVB_SCRIPT_SETTLE] = {settle, sizeof settle - 1},
+    [EVB_SCRIPT_REQUEUE] = {requeue, sizeof requeue - 1},
+    [EVB_SCRIPT_TAKEOVER] = {takeover, sizeof takeover - 1},
+    [EVB_SCRIPT_FORGET] = {forget, sizeof forget - 1},
 };
 
 /* SHA1 is how Redis names scripts (redis.io/commands/evalsha). */

@@ -3,14 +3,17 @@
  * text, their digest, their place in a command. Loop only.
  *
  * append: publishes several events and adds them to the stream, once each
- *   keys  stream, state, mark of this node, latest of each channel
+ *   keys  stream, state, mark of this node, latest of each channel, registry of groups
  *   args  after, first, told (the answers up to that number have come), mark's time to live (ms),
- *         most events, most bytes, {channel, envelope without its last brace}...; entries hold what
- *         is published, with the position
+ *         most events, most bytes, number of special ones, {which event, "yes" or "no": to be kept,
+ *         "" or the stream and the entry of a group that it settles}..., {channel, envelope without
+ *         its last brace}...; entries hold what is published, with the position; those of groups
+ *         the same
  *   reply {ms, n, result...}: n of the entry before the first one that was added; a result is the
- *         receivers, -1 (was done before), "KEEP <error>" (published, but not kept), or why it is,
- *         or was before, refused. Or the error ORDER: an event before these is missing; nothing was
- *         done.
+ *         receivers, -1 (was done before, or what it settles is settled), "KEEP <error>"
+ *         (published, but not kept), "GROUP <error>" (a group did not get it), "LOST <error>"
+ *         (neither), or why it is, or was before, refused. Or the error ORDER: an event before
+ *         these is missing; nothing was done.
  * fence: publishes a fence and tells what the history has
  *   keys  stream, state, latest of each channel
  *   args  channel, text, oldest age (ms), time to live of idle keys (ms)
@@ -33,11 +36,33 @@
  *   args  "take" (or again: the whole time anew), "done" or "release"; owner, ms
  *   reply {1, owner or "" (the key was free before), 0}; or nothing was done: {0, owner, ms left}
  *         (somebody else's), {2, "done", ms left}
+ *
+ * Of groups. The registry is a hash: channel -> "group=until group=until", in milliseconds of the
+ * server's time, and "" -> "1". A group's stream is <registry>:<group>:<channel>, its entries have
+ * e (the envelope) and, those that were given out before, a (attempts so far).
+ * member: a group has a living member
+ *   keys  registry, stream, the member's own stream that wakes it
+ *   args  channel, group, how long it lives without members (ms), channel that tells publishers,
+ *         time to live of the member's own stream (ms)
+ *   reply {1: the registry had it, 1: the stream had no group, entries in the stream}
+ * settle: entries are handled
+ *   keys  stream;  args  entry...;  reply  how many were pending
+ * requeue: entries are given back, to whoever reads next
+ *   keys  stream;  args  {entry, attempts that it had more}...;  reply  how many were pending
+ * takeover: the same for all that nobody has claimed for so long, and what was given out and is in
+ *         nobody's hand; and deletes consumers that have nothing in hand
+ *   keys  stream;  args  idle (ms), most entries, a consumer that is to go, "" for none
+ *   reply {entries, consumers}
+ * forget: groups whose members have all gone are removed
+ *   keys  registry;  args  channel that tells publishers;  reply  {channel, group, entries lost}...
+ *         without the inner brackets
  */
 #ifndef EVB_REDIS_SCRIPT_H
 #define EVB_REDIS_SCRIPT_H
 #include "buf.h"
 #include <stdint.h>
+
+#define EVB_GROUP "evbus" /* Redis's own name of the one group of each stream */
 
 enum evb_script {
     EVB_SCRIPT_APPEND,
@@ -45,6 +70,11 @@ enum evb_script {
     EVB_SCRIPT_READ,
     EVB_SCRIPT_CURSOR,
     EVB_SCRIPT_LEASE,
+    EVB_SCRIPT_MEMBER,
+    EVB_SCRIPT_SETTLE,
+    EVB_SCRIPT_REQUEUE,
+    EVB_SCRIPT_TAKEOVER,
+    EVB_SCRIPT_FORGET,
     EVB_SCRIPTS
 };
 

@@ -14,10 +14,9 @@
 enum { DAY_MS = 86400000, READ_BYTES = 1 << 20 };
 
 static const char *const key_tails[EVB_STREAM_KEYS] = {
-    [EVB_KEY_STREAM] = "history:{0}",
-    [EVB_KEY_STATE] = "history:{0}:state",
-    [EVB_KEY_MARK] = "history:{0}:mark:",
-    [EVB_KEY_LATEST] = "history:{0}:latest",
+    [EVB_KEY_STREAM] = "history:{0}",     [EVB_KEY_STATE] = "history:{0}:state",
+    [EVB_KEY_MARK] = "history:{0}:mark:", [EVB_KEY_LATEST] = "history:{0}:latest",
+    [EVB_KEY_GROUPS] = "group:{0}",
 };
 
 int evb_stream_init(struct evb_stream *stream, const struct evb_stream_settings *settings,
@@ -26,7 +25,7 @@ int evb_stream_init(struct evb_stream *stream, const struct evb_stream_settings 
     memset(stream, 0, sizeof *stream);
     stream->set = *settings;
     stream->log = log;
-    if (!settings->enabled)
+    if (!settings->key_prefix) /* without Redis */
         return 0;
     evb_scripts_init(&stream->scripts);
     int64_t twice = settings->ttl_ms < INT64_MAX / 2 ? settings->ttl_ms * 2 : settings->ttl_ms;
@@ -41,7 +40,7 @@ int evb_stream_init(struct evb_stream *stream, const struct evb_stream_settings 
         if (!(stream->keys[i] = evb_buf_take(&key)))
             return evb_fail_memory();
     }
-    atomic_store(&stream->state, EVB_STREAM_ASKED);
+    atomic_store(&stream->state, settings->enabled ? EVB_STREAM_ASKED : EVB_STREAM_OFF);
     return 0;
 }
 
@@ -77,7 +76,7 @@ void evb_stream_link_up(struct evb_stream *stream)
 {
     memset(stream->known, 0, sizeof stream->known);
     stream->alone = true;
-    stream->awaited = stream->told = false;
+    stream->awaited = stream->told = stream->no_script = false;
     if (stream->set.enabled)
         atomic_store(&stream->state, EVB_STREAM_ASKED);
 }
@@ -90,6 +89,8 @@ void evb_stream_link_lost(struct evb_stream *stream)
 
 void evb_stream_lacks(struct evb_stream *stream, const char *error)
 {
+    if (!stream->set.enabled)
+        return;
     if (stream->fault)
         evb_fault_set(stream->fault, EVBUS_ENOTSUP, error);
     atomic_store(&stream->state, EVB_STREAM_LACKING);
@@ -122,27 +123,51 @@ static void send_words(struct evb_link *link, struct evb_buf *words)
 
 /* ---- events ---- */
 
-enum { APPEND_WORDS = 11 }; /* number of keys, keys, arguments before the events */
+enum { APPEND_WORDS = 13, SPECIAL_WORDS = 4 }; /* before the events; for one that is special */
+
+/* It is not kept as others of a call are, or settles an entry of a group. */
+static bool is_special(const struct evb_item *item)
+{
+    return !item->kept || item->settles;
+}
+
+static void put_special(struct evb_buf *words, const struct evb_item *item, size_t i)
+{
+    const char *key = item->settles ? item->settles : "";
+    const char *entry = item->settles ? key + strlen(key) + 1 : "";
+    evb_script_number(words, (int64_t)i + 1);
+    evb_script_word(words, item->kept ? "yes" : "no", item->kept ? 3 : 2);
+    evb_script_word(words, key, strlen(key));
+    evb_script_word(words, entry, strlen(entry));
+}
 
 void evb_stream_append(struct evb_stream *stream, struct evb_link *link,
                        struct evb_item *const items[], size_t count, uint64_t told)
 {
     const struct evb_stream_settings *set = &stream->set;
     struct evb_buf words;
+    size_t special = 0;
+    for (size_t i = 0; i < count; i++)
+        special += is_special(items[i]);
     evb_buf_init(&words);
     evb_script_begin(&stream->scripts, &words, EVB_SCRIPT_APPEND, stream->alone,
-                     APPEND_WORDS + 2 * count);
-    evb_script_number(&words, 4);
+                     APPEND_WORDS + SPECIAL_WORDS * special + 2 * count);
+    evb_script_number(&words, 5);
     put_key(stream, &words, EVB_KEY_STREAM);
     put_key(stream, &words, EVB_KEY_STATE);
     put_key(stream, &words, EVB_KEY_MARK);
     put_key(stream, &words, EVB_KEY_LATEST);
+    put_key(stream, &words, EVB_KEY_GROUPS);
     evb_script_number(&words, stream->alone ? 0 : (int64_t)stream->sent_seq);
     evb_script_number(&words, (int64_t)items[0]->seq);
     evb_script_number(&words, (int64_t)told);
     evb_script_number(&words, stream->idle_ms);
     evb_script_number(&words, set->max_events);
     evb_script_number(&words, set->max_bytes);
+    evb_script_number(&words, (int64_t)special);
+    for (size_t i = 0; special && i < count; i++)
+        if (is_special(items[i]))
+            put_special(&words, items[i], i);
     for (size_t i = 0; i < count; i++)
         evb_item_words(items[i], &words);
     send_words(link, &words);
@@ -183,6 +208,7 @@ bool evb_stream_refused(struct evb_stream *stream, const char *error)
         return true;
     if (evb_stream_passes(error))
         return false;
+    stream->no_script = true;
     evb_stream_lacks(stream, error);
     return true;
 }
@@ -309,6 +335,28 @@ bool evb_stream_cursor(struct evb_stream *stream, struct evb_asks *asks, const c
     evb_script_number(&out, idle_ms);
     send_words(asks->link, &out);
     return true;
+}
+
+bool evb_stream_run(struct evb_stream *stream, struct evb_asks *asks, enum evb_script script,
+                    const char *const words[], size_t count, evb_ask_fn fn, void *user)
+{
+    struct evb_buf out;
+    if (!evb_asks_expect(asks, fn, user))
+        return false;
+    evb_buf_init(&out);
+    evb_script_begin(&stream->scripts, &out, script, !stream->known[script], count);
+    for (size_t i = 0; i < count; i++)
+        evb_script_word(&out, words[i], strlen(words[i]));
+    send_words(asks->link, &out);
+    return true;
+}
+
+bool evb_stream_unknown(struct evb_stream *stream, enum evb_script script,
+                        const struct evb_reply *reply)
+{
+    bool unknown = reply->kind == EVB_REPLY_ERROR && begins(reply->text, "NOSCRIPT");
+    stream->known[script] = !unknown && reply->kind != EVB_REPLY_ERROR;
+    return unknown;
 }
 
 bool evb_stream_is_page(const struct evb_reply *reply)

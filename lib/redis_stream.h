@@ -21,9 +21,9 @@ enum evb_stream_state {
     EVB_STREAM_LACKING /* a right is missing, or the server refuses: events are published alone */
 };
 
-struct evb_stream_settings { /* borrowed texts live as long as the shard */
-    bool enabled;
-    const char *key_prefix, *node;
+struct evb_stream_settings {       /* borrowed texts live as long as the shard */
+    bool enabled;                  /* the history; the scripts serve groups without it, too */
+    const char *key_prefix, *node; /* key_prefix NULL: without Redis, no keys */
     int64_t ttl_ms, max_events, max_bytes;
 };
 
@@ -45,6 +45,7 @@ enum evb_stream_key {
     EVB_KEY_STATE,
     EVB_KEY_MARK,
     EVB_KEY_LATEST,
+    EVB_KEY_GROUPS, /* who has groups */
     EVB_STREAM_KEYS
 };
 
@@ -63,6 +64,7 @@ struct evb_stream {
     bool known[EVB_SCRIPTS]; /* the server has the script's text */
     bool alone;              /* the next call must not be followed before its answer */
     bool awaited;            /* such a call is under way */
+    bool no_script;          /* it cannot be run at all */
     uint64_t sent_seq;       /* of the last event in a call */
     struct evb_stream_facts facts;
     int64_t asked_ms; /* monotonic: when the last fence was sent */
@@ -108,5 +110,11 @@ bool evb_stream_is_page(const struct evb_reply *reply);
 /* The script "cursor" of redis_script.h; `words`: key, owner, place, epoch, "stay" or "leave". */
 bool evb_stream_cursor(struct evb_stream *stream, struct evb_asks *asks, const char *const words[5],
                        int64_t lease_ms, int64_t idle_ms, evb_ask_fn fn, void *user);
+/* Any script of redis_script.h; `words` from the number of keys on. */
+bool evb_stream_run(struct evb_stream *stream, struct evb_asks *asks, enum evb_script script,
+                    const char *const words[], size_t count, evb_ask_fn fn, void *user);
+/* Its reply: notes whether the server has the text. True: it has not, run it again at once. */
+bool evb_stream_unknown(struct evb_stream *stream, enum evb_script script,
+                        const struct evb_reply *reply);
 
 #endif

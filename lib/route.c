@@ -420,6 +420,12 @@ evbus_event *evb_route_entry_for(struct evbus *bus, const evbus_sub *sub, struct
     return event;
 }
 
+evbus_event *evb_route_decode(struct evbus *bus, const struct evb_reply *channel,
+                              const struct evb_reply *envelope)
+{
+    return decode(bus, channel, envelope);
+}
+
 void evb_route_held(struct evbus *bus, evbus_event *event)
 {
     if (!accept_received(bus, evbus_event_ref(event), 0, NULL))

@@ -6,6 +6,7 @@
 #include "fork.h"
 #include "wait.h"
 #include <errno.h>
+#include <evbus.h>
 #include <string.h>
 
 /* Not part of the short way: a frame of its own, so that the short way needs none. */
@@ -127,7 +128,7 @@ void evb_sub_count(evbus_sub *sub, struct evb_thread *thread)
 
 static AWAY void count_failed(evbus_sub *sub, int rc)
 {
-    if ((sub->limit || sub->hold) && rc == EVB_NOT_CALLED)
+    if ((sub->limit || sub->hold || sub->member) && rc == EVB_CALL_NONE)
         return;
     atomic_fetch_add_explicit(&sub->failed, 1, memory_order_relaxed);
     evb_count(sub->metrics, EVB_COUNT_failed, 1);
@@ -158,8 +159,10 @@ static int call_limited(evbus_sub *sub, evbus_event *event, void *user)
 {
     struct evb_limit *limit = sub->limit;
     if (atomic_fetch_add(&limit->begun, 1) >= limit->most)
-        return EVB_NOT_CALLED;
-    int rc = limit->fn(sub, event, user) == 0 ? 0 : EVB_CALL_FAILED;
+        return EVB_CALL_NONE;
+    int rc = limit->fn(sub, event, user);
+    if (rc != 0 && !(sub->member && rc == EVBUS_LATER))
+        rc = EVB_CALL_FAILED;
     if (atomic_fetch_add(&limit->done, 1) + 1 == limit->most)
         evb_sub_end(sub);
     return rc;

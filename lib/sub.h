@@ -31,12 +31,13 @@ enum {
     EVB_POSITIONED = 128,  /* from Redis, with its place in the history */
     EVB_ECHO = 256,        /* own, delivered here when it was published */
     EVB_MAY_LAG = 512,     /* where there is no room, the history brings it again */
-    EVB_ALLOWED = 1024     /* hold() has let it go on */
+    EVB_ALLOWED = 1024,    /* hold() has let it go on */
+    EVB_FROM_GROUP = 2048  /* given to this subscription alone */
 };
+/* What a function in the place of the handler answers, but for 0. */
+enum { EVB_CALL_FAILED = -1, EVB_CALL_NONE = 2 };
 enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_WORKERS, EVB_DELIVER_QUEUE };
 enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };
-/* What a function in the place of the handler answers, but for 0. */
-enum { EVB_CALL_FAILED = 1, EVB_NOT_CALLED = 2 };
 
 struct evb_entry;
 
@@ -44,6 +45,7 @@ struct evb_sub_queue {                                                        /*
     bool (*put)(evbus_queue *queue, struct evb_fifo_item item, unsigned how); /* false: no room */
     int64_t (*room)(evbus_queue *queue, int64_t most);
     void (*lag)(evbus_queue *queue, bool on);
+    int64_t (*bytes)(const evbus_queue *queue); /* its bound */
 };
 
 struct evb_limit { /* so many handler calls, or events put in the queue: then it ends */
@@ -111,6 +113,7 @@ struct evbus_sub {
     struct evb_replay *replay;    /* owned; fixed after init, or made and seen on the loop alone */
     struct evb_last *latest;      /* owned; fixed after init; NULL: it did not ask for from=last */
     atomic_bool replaying;        /* it is among those that the loop looks after */
+    struct evb_member *member;    /* owned; fixed after init; NULL: of no group */
     struct evb_claim_sub *claims; /* owned; fixed after init; NULL: no claim= */
     struct evb_work work;
 

@@ -1,19 +1,56 @@
 /* sub_options.c - the table of options. Any thread. */
 #include "sub_options.h"
 #include "alloc.h"
+#include "err.h"
 #include "option.h"
 
 enum {
     HANDLER = EVB_DOOR_HANDLER,
+    PULLED = EVB_DOOR_QUEUE_SUB,
     SUBS = EVB_DOOR_HANDLER | EVB_DOOR_QUEUE_SUB,
     HOLDERS = EVB_DOOR_HANDLER | EVB_DOOR_QUEUE /* of what waits */
 };
+enum { GROUP_SIZE = 64 };
 
 static const char *name_of(enum evb_door door)
 {
     return door == EVB_DOOR_HANDLER     ? "subscription option"
            : door == EVB_DOOR_QUEUE_SUB ? "queue subscription option"
                                         : "queue option";
+}
+
+/* A group's events come one by one, from its own stream alone. */
+static int check_group(const struct evb_sub_options *options)
+{
+    const struct {
+        bool given;
+        const char *name, *why;
+    } others[] = {
+        {options->from, "from", "a group begins with what comes after it was made"},
+        {options->durable, "durable", "a group keeps its place by itself"},
+        {options->claim, "claim", "a group gives an event to one member already"},
+        {options->scope != EVB_SCOPE_BOTH, "scope", "a group's events all come through Redis"},
+        {!options->echo, "echo", "a group's events are for whichever member is free"},
+    };
+    if (!options->group && (options->retries >= 0 || options->by_hand >= 0))
+        return evb_fail(EVBUS_EINVAL, "subscription option %s: needs group=NAME",
+                        options->retries >= 0 ? "retries" : "ack");
+    for (size_t i = 0; options->group && i < EVB_COUNT(others); i++)
+        if (others[i].given)
+            return evb_fail(EVBUS_EINVAL, "subscription option %s with group: %s", others[i].name,
+                            others[i].why);
+    return 0;
+}
+
+/* What a member has in hand others cannot have: it takes less than what a subscription may. */
+static void set_defaults(struct evb_sub_options *options, const struct evbus *bus)
+{
+    int64_t size = evb_config_number(bus->config, EVB_CFG_QUEUE_SIZE);
+    if (options->size < 0)
+        options->size = options->group && size > GROUP_SIZE ? GROUP_SIZE : size;
+    if (options->retries < 0)
+        options->retries = evb_config_number(bus->config, EVB_CFG_GROUP_RETRIES);
+    options->by_hand = options->by_hand > 0;
 }
 
 int evb_sub_options_read(struct evb_sub_options *options, const struct evbus *bus,
@@ -34,12 +71,17 @@ int evb_sub_options_read(struct evb_sub_options *options, const struct evbus *bu
         {SUBS, {"from", EVB_VALUE_TEXT, NULL, 1, 64, &options->from}},
         {SUBS, {"durable", EVB_VALUE_TEXT, NULL, 1, 200, &options->durable}},
         {SUBS, {"claim", EVB_VALUE_TEXT, NULL, 1, 200, &options->claim}},
+        {SUBS, {"group", EVB_VALUE_TEXT, NULL, 1, 64, &options->group}},
+        {SUBS, {"retries", EVB_VALUE_INT, NULL, 0, 1000000, &options->retries}},
+        {PULLED, {"ack", EVB_VALUE_CHOICE, "next|call", 0, 0, &options->by_hand}},
     };
     struct evb_option table[EVB_COUNT(all) + 1];
     size_t count = 0;
     *options =
         (struct evb_sub_options){.echo = 1,
-                                 .size = evb_config_number(bus->config, EVB_CFG_QUEUE_SIZE),
+                                 .size = -1,
+                                 .retries = -1,
+                                 .by_hand = -1,
                                  .bytes = evb_config_number(bus->config, EVB_CFG_QUEUE_BYTES),
                                  .full = evb_config_number(bus->config, EVB_CFG_QUEUE_FULL)};
     for (size_t i = 0; i < EVB_COUNT(all); i++)
@@ -47,6 +89,9 @@ int evb_sub_options_read(struct evb_sub_options *options, const struct evbus *bu
             table[count++] = all[i].option;
     table[count] = (struct evb_option){0};
     int rc = evb_option_parse(name_of(door), text, table);
+    if (rc == 0 && (rc = check_group(options)) != 0)
+        evb_sub_options_fini(options);
+    set_defaults(options, bus);
     if (options->full == EVB_FULL_LAG && !bus->keeps_history) /* nothing could be read later */
         options->full = EVB_FULL_DROP_OLDEST;
     return rc;
@@ -58,4 +103,5 @@ void evb_sub_options_fini(struct evb_sub_options *options)
     evb_free(options->from);
     evb_free(options->durable);
     evb_free(options->claim);
+    evb_free(options->group);
 }

@@ -18,8 +18,9 @@ struct evb_sub_options {
     int64_t deliver; /* EVB_DELIVER_* */
     int64_t full;    /* EVB_FULL_*, one that this bus can keep to */
     int64_t echo, size, bytes;
-    int64_t limit;                      /* 0: none */
-    char *key, *from, *durable, *claim; /* owned; NULL: not given */
+    int64_t limit;                              /* 0: none */
+    int64_t retries, by_hand;                   /* of a group */
+    char *key, *from, *durable, *claim, *group; /* owned; NULL: not given */
 };
 
 /* The bus's defaults, and what `text` (NULL: nothing) says. 0, or EVBUS_EINVAL / EVBUS_ENOMEM with

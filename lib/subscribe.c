@@ -6,6 +6,7 @@
 #include "durable.h"
 #include "err.h"
 #include "fork.h"
+#include "group.h"
 #include "interest.h"
 #include "queue.h"
 #include "replay.h"
@@ -26,6 +27,7 @@ static void sub_release(evbus_sub *sub)
         evb_entry_unref(sub->entry);
     if (sub->queue)
         evb_queue_unref(sub->queue);
+    evb_group_free(sub->member);
     evb_durable_free(sub->durable);
     evb_claim_sub_free(sub->claims);
     evb_replay_free(sub->replay);
@@ -40,6 +42,19 @@ static void leave_registry(evbus_sub *sub)
 {
     struct evbus *bus = sub->keeper;
     evb_registry_remove(&bus->registry, sub);
+    if (sub->member)
+        evb_group_wake(bus);
+}
+
+/* It has ended: whoever does something for it is to know. */
+static void tell_ended(evbus_sub *sub)
+{
+    if (sub->durable || atomic_load(&sub->replaying))
+        evb_replay_wake(sub->keeper);
+    if (sub->member)
+        evb_group_wake(sub->keeper);
+    if (sub->claims)
+        evb_claim_sub_wake(sub);
 }
 
 static evbus_sub *sub_make(struct evbus *bus, const struct evb_sub_options *options)
@@ -126,8 +141,24 @@ static int use_claims(struct evbus *bus, evbus_sub *sub, const struct evb_sub_op
     return bus->claims ? evb_claim_sub_plan(sub, options->claim) : 0;
 }
 
+/* group=: its events come from the group's stream alone. */
+static int use_group(struct evbus *bus, evbus_sub *sub, const struct evb_sub_options *options,
+                     const char *pattern)
+{
+    if (!options->group)
+        return 0;
+    if (!bus->wants_redis)
+        return evb_fail(EVBUS_ENOTSUP, "subscription option group: groups live in Redis, and this "
+                                       "bus has none (redis.url, bus.mode)");
+    if (sub->deliver == EVB_DELIVER_INLINE) /* nothing is published where it is handled */
+        sub->deliver = EVB_DELIVER_LOOP;
+    sub->roomy = evb_group_wake;
+    int64_t size = sub->queue ? sub->queue->fifo.max_events : options->size;
+    return evb_group_plan(sub, pattern, options->group, options->retries, size, options->by_hand);
+}
+
 static evbus_sub *handler_sub(struct evbus *bus, const struct evb_sub_options *options,
-                              evbus_event_fn fn, void *user)
+                              const char *pattern, evbus_event_fn fn, void *user)
 {
     bool workers = options->deliver == EVB_DELIVER_WORKERS;
     if (options->key && !workers) {
@@ -144,7 +175,7 @@ static evbus_sub *handler_sub(struct evbus *bus, const struct evb_sub_options *o
     if ((!options->limit || evb_sub_set_limit(sub, options->limit, leave_registry) == 0) &&
         (!workers || use_workers(bus, sub, options)) &&
         (!options->claim || use_claims(bus, sub, options) == 0) &&
-        use_history(bus, sub, options) == 0)
+        use_history(bus, sub, options) == 0 && use_group(bus, sub, options, pattern) == 0)
         return sub;
     evb_sub_unref(sub);
     return NULL;
@@ -166,6 +197,8 @@ static evbus_sub *sub_add(struct evbus *bus, evbus_sub *sub, const char *pattern
     if (evb_registry_add(&bus->registry, sub, pattern) == 0) {
         if (planned)
             evb_replay_begin(sub);
+        if (sub->member)
+            evb_group_begin(sub);
         return sub;
     }
     evb_sub_unref(sub);
@@ -194,7 +227,7 @@ evbus_sub *evbus_subscribe(evbus *bus, const char *pattern, const char *text, ev
     }
     if (evb_sub_options_read(&options, bus, EVB_DOOR_HANDLER, text) != 0)
         return NULL;
-    evbus_sub *sub = handler_sub(bus, &options, fn, user);
+    evbus_sub *sub = handler_sub(bus, &options, pattern, fn, user);
     evb_sub_options_fini(&options);
     return sub ? sub_add(bus, sub, pattern) : NULL;
 }
@@ -212,6 +245,8 @@ int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
         return rc;
     if (atomic_load(&sub->state) != EVB_SUB_LIVE)
         return evb_fail(EVBUS_ECLOSED, "the subscription is over");
+    if (sub->member)
+        return evb_group_wait(sub, timeout_ms);
     bool remote = sub->scope & EVB_FROM_REDIS; /* others of its pattern may wait for Redis */
     int wire = remote ? evb_entry_wait(sub->entry, timeout_ms) : EVB_WIRE_NONE;
     if (wire == EVB_WIRE_LIVE && sub->latest && !evb_last_wait(sub->latest, deadline_ms))
@@ -250,15 +285,18 @@ int evbus_unsubscribe(evbus_sub *sub)
     evb_registry_remove(&bus->registry, sub);
     evb_sub_end(sub);
     evb_sub_wait_ended(sub, -1);
-    if (sub->durable || atomic_load(&sub->replaying))
-        evb_replay_wake(bus);
-    if (sub->claims)
-        evb_claim_sub_wake(sub);
+    tell_ended(sub);
     evb_sub_unref(sub);
     return 0;
 }
 
 /* ---- queues ---- */
+
+static void queue_roomy(void *keeper)
+{
+    evb_replay_wake(keeper);
+    evb_group_wake(keeper);
+}
 
 static void queue_gone(void *keeper)
 {
@@ -276,7 +314,7 @@ evbus_queue *evbus_queue_open(evbus *bus, const char *text)
     if (!queue)
         return NULL;
     queue->slow_edge = evb_tell_queue;
-    queue->roomy = evb_replay_wake;
+    queue->roomy = queue_roomy;
     queue->handled = evb_durable_handled;
     queue->metrics = &bus->metrics;
     queue->loop = &bus->loop;
@@ -292,7 +330,8 @@ evbus_queue *evbus_queue_open(evbus *bus, const char *text)
     return NULL;
 }
 
-static evbus_sub *queue_sub(evbus_queue *queue, const struct evb_sub_options *options, int64_t tag)
+static evbus_sub *queue_sub(evbus_queue *queue, const struct evb_sub_options *options,
+                            const char *pattern, int64_t tag)
 {
     struct evbus *bus = queue->keeper;
     if (options->claim) {
@@ -311,7 +350,8 @@ static evbus_sub *queue_sub(evbus_queue *queue, const struct evb_sub_options *op
     sub->door = &evb_queue_door;
     evb_queue_ref(queue);
     if ((!options->limit || evb_sub_set_limit(sub, options->limit, leave_registry) == 0) &&
-        use_history(bus, sub, options) == 0 && evb_queue_add_sub(queue, sub) == 0)
+        use_history(bus, sub, options) == 0 && use_group(bus, sub, options, pattern) == 0 &&
+        evb_queue_add_sub(queue, sub) == 0)
         return sub;
     evb_sub_unref(sub);
     return NULL;
@@ -330,7 +370,7 @@ evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const 
         return NULL;
     if (evb_sub_options_read(&options, bus, EVB_DOOR_QUEUE_SUB, text) != 0)
         return NULL;
-    evbus_sub *sub = queue_sub(queue, &options, tag);
+    evbus_sub *sub = queue_sub(queue, &options, pattern, tag);
     evb_sub_options_fini(&options);
     return sub ? sub_add(bus, sub, pattern) : NULL;
 }
@@ -353,8 +393,7 @@ void evbus_queue_free(evbus_queue *queue)
         if (subs[i]->entry)
             evb_registry_remove(&bus->registry, subs[i]);
         evb_sub_end(subs[i]);
-        if (subs[i]->durable || atomic_load(&subs[i]->replaying))
-            evb_replay_wake(bus);
+        tell_ended(subs[i]);
         evb_sub_unref(subs[i]);
     }
     evb_free(subs);

@@ -14,7 +14,7 @@ for pattern in $patterns; do
     channels+=" &evbus:events:$pattern"
 done
 
-for name in it_redis it_request; do
+for name in it_redis it_request it_group; do
     EVB_TEST_ACL=$channels "$B/$name" || exit 1
 done
 

@@ -259,6 +259,54 @@ START_TEST(batch_analytics_and_redis)
 }
 END_TEST
 
+static struct program *start_worker(const char *crash)
+{
+    char *argv[] = {(char *)program_built("work_queue"), "work", (char *)crash, NULL};
+    struct program *program = program_start(NULL, argv);
+    program_expect_out(program, "ready\n");
+    return program;
+}
+
+/* Three do jobs, one of them dies over its third, and nobody can do the fourth. */
+START_TEST(work_queue)
+{
+    enum { JOBS = 40 };
+    struct server *server = server_start(NULL);
+    setenv("EVBUS_REDIS_PATH", server->socket, 1);
+    setenv("EVBUS_REDIS_PING_INTERVAL", "200ms", 1);
+    setenv("EVBUS_GROUP_RECLAIM", "500ms", 1);
+    setenv("EVBUS_RECONNECT_BACKOFF_MAX", "200ms", 1);
+    setenv("EVBUS_GROUP_RETRY_DELAY", "10ms", 1);
+    setenv("EVBUS_GROUP_RETRIES", "1", 1);
+    struct program *crashing = start_worker("crash"), *one = start_worker(NULL);
+    char *argv[] = {(char *)program_built("work_queue"), "submit", "40", NULL};
+    program_free(run(0, NULL, argv));
+    ck_assert_int_eq(program_end(crashing), 7);
+    struct program *two = start_worker(NULL);
+    program_expect_out(one, "given up {\"n\":4,\"broken\":true}: ");
+    struct wait wait = wait_for(20000);
+    while (server_command(server, "XLEN evbus:group:{0}:workers:evbus:events:job") != 0 &&
+           wait_more(&wait))
+        ;
+    program_signal(one, SIGTERM);
+    program_signal(two, SIGTERM);
+    ck_assert_int_eq(program_end(one), 0);
+    ck_assert_int_eq(program_end(two), 0);
+    for (int n = 1; n <= JOBS; n++) {
+        char done[32];
+        snprintf(done, sizeof done, "done {\"n\":%d}", n);
+        if (n != 4 && !strstr(crashing->out, done) && !strstr(one->out, done) &&
+            !strstr(two->out, done))
+            ck_abort_msg("nobody has done %d", n);
+    }
+    contains(strstr(one->out, "(another try)") ? one->out : two->out, "(another try)");
+    program_free(crashing);
+    program_free(one);
+    program_free(two);
+    server_free(server);
+}
+END_TEST
+
 START_TEST(ask_alone)
 {
     char *argv[] = {(char *)program_built("ask"), NULL};
@@ -435,6 +483,7 @@ int main(int argc, char **argv)
     suite_add(suite, "ask_without_redis", ask_without_redis, 30);
     suite_add(suite, "cache_invalidation", cache_invalidation, 60);
     suite_add(suite, "cache_invalidation_alone", cache_invalidation_alone, 30);
+    suite_add(suite, "work_queue", work_queue, 60);
     suite_add(suite, "demo", demo, 60);
     suite_add(suite, "demo_interrupted", demo_interrupted, 60);
     suite_add(suite, "demo_without_redis_server", demo_without_redis_server, 30);

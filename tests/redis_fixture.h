@@ -97,7 +97,7 @@ static inline bool idle(void *user)
 }
 
 static struct evb_redis_hooks hooks = {
-    on_state, on_message, on_decided, on_water, {NULL, NULL, NULL, NULL, NULL}, NULL};
+    on_state, on_message, on_decided, on_water, NULL, {NULL, NULL, NULL, NULL, NULL}, NULL};
 
 static inline int open_redis(void)
 {
@@ -181,7 +181,7 @@ static inline void come_up(void)
     ck_assert_int_eq(open_redis(), 0);
     start();
     await(EVB_REDIS_READY);
-    ck_assert_str_eq(story, "dialing handshake ready ");
+    ck_assert_msg(!strcmp(story, "dialing handshake ready "), "%s: %s", story, last_why);
     story[0] = '\0';
 }
 

@@ -103,8 +103,8 @@ static inline const char *run(enum evb_script script, ...)
 }
 
 #define APPEND_TOLD(after, first, told, ...)                                                       \
-    run(EVB_SCRIPT_APPEND, "4", "s", "t", "m", "l", after, first, told, "60000", "100", "1000000", \
-        __VA_ARGS__, NULL)
+    run(EVB_SCRIPT_APPEND, "5", "s", "t", "m", "l", "g", after, first, told, "60000", "100",       \
+        "1000000", "0", __VA_ARGS__, NULL)
 #define APPEND(after, first, ...) APPEND_TOLD(after, first, "0", __VA_ARGS__)
 #define FENCE(ttl_ms)                                                                              \
     run(EVB_SCRIPT_FENCE, "3", "s", "t", "l", "in", "fence:1", ttl_ms, "60000", NULL)

@@ -28,9 +28,9 @@ static struct evb_text text(const char *type)
 }
 
 /* A member whose envelope is `length` times x, or the text itself. */
-static struct evb_member *member_of(const char *envelope, size_t length)
+static struct evb_batched *member_of(const char *envelope, size_t length)
 {
-    struct evb_member *member = evb_pool_take(sizeof *member + length, NULL);
+    struct evb_batched *member = evb_pool_take(sizeof *member + length, NULL);
     ck_assert_ptr_nonnull(member);
     memset(member, 0, sizeof *member);
     if (envelope)
@@ -169,10 +169,10 @@ END_TEST
 static int refused(const char *type)
 {
     bool look;
-    struct evb_member *member = member_of(NULL, 1);
+    struct evb_batched *member = member_of(NULL, 1);
     int rc = evb_accumulator_add(&acc, text(type), 0, member, 0, &look);
     ck_assert_int_lt(rc, 0);
-    evb_member_free(member);
+    evb_batched_free(member);
     return rc;
 }
 
@@ -201,14 +201,14 @@ static void some_batches(bool fails)
     setup();
     for (size_t i = 0; i < EVB_COUNT(types); i++) {
         bool look;
-        struct evb_member *member = evb_pool_take(sizeof *member, NULL);
+        struct evb_batched *member = evb_pool_take(sizeof *member, NULL);
         if (!member)
             continue;
-        *member = (struct evb_member){.envelope = "{}", .length = 2};
+        *member = (struct evb_batched){.envelope = "{}", .length = 2};
         int rc = evb_accumulator_add(&acc, text(types[i]), 0, member, 0, &look);
         ck_assert(rc == 0 || (fails && rc == EVBUS_ENOMEM));
         if (rc != 0)
-            evb_member_free(member);
+            evb_batched_free(member);
     }
     evb_accumulator_fini(&acc);
 }
@@ -230,7 +230,7 @@ START_TEST(data)
     static const char *const envelopes[] = {"{\"n\":1}", "{}", "{\"n\":3}"};
     bool look;
     for (int i = 0; i < 3; i++) {
-        struct evb_member *member = member_of(envelopes[i], strlen(envelopes[i]));
+        struct evb_batched *member = member_of(envelopes[i], strlen(envelopes[i]));
         member->report = i == 1 ? on_report : NULL;
         evb_accumulator_add(&acc, text("t"), 0, member, 0, &look);
     }
@@ -257,8 +257,8 @@ static void *adder(void *arg)
     const int id = *(int *)arg;
     for (int n = 1; n <= scaled(EACH); n++) {
         bool look;
-        struct evb_member *member = evb_pool_take(sizeof *member, NULL);
-        *member = (struct evb_member){.envelope = "", .size = (size_t)n, .user = (void *)(long)id};
+        struct evb_batched *member = evb_pool_take(sizeof *member, NULL);
+        *member = (struct evb_batched){.envelope = "", .size = (size_t)n, .user = (void *)(long)id};
         ck_assert_int_eq(
             evb_accumulator_add(&acc, text(n % 2 ? "odd" : "even"), 0, member, 0, &look), 0);
     }
@@ -274,7 +274,7 @@ static void *taker(void *unused)
             evb_accumulator_close(&acc, false);
             continue;
         }
-        for (struct evb_member *member = batch->first; member; member = member->next) {
+        for (struct evb_batched *member = batch->first; member; member = member->next) {
             size_t *before = &last[member->size % 2][(long)member->user];
             if (member->size != *before + (*before || member->size % 2 == 0 ? 2 : 1))
                 atomic_fetch_add(&out_of_order, 1);

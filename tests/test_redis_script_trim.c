@@ -30,8 +30,8 @@ START_TEST(trims_by_bytes)
     for (int i = 1; i <= sizes[_i].count; i++) {
         char first[12];
         snprintf(first, sizeof first, "%d", i);
-        run(EVB_SCRIPT_APPEND, "4", "s", "t", "m", "l", "0", first, "0", "60000", "9999", "65536",
-            "a", large, NULL);
+        run(EVB_SCRIPT_APPEND, "5", "s", "t", "m", "l", "g", "0", first, "0", "60000", "9999",
+            "65536", "0", "a", large, NULL);
         long long bytes = server_command(server, "MEMORY USAGE s");
         peak = bytes > peak ? bytes : peak;
     }
@@ -95,8 +95,8 @@ START_TEST(notes_that_all_is_trimmed)
 {
     static char large[70001];
     memset(large, 'x', 70000);
-    run(EVB_SCRIPT_APPEND, "4", "s", "t", "m", "l", "0", "1", "0", "60000", "9999", "65536", "a",
-        large, NULL);
+    run(EVB_SCRIPT_APPEND, "5", "s", "t", "m", "l", "g", "0", "1", "0", "60000", "9999", "65536",
+        "0", "a", large, NULL);
     ck_assert_str_eq(facts("60000"), "heard 0, last 1, first none, 0 there, 0 before");
     ck_assert_str_eq(gone, ask("HGET t last", NULL));
 }

@@ -74,7 +74,7 @@ static bool count_enqueued(evbus_queue *queue, struct evb_fifo_item item, unsign
     return true;
 }
 
-static const struct evb_sub_queue count_door = {count_enqueued, NULL, NULL};
+static const struct evb_sub_queue count_door = {count_enqueued, NULL, NULL, NULL};
 
 /* All ways to deliver filter alike, whether the event comes with a reference or not. */
 START_TEST(filter)

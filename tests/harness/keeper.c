@@ -149,9 +149,10 @@ static long *mark_of(struct keeper *keeper, const char *name)
 
 static void append(struct keeper *keeper, FILE *out, char **word, int count)
 {
-    long *done = mark_of(keeper, word[2]), first = atol(word[5]);
-    int events = (count - 10) / 2;
-    if (atol(word[4]) > *done) {
+    long *done = mark_of(keeper, word[2]), first = atol(word[6]);
+    int events = (count - 12) / 2;
+    ck_assert_str_eq(word[11], "0"); /* none is special */
+    if (atol(word[5]) > *done) {
         fputs("-ORDER an event before these is missing\r\n", out);
         return;
     }
@@ -159,7 +160,7 @@ static void append(struct keeper *keeper, FILE *out, char **word, int count)
     put_word(out, "%ld", ++keeper->now_ms);
     fprintf(out, ":%d\r\n", keeper->last);
     for (int i = 0; i < events; i++) {
-        const char *channel = word[10 + 2 * i], *envelope = word[11 + 2 * i];
+        const char *channel = word[12 + 2 * i], *envelope = word[13 + 2 * i];
         int receivers = -1;
         if (first + i > *done) {
             int n = add(keeper, keeper->now_ms, channel, envelope);
@@ -268,11 +269,11 @@ static char *on_eval(char **word, int count, void *user)
 {
     struct keeper *keeper = user;
     int keys = atoi(word[2]);
-    static const int by_keys[] = {KEEPER_CURSOR, KEEPER_READ, KEEPER_FENCE, KEEPER_APPEND};
+    static const int by_keys[] = {KEEPER_CURSOR, KEEPER_READ, KEEPER_FENCE, -1, KEEPER_APPEND};
     char *reply;
     size_t length;
     FILE *out = open_memstream(&reply, &length);
-    ck_assert(out && keys >= 1 && keys <= 4);
+    ck_assert(out && keys >= 1 && keys <= 5 && keys != 4);
     int script = by_keys[keys - 1];
     note(keeper, script, word, count);
     if (keeper->script[script].bytes) {

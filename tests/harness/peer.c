@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- the test's side ---- */
 
@@ -91,6 +92,16 @@ static int answer(evbus_sub *sub, evbus_event *request, void *user)
         rc = evbus_reply(self.bus, request, reply);
     evbus_event_unref(reply);
     return rc;
+}
+
+static int hang(evbus_sub *sub, evbus_event *event, void *user)
+{
+    (void)sub;
+    (void)event;
+    (void)user;
+    while (pause() != 0)
+        continue;
+    return 0;
 }
 
 static int keep_gap(evbus_sub *sub, evbus_event *event, void *user)
@@ -212,13 +223,22 @@ static void obey(char *line)
         do_windows();
     } else if (!strcmp(line, "gaps")) {
         do_subscribe("evbus.gap", NULL, keep_gap);
+    } else if (!strcmp(line, "waited")) {
+        answer_code(evbus_sub_wait(self.subs[self.sub_count - 1], (int)strtol(rest, NULL, 10)));
     } else if (second) {
         *second++ = '\0';
+        char *third = strchr(second, ' ');
         if (!strcmp(line, "record"))
             do_subscribe(rest, second, recorder_handle);
         else if (!strcmp(line, "answer"))
             do_subscribe(rest, second, answer);
-        else if (!strcmp(line, "publish"))
+        else if (!strcmp(line, "hang"))
+            do_subscribe(rest, second, hang);
+        else if (!strcmp(line, "work") && third) {
+            *third++ = '\0';
+            snprintf(self.echo_to, sizeof self.echo_to, "%s", second);
+            do_subscribe(rest, third, echo);
+        } else if (!strcmp(line, "publish"))
             answer_code(evbus_publish(self.bus, rest, second));
         else if (!strcmp(line, "echo")) {
             snprintf(self.echo_to, sizeof self.echo_to, "%s", second);

@@ -7,6 +7,9 @@
  *   record PATTERN OPTIONS    hands what comes to its recorder
  *   echo TYPE TO              publishes the data of each TYPE as TO
  *   answer TYPE OPTIONS       replies to each request of TYPE by its own data
+ *   work TYPE TO OPTIONS      the same as a member of a group, say
+ *   hang TYPE OPTIONS         a handler that never returns
+ *   waited MS                 evbus_sub_wait() for the last one
  *   gaps                      keeps the data of each evbus.gap from now on
  *   publish TYPE JSON         evbus_publish()'s answer
  *   stat NAME                 evbus_stat()
@@ -29,7 +32,8 @@ const char *peer_ask(struct peer *peer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void peer_stop(
     struct peer *peer); /* closes its bus, ends it, fails the test if it did not end well */
-void peer_kill(struct peer *peer); /* -9 */
+
+void peer_kill(struct peer *peer); /* -9, whatever it does */
 
 int peer_main(void); /* in the other process */
 

@@ -203,6 +203,8 @@ static void obey(struct rude *rude, struct client *client, const struct word *wo
         do_subscribe(rude, client, words, name[0] == 'P' || name[0] == 'p');
     else if (!strcasecmp(name, "UNSUBSCRIBE") || !strcasecmp(name, "PUNSUBSCRIBE"))
         do_unsubscribe(rude, client, words, name[0] == 'P' || name[0] == 'p');
+    else if (!strcasecmp(name, "HSCAN"))
+        answer_text(rude, client, "*2\r\n$1\r\n0\r\n*0\r\n");
     else if (!strncasecmp(name, "EVAL", 4))
         answer_text(rude, client,
                     "-NOPERM this user has no permissions to run the 'eval' command\r\n");

@@ -153,6 +153,8 @@ static void as_redis(struct client *client, char **word, const size_t *length, i
         put_text(client, text);
     } else if (!strncasecmp(word[0], "EVAL", 4)) {
         eval(client, word, count);
+    } else if (!strcasecmp(word[0], "HSCAN")) {
+        put_text(client, "*2\r\n$1\r\n0\r\n*0\r\n");
     } else if (strcasestr(word[0], "subscribe")) {
         subscribe(client, word[0], word[1]);
     } else {
