@@ -217,6 +217,7 @@ san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES) $(B)/man.ok
 
 include tests/bench/bench.mk
 include tests/soak/soak.mk
+include tests/share/group.mk
 
 .SECONDARY:
 .PHONY: all help deps man demo install uninstall check check-san check-structure check-install check-manual san-tests bench clean
