@@ -76,7 +76,7 @@ help:
 	@echo 'make check-san    the tests under ASan+UBSan, then under TSan'
 	@echo 'make man          man/evbus_config.5 anew, after a change of lib/config_table.h'
 	@echo 'make soak         numbered events through faults, judged from outside: SOAK_EVENTS, SOAK_FAULTS, SOAK_SEED'
-	@echo 'make soak-claims  events shared by processes that are killed: SHARE_EVENTS, SHARE_KILLS, SHARE_SEED'
+	@echo 'make soak-claim   work that processes share, killed in its midst: claims; soak-group, soak-leader: SHARE_SEED, ...'
 	@echo 'make bench        ratios against peers in one run'
 	@echo 'make install      into PREFIX (/usr/local) under DESTDIR; LIBDIR, MANDIR, BINDIR, INCLUDEDIR, PKGCONFIGDIR,'
 	@echo '                  DOCDIR for other folders. Compiles nothing that is built.'

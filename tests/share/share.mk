@@ -1,13 +1,16 @@
-# The outside verifier of claims: SHARE_EVENTS, SHARE_KILLS, SHARE_SEED.
-SHARE := $(patsubst %.c,$(B)/%.o,$(filter-out tests/share/main.c,$(wildcard tests/share/*.c)))
+# Work that processes share, killed in its midst and judged from outside: claims, groups, leaders. make soak-claim,
+# soak-group, soak-leader: SHARE_SEED, and SHARE_EVENTS, SHARE_KILLS, SHARE_RESTARTS, SHARE_TAKEOVERS where they apply.
+SHARE := claim group
+share_objects = $(patsubst %.c,$(B)/%.o,$(filter-out %_main.c,$(wildcard tests/share/$1_*.c)))
 
-$(B)/it_share: $(SHARE)
-$(B)/it_share: HARNESS += $(SHARE)
+define share_rules
+$(B)/it_$1_soak: $(call share_objects,$1)
+$(B)/it_$1_soak: HARNESS += $(call share_objects,$1)
+$(B)/soak_$1: $(B)/tests/share/$1_main.o $(call share_objects,$1) $(HARNESS) $(B)/libevbus.a
+	$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(TEST_LIBS)
+soak-$1: $(B)/soak_$1
+	@$$<
+endef
+$(foreach kind,$(SHARE),$(eval $(call share_rules,$(kind))))
 
-$(B)/share: $(B)/tests/share/main.o $(SHARE) $(HARNESS) $(B)/libevbus.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
-
-soak-claims: $(B)/share
-	@$(B)/share
-
-.PHONY: soak-claims
+.PHONY: $(SHARE:%=soak-%)

@@ -1,11 +1,11 @@
-/* run.c - the run: a server, members, a publisher, kills by the dice, and the table at the end. */
+/* claim_run.c - the run: a server, members, a publisher, kills by the dice, and the table at the end. */
 #include "harness/bus.h"
 #include "harness/child.h"
 #include "harness/recorder.h"
 #include "harness/server.h"
 #include "harness/suite.h"
 #include "harness/until.h"
-#include "share/share.h"
+#include "share/claim.h"
 #include "soak/dice.h"
 #include <fcntl.h>
 #include <stdlib.h>

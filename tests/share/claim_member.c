@@ -1,10 +1,10 @@
 /*
- * member.c - one of those who share: "<program> share-member BOOK SOCKET SEED LIFE". Writes a line
+ * claim_member.c - one of those who share: "<program> share-member BOOK SOCKET SEED LIFE". Writes a line
  * into its book at the begin ("B event id time") and the end ("E event time rc") of each handler
  * call, by one write(2) each, so that kill -9 takes back nothing; at its own end its counters.
  */
 #include "harness/recorder.h"
-#include "share/share.h"
+#include "share/claim.h"
 #include "soak/dice.h"
 #include <evbus.h>
 #include <fcntl.h>

@@ -1,11 +1,11 @@
 /*
- * share.h - many processes that get every event and share their handling by claims, while some of
+ * claim.h - many processes that get every event and share their handling by claims, while some of
  * them are killed; and the judgement, by what each has written down at the begin and the end of
  * each handler call. Inside a test of Check, on its main thread; whoever calls suite_run() asks
  * share_member_main() first. Times are microseconds of CLOCK_BOOTTIME, which all processes share.
  */
-#ifndef SHARE_SHARE_H
-#define SHARE_SHARE_H
+#ifndef SHARE_CLAIM_H
+#define SHARE_CLAIM_H
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

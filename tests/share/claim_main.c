@@ -1,6 +1,6 @@
-/* main.c - the long run: SHARE_EVENTS, SHARE_KILLS, SHARE_SEED. `make soak-claims` starts it. */
+/* claim_main.c - the long run: SHARE_EVENTS, SHARE_KILLS, SHARE_SEED. `make soak-claim` starts it. */
 #include "harness/suite.h"
-#include "share/share.h"
+#include "share/claim.h"
 #include <stdlib.h>
 
 static int number(const char *name, int otherwise)
@@ -22,7 +22,7 @@ START_TEST(share)
     if (!plan.seed)
         plan.seed = suite_seed("share");
     snprintf(command, sizeof command,
-             "make soak-claims SHARE_SEED=%u SHARE_EVENTS=%d SHARE_KILLS=%d", plan.seed,
+             "make soak-claim SHARE_SEED=%u SHARE_EVENTS=%d SHARE_KILLS=%d", plan.seed,
              plan.events, plan.kills);
     share_run(&plan);
 }

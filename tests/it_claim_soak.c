@@ -1,9 +1,9 @@
 /*
- * it_share.c - the outside verifier of claims (share/share.h): a short run, and made-up books that
- * show that it sees each thing that it is there to see.
+ * it_claim_soak.c - the outside verifier of claims (share/claim.h): a short run, and made-up books
+ * that show that it sees each thing that it is there to see.
  */
 #include "harness/suite.h"
-#include "share/share.h"
+#include "share/claim.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,7 +72,7 @@ END_TEST
 
 START_TEST(short_run)
 {
-    char command[] = "build/it_share";
+    char command[] = "build/it_claim_soak";
     struct share_plan plan = {.events = suite_scaled(2000),
                               .kills = 5,
                               .rate = suite_sanitized() ? 200 : 800,

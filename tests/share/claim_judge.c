@@ -1,5 +1,5 @@
-/* judge.c - was every event handled, and by one at a time? Pure. */
-#include "share/share.h"
+/* claim_judge.c - was every event handled, and by one at a time? Pure. */
+#include "share/claim.h"
 #include <stdlib.h>
 #include <time.h>
 

@@ -1,0 +1,49 @@
+/*
+ * group_main.c - the long run: SHARE_EVENTS, SHARE_KILLS, SHARE_RESTARTS, SHARE_SEED, SHARE_RATE.
+ * `make soak-group` starts it.
+ */
+#include "harness/suite.h"
+#include "share/group_member.h"
+#include "share/group_run.h"
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static int number(const char *name, int otherwise)
+{
+    const char *text = getenv(name);
+    long value = text && *text ? strtol(text, NULL, 10) : -1;
+    return value >= 0 && value <= 100000000 ? (int)value : otherwise;
+}
+
+START_TEST(group)
+{
+    char command[160];
+    struct group_plan plan = {.events = number("SHARE_EVENTS", 100000),
+                              .rate = number("SHARE_RATE", 1500),
+                              .members = 8,
+                              .kills = number("SHARE_KILLS", 100),
+                              .restarts = number("SHARE_RESTARTS", 20),
+                              .seed = (unsigned)number("SHARE_SEED", 0),
+                              .command = command};
+    if (!plan.seed)
+        plan.seed = suite_seed("group");
+    snprintf(command, sizeof command,
+             "make soak-group SHARE_SEED=%u SHARE_EVENTS=%d SHARE_KILLS=%d SHARE_RESTARTS=%d",
+             plan.seed, plan.events, plan.kills, plan.restarts);
+    group_run(&plan);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    int status = group_member_main(argc, argv);
+    if (status >= 0)
+        return status;
+    Suite *suite = suite_create("group");
+    TCase *tests = tcase_create("group");
+    tcase_set_timeout(tests, 0); /* its parts have deadlines */
+    tcase_add_test(tests, group);
+    suite_add_tcase(suite, tests);
+    return suite_run(suite, argc, argv);
+}
