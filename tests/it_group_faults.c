@@ -38,14 +38,20 @@ static struct peer *start_member(const char *what, const char *options)
     return peer;
 }
 
-static void begin(const char *lines)
+static void begin_with(const char *lines, const char *options)
 {
     server = server_start(lines);
     recorder_init(&done);
     bus = open_quick("bus.mode", "hybrid");
-    bus_subscribe(bus, "done", NULL, recorder_handle, &done);
+    evbus_sub *sub = bus_subscribe(bus, "done", options, recorder_handle, &done);
+    ck_assert_int_eq(evbus_sub_wait(sub, SOON), 0);
     expect_connected(bus, SOON);
     sent = 0;
+}
+
+static void begin(const char *lines)
+{
+    begin_with(lines, NULL);
 }
 
 static void end(void)
@@ -243,7 +249,7 @@ static bool is_told(void *unused)
 START_TEST(redis_is_killed)
 {
     int rounds = suite_scaled(4);
-    begin("appendonly yes\nappendfsync always");
+    begin_with("appendonly yes\nappendfsync always", "group=done"); /* what the members say, too */
     for (int i = 0; i < MEMBERS; i++) {
         peers[i] = start_member("work job done", "");
         peer_ask(peers[i], "gaps");
