@@ -66,17 +66,36 @@ static void tell_loss(struct evb_group *group)
                                                        now_ms, -1, group->type});
 }
 
-static bool is_announced(const struct evb_reply *reply)
+/* Redis came back with older data. */
+static void tell_roll_back(struct evb_group *group, int64_t added)
 {
-    return reply->kind == EVB_REPLY_ARRAY && reply->count == 3 &&
-           reply->item[0]->kind == EVB_REPLY_INTEGER && reply->item[1]->kind == EVB_REPLY_INTEGER;
+    int64_t now_ms = evb_clock_us() / 1000;
+    int64_t count = added >= 0 && group->added > added ? group->added - added : -1;
+    evb_recover_gap(group->all->bus,
+                    &(struct evb_gap){"rolled-back", "Redis lost the newest events of a group",
+                                      group->stood_us / 1000, now_ms, count, group->type});
 }
 
-static void stand(struct evb_group *group, const struct evb_reply *reply)
+/* {known, made, last entry ever, entries ever} */
+static bool is_announced(const struct evb_reply *reply, struct evb_position *last)
+{
+    return reply->kind == EVB_REPLY_ARRAY && reply->count == 4 &&
+           reply->item[0]->kind == EVB_REPLY_INTEGER && reply->item[1]->kind == EVB_REPLY_INTEGER &&
+           reply->item[2]->kind == EVB_REPLY_STRING && reply->item[3]->kind == EVB_REPLY_INTEGER &&
+           evb_position_read(reply->item[2]->text, reply->item[2]->length, last);
+}
+
+static void stand(struct evb_group *group, const struct evb_reply *reply, struct evb_position last)
 {
     bool lost = reply->item[0]->integer == 0 || reply->item[1]->integer == 1;
+    int64_t added = reply->item[3]->integer;
     if (lost && group->stood_us)
         tell_loss(group);
+    else if (group->stood_us &&
+             (evb_position_compare(last, group->last) < 0 || (added >= 0 && added < group->added)))
+        tell_roll_back(group, added);
+    group->last = last;
+    group->added = added;
     group->stood_us = evb_clock_us();
     evb_grouped_add(&group->all->bus->redis.grouped, group->name.channel);
     if (group->state != EVB_GROUP_STANDS) {
@@ -90,6 +109,7 @@ static void stand(struct evb_group *group, const struct evb_reply *reply)
 static void on_announced(const struct evb_reply *reply, void *user)
 {
     struct evb_group *group = user;
+    struct evb_position last;
     group->asks--;
     if (!reply)
         return;
@@ -97,8 +117,8 @@ static void on_announced(const struct evb_reply *reply, void *user)
         evb_group_announce_one(group);
     else if (reply->kind == EVB_REPLY_ERROR)
         evb_group_error(group, "the group", reply->text);
-    else if (is_announced(reply))
-        stand(group, reply);
+    else if (is_announced(reply, &last))
+        stand(group, reply, last);
     else
         evb_group_error(group, "the group", "no answer of the script");
     evb_group_arm(group->all);

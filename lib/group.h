@@ -48,8 +48,10 @@ struct evb_group {        /* a type's and a name's */
     enum evb_group_state state;
     int error;
     char why[240];
-    int64_t stood_us; /* Unix time: when it was last seen to stand; 0: never */
-    bool looked;      /* what this consumer had in hand before is given back: it may read */
+    int64_t stood_us;         /* Unix time: when it was last seen to stand; 0: never */
+    struct evb_position last; /* of the stream, ever */
+    int64_t added;            /* entries ever; -1: not known */
+    bool looked;              /* what this consumer had in hand before is given back: it may read */
     bool looked_once, looking; /* before; an answer is to come */
     bool listed;               /* in the command that waits */
     bool leaving;              /* its last word to Redis is under way */

@@ -292,10 +292,11 @@ static const char member[] =
     "    {'xreadgroup', 'XREADGROUP', 'GROUP', group, 'c', 'STREAMS', stream, '>'},\n"
     "    {'xack', 'XACK', stream, group, '1-1'}, {'xdel', 'XDEL', stream, '1-1'},\n"
     "    {'xadd', 'XADD', stream, '*', 'e', ''}, {'xrange', 'XRANGE', stream, '-', '+'},\n"
-    "    {'xlen', 'XLEN', stream}, {'xpending', 'XPENDING', stream, group},\n"
+    "    {'xpending', 'XPENDING', stream, group},\n"
     "    {'xclaim', 'XCLAIM', stream, group, 'c', '0', '1-1'},\n"
     "    {'xinfo|consumers', 'XINFO', 'CONSUMERS', stream, group},\n"
-    "    {'xinfo|groups', 'XINFO', 'GROUPS', stream},\n"
+    "    {'xinfo|groups', 'XINFO', 'GROUPS', stream}, {'xinfo|stream', 'XINFO', 'STREAM', "
+    "stream},\n"
     "    {'pexpire', 'PEXPIRE', stream, '1'}, {'publish', 'PUBLISH', ARGV[4], ''}} or {}) do\n"
     "  if not redis.acl_check_cmd(unpack(need, 2)) then\n"
     "    return redis.error_reply('NOPERM the user needs +' .. need[1] .. ' for ' ..\n"
@@ -317,7 +318,9 @@ static const char member[] =
     "redis.call('PEXPIRE', bell, ARGV[5])\n"
     "redis.call('PEXPIRE', stream, string.format('%.0f', 2 * ARGV[3] + 60000))\n"
     "if there == 0 then redis.call('PUBLISH', ARGV[4], channel) end\n"
-    "return {there, made.err and 0 or 1, redis.call('XLEN', stream)}\n";
+    "local about, info = redis.call('XINFO', 'STREAM', stream), {}\n"
+    "for i = 1, #about, 2 do info[about[i]] = about[i + 1] end\n"
+    "return {there, made.err and 0 or 1, info['last-generated-id'], info['entries-added'] or -1}\n";
 
 static const char settle[] =
     "local n = redis.call('XACK', KEYS[1], '" EVB_GROUP "', unpack(ARGV))\n"

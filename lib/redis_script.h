@@ -44,7 +44,8 @@
  *   keys  registry, stream, the member's own stream that wakes it
  *   args  channel, group, how long it lives without members (ms), channel that tells publishers,
  *         time to live of the member's own stream (ms)
- *   reply {1: the registry had it, 1: the stream had no group, entries in the stream}
+ *   reply {1: the registry had it, 1: the stream had no group, the last entry there ever was, how
+ *         many there were, -1: this Redis cannot tell}
  * settle: entries are handled
  *   keys  stream;  args  entry...;  reply  how many were pending
  * requeue: entries are given back, to whoever reads next

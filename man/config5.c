@@ -41,6 +41,9 @@ static const struct {
               "library need none of it: they are numbered."},
     {"event", "What an event may hold."},
     {"health", "What this process tells those who ask whether it may be given traffic."},
+    {"group",
+     "Events that one of several members handles (evbus(7), GROUPS): who a member is, and what "
+     "becomes of what it cannot handle."},
     {"history", "What Redis keeps of events, for those that are cut off, begin in the past or ask "
                 "later (evbus(7), EVENT HISTORY); and what this process keeps."},
     {"key", "What begins all names in Redis."},

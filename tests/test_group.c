@@ -44,7 +44,7 @@ static void setup_group(void)
     setup();
     members = 0;
     called[0] = '\0';
-    member_answer = "*3\r\n:0\r\n:1\r\n:0\r\n";
+    member_answer = "*4\r\n:0\r\n:1\r\n$3\r\n0-0\r\n:0\r\n";
     scripted_eval(server, on_eval, NULL);
     scripted_answer(server, "XPENDING", "*0\r\n", 0);
     scripted_answer(server, "XREADGROUP", "", 0);
@@ -174,6 +174,33 @@ START_TEST(the_stream_has_gone)
 }
 END_TEST
 
+static int on_rolled_back(evbus_sub *sub, evbus_event *event, void *user)
+{
+    (void)sub;
+    (void)user;
+    const char *data = evbus_event_data(event, NULL);
+    gaps += strstr(data, "\"cause\":\"rolled-back\"") && strstr(data, "\"count\":5");
+    return 0;
+}
+
+/* It was announced with more entries than there are now. */
+START_TEST(the_stream_is_older)
+{
+    int ok = 0;
+    gaps = 0;
+    member_answer = "*4\r\n:0\r\n:1\r\n$3\r\n9-1\r\n:12\r\n";
+    evbus_sub *gap = evbus_subscribe(bus, "evbus.gap", NULL, on_rolled_back, NULL);
+    evbus_sub *sub = join(&ok);
+    await_reads(1);
+    member_answer = "*4\r\n:1\r\n:0\r\n$3\r\n8-1\r\n:7\r\n";
+    scripted_close(server, SCRIPTED_PUBLISHER);
+    ck_assert(run_until(base, has_gap, NULL, 20000));
+    ck_assert_int_eq(gaps, 1);
+    evbus_unsubscribe(sub);
+    evbus_unsubscribe(gap);
+}
+END_TEST
+
 static const struct {
     const char *command, *answer;
     int error;
@@ -244,6 +271,7 @@ int main(void)
     tcase_add_loop_test(all, what_is_told, 0, (int)EVB_COUNT(given));
     tcase_add_test(all, lost_on_the_way);
     tcase_add_test(all, the_stream_has_gone);
+    tcase_add_test(all, the_stream_is_older);
     tcase_add_loop_test(all, refused, 0, (int)EVB_COUNT(refusals));
     tcase_add_test(all, no_memory);
     suite_add_tcase(suite, all);

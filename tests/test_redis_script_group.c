@@ -5,7 +5,7 @@
 
 #define STREAM "g:workers:a"
 
-/* A member of the group on channel a; {known, made, entries}. */
+/* A member of the group on channel a; {known, made, last, entries ever}. */
 #define MEMBER(name, ttl_ms)                                                                       \
     run(EVB_SCRIPT_MEMBER, "3", "g", "g:" name ":a", "bell", "a", name, ttl_ms, "control", "9000", \
         NULL)
@@ -70,14 +70,14 @@ static void publish_one(const char *first)
 
 START_TEST(announces)
 {
-    ck_assert_str_eq(MEMBER("workers", "60000"), "{0 1 0}");
-    ck_assert_str_eq(MEMBER("workers", "60000"), "{1 0 0}");
-    ck_assert_str_eq(MEMBER("audit", "60000"), "{0 1 0}");
+    ck_assert_str_eq(MEMBER("workers", "60000"), "{0 1 0-0 0}");
+    ck_assert_str_eq(MEMBER("workers", "60000"), "{1 0 0-0 0}");
+    ck_assert_str_eq(MEMBER("audit", "60000"), "{0 1 0-0 0}");
     const char *text = ask("HGET g %s", "a");
     ck_assert_msg(!strncmp(text, "workers=", 8) && strstr(text, " audit="), "%s", text);
     ck_assert_str_eq(ask("HGET g %b", ""), "");
     server_command(server, "DEL " STREAM);
-    ck_assert_str_eq(MEMBER("workers", "60000"), "{1 1 0}"); /* somebody has deleted it */
+    ck_assert_str_eq(MEMBER("workers", "60000"), "{1 1 0-0 0}"); /* somebody has deleted it */
     server_command(server, "SET " STREAM " x");
     ck_assert_int_eq(strncmp(MEMBER("workers", "60000"), "!WRONGTYPE", 10), 0);
     ck_assert_int_gt(server_command(server, "PTTL bell"), 0);
