@@ -10,10 +10,10 @@ SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/ending.c lib/
        lib/trie.c lib/snapshot.c lib/registry.c \
        lib/redis_reply.c lib/redis_socket.c lib/redis_tls.c lib/redis_link.c lib/redis_dns.c lib/redis_target.c \
        lib/redis_login.c lib/redis_hello.c lib/redis_subs.c lib/redis_asks.c lib/redis_item.c lib/redis_outbox.c lib/redis_answer.c \
-       lib/redis_fault.c lib/redis_script.c lib/redis_stream.c lib/redis_cursor.c lib/redis_reader.c lib/redis_recovery.c \
+       lib/redis_fault.c lib/redis_script.c lib/redis_stream.c lib/redis_lease.c lib/redis_cursor.c lib/redis_reader.c lib/redis_recovery.c \
        lib/redis_heart.c \
        lib/redis_state.c lib/redis_pair.c lib/redis.c \
-       lib/bus.c lib/waiter.c lib/interest.c lib/handover.c lib/deliver.c lib/route.c lib/recover.c lib/durable.c lib/replay_last.c lib/replay.c lib/tell.c lib/sub_options.c lib/subscribe.c lib/history.c lib/history_redis.c lib/report.c lib/close.c \
+       lib/bus.c lib/waiter.c lib/interest.c lib/handover.c lib/deliver.c lib/route.c lib/recover.c lib/durable.c lib/poll.c lib/lease.c lib/lease_tell.c lib/lease_ask.c lib/lease_answer.c lib/leader.c lib/replay_last.c lib/replay.c lib/tell.c lib/sub_options.c lib/subscribe.c lib/history.c lib/history_redis.c lib/report.c lib/close.c \
        lib/open.c lib/default.c
 
 PKG_CONFIG ?= pkg-config
@@ -65,6 +65,7 @@ help:
 	@echo 'make check-san    the tests under ASan+UBSan, then under TSan'
 	@echo 'make man          man/evbus_config.5 anew, after a change of lib/config_table.h'
 	@echo 'make soak         numbered events through faults, judged from outside: SOAK_EVENTS, SOAK_FAULTS, SOAK_SEED'
+	@echo 'make soak-leader  leaders killed again and again, judged from outside: SHARE_TAKEOVERS, SHARE_SEED'
 	@echo 'make bench        ratios against peers in one run'
 	@echo 'make install      into PREFIX (/usr/local) under DESTDIR; LIBDIR, MANDIR, BINDIR, INCLUDEDIR, PKGCONFIGDIR,'
 	@echo '                  DOCDIR for other folders. Compiles nothing that is built.'
@@ -217,6 +218,7 @@ san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES) $(B)/man.ok
 
 include tests/bench/bench.mk
 include tests/soak/soak.mk
+include tests/share/leader_soak.mk
 
 .SECONDARY:
 .PHONY: all help deps man demo install uninstall check check-san check-structure check-install check-manual san-tests bench clean

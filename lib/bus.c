@@ -11,8 +11,9 @@ static const char *const modes[] = {
     [EVBUS_MODE_DEGRADED] = "degraded",
 };
 
-static const char *const features[] = {"redis",    "unix", "resp2",   "queue",   "report",
-                                       "libevent", "tls",  "workers", "history", "history-local"};
+static const char *const features[] = {"redis",   "unix",          "resp2",  "queue",
+                                       "report",  "libevent",      "tls",    "workers",
+                                       "history", "history-local", "leader", "poll"};
 
 void evb_bus_ref(struct evbus *bus)
 {

@@ -99,7 +99,9 @@ X(HISTORY_EXCLUDE, "history.exclude", TEXT, NULL, 0, 4096, "", false, "",
   "patterns of types that are not kept, separated by spaces")
 
 X(LEASE_TTL, "lease.ttl", DURATION, NULL, 1000, 3600000, "10s", false, "",
-  "how long the place of a durable subscription stays with a holder that is gone")
+  "how long a leader, or the holder of a durable subscription's place, that is gone is waited for")
+X(POLL_INTERVAL, "poll.interval", DURATION, NULL, 10, 86400000, "2s", false, "POLL_INTERVAL",
+  "how often subscriptions with poll=yes are polled")
 X(RECOVERY_MAX_EVENTS, "recovery.max.events", INT, NULL, 1, 1000000000, "1000000", false, "",
   "most events that are read from the history after an outage; what is beyond is a gap")
 X(RECOVERY_MAX_TIME, "recovery.max.time", DURATION, NULL, 1, 86400000, "60s", false, "",

@@ -212,7 +212,9 @@ void evbus_event_unref(evbus_event *event)
         event->pieces = piece->next;
         evb_free(piece);
     }
+    evbus_event *base = event->base; /* no view itself, or of a few */
     evb_pool_give(event);
+    evbus_event_unref(base);
 }
 
 static bool is_frozen(const evbus_event *event)
@@ -278,6 +280,55 @@ static struct evb_text id_text(const evbus_event *event)
         return (struct evb_text){"", 0};
     write_texts(event);
     return (struct evb_text){event->id_text, EVB_ID_TEXT - 1};
+}
+
+static bool view_attrs(evbus_event *view, const evbus_event *base, const char *name,
+                       const char *value)
+{
+    struct evb_text key = {name, (uint32_t)strlen(name)};
+    size_t length = strlen(value);
+    struct evb_text text = {evb_event_keep(view, value, length), (uint32_t)length};
+    char *attrs = piece_new(view, (base->attr_count + 1) * sizeof *view->attrs);
+    if (!text.ptr || !attrs)
+        return false;
+    view->attrs = (struct evb_attr *)(void *)attrs;
+    view->attr_room = base->attr_count + 1;
+    for (uint32_t i = 0; i < base->attr_count; i++)
+        if (!same_text(base->attrs[i].name, key))
+            view->attrs[view->attr_count++] = base->attrs[i];
+    view->attrs[view->attr_count++] = (struct evb_attr){key, text};
+    return true;
+}
+
+evbus_event *evb_event_view(evbus_event *base, const char *name, const char *value, uint64_t term)
+{
+    evbus_event *view = evb_event_alloc(strlen(value) + 1);
+    if (!view)
+        return NULL;
+    atomic_store_explicit(&view->frozen, 1, memory_order_relaxed);
+    atomic_store_explicit(&view->position_text, evbus_event_position(base), memory_order_relaxed);
+    view->is_json = base->is_json;
+    view->has_time = base->has_time;
+    view->origin = base->origin;
+    view->seq = base->seq;
+    view->position = base->position;
+    view->time_us = base->time_us;
+    view->ttl_ms = base->ttl_ms;
+    view->type = base->type;
+    view->version = base->version;
+    view->source = base->source;
+    view->node = base->node;
+    view->correlation = base->correlation;
+    view->data = base->data;
+    view->id = id_text(base);
+    view->term = term;
+    view->base = evbus_event_ref(base);
+    if (!view_attrs(view, base, name, value)) {
+        evbus_event_unref(view);
+        return NULL;
+    }
+    view->size += base->size; /* which it keeps */
+    return view;
 }
 
 struct evb_text evb_event_correlation(const evbus_event *event)

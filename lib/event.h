@@ -54,6 +54,8 @@ struct evbus_event {
     struct evb_attr *attrs; /* owned array, in a piece of its own */
     uint32_t attr_count, attr_room;
     struct evb_piece *pieces; /* owned */
+    evbus_event *base;        /* ref: of a view, whose texts stand there; NULL: it is none */
+    uint64_t term;            /* of a view: what its receiver counts by; else 0 */
     char *spare;              /* what is left of body */
     uint32_t spare_room;
     char node_text[EVB_NODE_LENGTH + 1];
@@ -86,6 +88,9 @@ int evb_event_freeze(evbus_event *event, const char *node, const char *source);
 /* Its place in the history is known now; others may already look for it. On the loop, which holds a
  * reference. */
 void evb_event_set_position(evbus_event *event, struct evb_position position);
+/* A frozen event that shows another one and has one attribute more, or another value of it, while
+ * the shared one stays as it is. `name` lives for ever. */
+evbus_event *evb_event_view(evbus_event *base, const char *name, const char *value, uint64_t term);
 void evb_uuid_write(const uint8_t uuid[16], char out[EVB_ID_TEXT]); /* RFC 9562 section 4 */
 
 #endif

@@ -9,6 +9,8 @@
 #include "err.h"
 #include "fork.h"
 #include "json.h"
+#include "leader.h"
+#include "poll.h"
 #include "rand.h"
 #include "recover.h"
 #include "replay.h"
@@ -44,6 +46,8 @@ static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, c
         evb_interest_lost(bus);
         evb_recover_lost(bus, why);
         evb_durable_lost(bus);
+        evb_lease_lost(bus);
+        evb_poll_lost(bus);
         if (to != EVB_REDIS_CLOSING)
             set_mode(bus, EVBUS_MODE_DEGRADED, why);
     }
@@ -52,8 +56,10 @@ static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, c
     if (to != EVB_REDIS_READY)
         return;
     set_mode(bus, bus->redis_only ? EVBUS_MODE_REDIS_ONLY : EVBUS_MODE_HYBRID, why);
+    evb_poll_ready(bus);
     evb_recover_ready(bus);
     evb_durable_look(bus);
+    evb_lease_ready(bus);
     evb_replay_look(bus);
     if (evb_bus_connected(bus))
         evb_waiter_end_all(&bus->waiters, 0);
@@ -92,6 +98,7 @@ static void on_decided(const struct evb_topic *topic, void *user)
         evb_count(&bus->metrics, EVB_COUNT_refused_subscriptions, 1);
         evb_log(&bus->log, EVBUS_LOG_WARNING, "Redis refuses %s: %s", topic->name, refusal);
     }
+    evb_lease_look(bus);
     evb_replay_look(bus);
     if (via)
         tell_pattern(bus, via, refused ? refusal : NULL);
@@ -112,6 +119,11 @@ static void on_water(bool high, void *user)
     evb_log(&bus->log, high ? EVBUS_LOG_WARNING : EVBUS_LOG_INFO, "outbox %s: %s",
             high ? "high" : "low", json);
     evb_route_system(bus, "evbus.outbox", json);
+}
+
+static void on_inbox(const struct evb_reply *payload, void *user)
+{
+    evb_lease_inbox(user, payload);
 }
 
 static void on_answers(void *user)
@@ -210,8 +222,8 @@ static int open_redis(struct evbus *bus)
     outbox->max_age_ms = number(bus, EVB_CFG_OUTBOX_AGE);
     outbox->full = (int)number(bus, EVB_CFG_OUTBOX_FULL);
     outbox->may_resend = number(bus, EVB_CFG_PUBLISH_RESEND);
-    bus->hooks = (struct evb_redis_hooks){on_redis_state, evb_route_message, on_decided, on_water,
-                                          evb_recover_hooks};
+    bus->hooks = (struct evb_redis_hooks){on_redis_state, evb_route_message, on_decided,
+                                          on_water,       on_inbox,          evb_recover_hooks};
     bus->hooks.recovery.answers = on_answers;
     int rc =
         evb_redis_init(&bus->redis, &set, &bus->loop, &bus->log, &bus->metrics, &bus->hooks, bus);
@@ -287,6 +299,8 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     evb_list_init(&bus->histories);
     evb_list_init(&bus->replays);
     evb_list_init(&bus->durables);
+    evb_list_init(&bus->leases);
+    evb_list_init(&bus->polls);
     evb_list_init(&bus->readers);
     evb_metrics_init(&bus->metrics);
     if (read_settings(bus, config) != 0 ||

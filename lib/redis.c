@@ -232,10 +232,12 @@ static void publisher_reply(struct evb_link *link, const struct evb_reply *reply
         evb_pair_arm(redis->pause, redis->pause_ms);
 }
 
-static void on_fence(struct evb_redis *redis, const struct evb_reply *payload)
+static void on_inbox(struct evb_redis *redis, const struct evb_reply *payload)
 {
     if (evb_heart_arrived(&redis->heart, payload))
         maybe_proven(redis);
+    else
+        redis->hooks->inbox(payload, redis->user);
 }
 
 static void subscriber_reply(struct evb_link *link, const struct evb_reply *reply, void *user)
@@ -251,7 +253,7 @@ static void subscriber_reply(struct evb_link *link, const struct evb_reply *repl
         }
     } else if (evb_reply_is_message(reply)) {
         if (!strcmp(reply->item[1]->text, redis->set.inbox))
-            on_fence(redis, reply->item[2]);
+            on_inbox(redis, reply->item[2]);
         else
             redis->hooks->message(reply->item[1], reply->item[2], NULL, redis->user);
     } else if (evb_reply_is_pmessage(reply)) {

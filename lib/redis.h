@@ -41,6 +41,7 @@ struct evb_redis_hooks { /* all on the loop */
                     const struct evb_reply *pattern, void *user); /* pattern NULL: exact channel */
     void (*decided)(const struct evb_topic *topic, void *user);
     void (*water)(bool high, void *user);
+    void (*inbox)(const struct evb_reply *payload, void *user); /* what is no fence */
     struct evb_recovery_hooks recovery;
 };
 

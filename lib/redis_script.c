@@ -184,6 +184,52 @@ static const char cursor[] =
     "redis.call('PEXPIRE', key, ARGV[6])\n"
     "return {1, place, epoch}\n";
 
+/* The number outlives the lease, so that it rises; where it was flushed, the clock and what the
+ * asker knows do for it. Who held it before that goes on; whoever else has heard of a holder waits
+ * (careful): the holder's lease may still last. */
+static const char lease[] =
+    "local lease, waiting, owner, mode = KEYS[1], KEYS[2], ARGV[1], ARGV[2]\n"
+    "local ttl = tonumber(ARGV[3])\n"
+    "local clock = redis.call('TIME')\n"
+    "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
+    "local known = redis.call('HMGET', lease, 'owner', 'until', 'fence', 'renewed')\n"
+    "local holder, left = known[1], tonumber(known[2] or '0') - now\n"
+    "local fence = tonumber(known[3] or '0')\n"
+    "if holder and holder ~= owner and left > 0 then\n"
+    "  redis.call('ZREMRANGEBYSCORE', waiting, '-inf', now)\n"
+    "  redis.call('ZADD', waiting, now + left + ttl, ARGV[6])\n"
+    "  redis.call('PEXPIRE', waiting, left + ttl)\n"
+    "  return {0, holder, fence, left}\n"
+    "end\n"
+    "if mode == 'leave' and holder ~= owner then return {0, '', fence, 0} end\n"
+    "if mode == 'careful' and not known[3] then return {0, '', 0, ttl} end\n"
+    "local goes_on = holder == owner or mode == 'stay' and not known[3]\n"
+    "if holder ~= owner then fence = math.max(fence + 1, now, ARGV[5] + 1) end\n"
+    "local reply = {goes_on and 1 or 2, fence, goes_on and 0 or tonumber(known[4] or '0')}\n"
+    "if mode == 'leave' then\n"
+    "  redis.call('HDEL', lease, 'owner', 'until')\n"
+    "else\n"
+    "  redis.call('HSET', lease, 'owner', owner, 'until', string.format('%.0f', now + ttl),\n"
+    "             'fence', string.format('%.0f', fence), 'renewed', string.format('%.0f', now))\n"
+    "end\n"
+    "for i = 8, #ARGV, 2 do\n"
+    "  local field, place = 'place:' .. ARGV[i], ARGV[i + 1]\n"
+    "  if goes_on and place ~= '' then\n"
+    "    redis.call('HSET', lease, field, place)\n"
+    "  else\n"
+    "    place = redis.call('HGET', lease, field) or ''\n"
+    "  end\n"
+    "  reply[#reply + 1] = place\n"
+    "end\n"
+    "redis.call('PEXPIRE', lease, ARGV[4])\n"
+    "if mode == 'leave' then\n"
+    "  for _, channel in ipairs(redis.call('ZRANGE', waiting, 0, -1)) do\n"
+    "    redis.pcall('PUBLISH', channel, ARGV[7])\n"
+    "  end\n"
+    "  redis.call('DEL', waiting)\n"
+    "end\n"
+    "return reply\n";
+
 static const struct {
     const char *text;
     size_t length;
@@ -192,6 +238,7 @@ static const struct {
     [EVB_SCRIPT_FENCE] = {fence, sizeof fence - 1},
     [EVB_SCRIPT_READ] = {read, sizeof read - 1},
     [EVB_SCRIPT_CURSOR] = {cursor, sizeof cursor - 1},
+    [EVB_SCRIPT_LEASE] = {lease, sizeof lease - 1},
 };
 
 /* SHA1 is how Redis names scripts (redis.io/commands/evalsha). */

@@ -26,9 +26,9 @@ int evb_stream_init(struct evb_stream *stream, const struct evb_stream_settings 
     memset(stream, 0, sizeof *stream);
     stream->set = *settings;
     stream->log = log;
+    evb_scripts_init(&stream->scripts);
     if (!settings->enabled)
         return 0;
-    evb_scripts_init(&stream->scripts);
     int64_t twice = settings->ttl_ms < INT64_MAX / 2 ? settings->ttl_ms * 2 : settings->ttl_ms;
     stream->idle_ms = twice > DAY_MS ? twice : DAY_MS;
     for (size_t i = 0; i < EVB_STREAM_KEYS; i++) {

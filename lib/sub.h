@@ -34,6 +34,8 @@ enum {
 };
 enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_WORKERS, EVB_DELIVER_QUEUE };
 enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };
+/* What the fn of those with `guarded` answers, but for 0. */
+enum { EVB_CALL_FAILED = 1, EVB_NOT_CALLED = 2 /* or counted elsewhere */ };
 
 struct evb_entry;
 
@@ -62,7 +64,7 @@ struct evbus_sub {
 
     /* Fixed after init. Publishers read it: what is written for each event stands apart. */
     int deliver;
-    int scope; /* EVB_FROM_LOCAL | EVB_FROM_KEPT | EVB_FROM_REDIS */
+    atomic_int scope; /* EVB_FROM_LOCAL | EVB_FROM_KEPT | EVB_FROM_REDIS; a leader's may change */
     bool echo;
     unsigned generation; /* of forks */
     int64_t created_ms;  /* monotonic: what is older is not recovered for it */
@@ -84,6 +86,7 @@ struct evbus_sub {
      * evb_sub_deliver(), on the loop. NULL: this one may not. */
     bool (*take)(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread);
     void (*roomy)(void *keeper); /* there is room again where evb_sub_room() found none */
+    bool guarded;                /* fn is the library's, and may answer EVB_NOT_CALLED */
     bool by_position;            /* takes own events that are kept from Redis, in their place */
 
     struct evb_node node; /* in its entry; under the registry's lock */
@@ -92,7 +95,8 @@ struct evbus_sub {
      * share. */
     struct evb_thread *_Atomic counting;
     _Atomic int64_t delivered_there, delivered_elsewhere;
-    _Atomic int64_t failed, dropped;
+    _Atomic int64_t failed, dropped, polled;
+    _Atomic int64_t leading; /* its fencing number while it leads; 0: it does not */
 
     /* What is seldom used keeps the counts and the lock on cache lines of their own. */
     pthread_cond_t ended;  /* under lock */
@@ -111,7 +115,9 @@ struct evbus_sub {
     bool starved;          /* under lock: somebody waits for roomy() */
 
     struct evb_durable *durable; /* owned; fixed after init; NULL: none */
-    struct evb_tally *tally;     /* owned; of those that are durable */
+    struct evb_tally *tally;     /* owned; of those whose place is kept */
+    struct evb_leader *leader;   /* owned; fixed after init; NULL: whoever gets it handles it */
+    struct evb_poll *poll;       /* owned; fixed after init; NULL: none */
     struct evb_replay *replay;   /* owned; fixed after init, or made and seen on the loop alone */
     struct evb_last *latest;     /* owned; fixed after init; NULL: it did not ask for from=last */
     atomic_bool replaying;       /* it is among those that the loop looks after */

@@ -1,8 +1,11 @@
 /* sub_options.c - the table of options. Any thread. */
 #include "sub_options.h"
 #include "alloc.h"
+#include "err.h"
 #include "option.h"
+#include <string.h>
 
+enum { POLL_LEAST_MS = 10, POLL_MOST_MS = 86400000 };
 enum {
     HANDLER = EVB_DOOR_HANDLER,
     SUBS = EVB_DOOR_HANDLER | EVB_DOOR_QUEUE_SUB,
@@ -14,6 +17,43 @@ static const char *name_of(enum evb_door door)
     return door == EVB_DOOR_HANDLER     ? "subscription option"
            : door == EVB_DOOR_QUEUE_SUB ? "queue subscription option"
                                         : "queue option";
+}
+
+static int refuse(const char *sentence)
+{
+    return evb_fail(EVBUS_EINVAL, "subscription option %s", sentence);
+}
+
+static int check_leader(const struct evb_sub_options *options)
+{
+    if (!options->leader)
+        return options->away < 0 ? 0 : refuse("away: needs leader=NAME");
+    if (options->deliver == EVB_DELIVER_INLINE)
+        return refuse("leader with deliver=inline: a lease is asked for on the loop; leave "
+                      "deliver out, or say deliver=workers");
+    if (options->durable)
+        return refuse("leader with durable: a leader's place is kept under its own name; leave "
+                      "durable out");
+    if (options->from && !strcmp(options->from, "last"))
+        return refuse("from=last with leader: a place that is kept has no latest of each type; "
+                      "from=all, say");
+    return 0;
+}
+
+static int check_poll(struct evb_sub_options *options, const struct evbus *bus)
+{
+    const struct evb_option row = {
+        .name = "poll", .kind = EVB_VALUE_DURATION, .min = POLL_LEAST_MS, .max = POLL_MOST_MS};
+    if (!options->poll)
+        return options->when < 0 ? 0 : refuse("when: needs poll=INTERVAL");
+    if (!strcmp(options->poll, "yes"))
+        options->poll_ms = evb_config_number(bus->config, EVB_CFG_POLL_INTERVAL);
+    else if (evb_value_check("subscription option poll", &row, options->poll, &options->poll_ms))
+        return EVBUS_EINVAL;
+    if (options->deliver == EVB_DELIVER_INLINE)
+        return refuse("poll with deliver=inline: there is no publisher's thread to poll in; leave "
+                      "deliver out, or say deliver=workers");
+    return 0;
 }
 
 int evb_sub_options_read(struct evb_sub_options *options, const struct evbus *bus,
@@ -33,11 +73,17 @@ int evb_sub_options_read(struct evb_sub_options *options, const struct evbus *bu
         {SUBS, {"limit", EVB_VALUE_INT, NULL, 1, INT64_MAX, &options->limit}},
         {SUBS, {"from", EVB_VALUE_TEXT, NULL, 1, 64, &options->from}},
         {SUBS, {"durable", EVB_VALUE_TEXT, NULL, 1, 200, &options->durable}},
+        {HANDLER, {"leader", EVB_VALUE_TEXT, NULL, 1, 200, &options->leader}},
+        {HANDLER, {"away", EVB_VALUE_CHOICE, "none|last", 0, 0, &options->away}},
+        {HANDLER, {"poll", EVB_VALUE_TEXT, NULL, 1, 32, &options->poll}},
+        {HANDLER, {"when", EVB_VALUE_CHOICE, "away|always", 0, 0, &options->when}},
     };
     struct evb_option table[EVB_COUNT(all) + 1];
     size_t count = 0;
     *options =
         (struct evb_sub_options){.echo = 1,
+                                 .away = -1,
+                                 .when = -1,
                                  .size = evb_config_number(bus->config, EVB_CFG_QUEUE_SIZE),
                                  .bytes = evb_config_number(bus->config, EVB_CFG_QUEUE_BYTES),
                                  .full = evb_config_number(bus->config, EVB_CFG_QUEUE_FULL)};
@@ -48,6 +94,8 @@ int evb_sub_options_read(struct evb_sub_options *options, const struct evbus *bu
     int rc = evb_option_parse(name_of(door), text, table);
     if (options->full == EVB_FULL_LAG && !bus->keeps_history) /* nothing could be read later */
         options->full = EVB_FULL_DROP_OLDEST;
+    if (rc == 0 && ((rc = check_leader(options)) != 0 || (rc = check_poll(options, bus)) != 0))
+        evb_sub_options_fini(options);
     return rc;
 }
 
@@ -56,4 +104,6 @@ void evb_sub_options_fini(struct evb_sub_options *options)
     evb_free(options->key);
     evb_free(options->from);
     evb_free(options->durable);
+    evb_free(options->leader);
+    evb_free(options->poll);
 }

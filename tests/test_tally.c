@@ -99,7 +99,7 @@ END_TEST
 START_TEST(takes_back)
 {
     give(1, 2);
-    evb_tally_take_back(tally);
+    evb_tally_take_back(tally, at(2));
     ck_assert(!evb_tally_done(tally, at(2)));
     ck_assert(evb_tally_done(tally, at(1)));
     expect(true, 1);
