@@ -311,7 +311,8 @@ evbus_event *evb_event_view(evbus_event *base, const char *name, const char *val
     view->has_time = base->has_time;
     view->origin = base->origin;
     view->seq = base->seq;
-    view->position = base->position;
+    if (base->origin != EVBUS_ORIGIN_LOCAL) /* else the loop may be setting it */
+        view->position = base->position;
     view->time_us = base->time_us;
     view->ttl_ms = base->ttl_ms;
     view->type = base->type;

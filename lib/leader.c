@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { OWN_MOST = 100000 }; /* own events remembered, if as many may wait for Redis */
 enum start { /* where the term begins */ START_ONWARD, START_AGAIN, START_AT_PLACE };
 enum role { ROLE_OPEN, ROLE_LEADS, ROLE_FOLLOWS, ROLE_REFUSED };
 
@@ -161,13 +162,13 @@ static void enter(struct evb_leader *leader, enum role role)
 {
     evbus_sub *sub = leader->member.sub;
     const struct evb_lease *lease = atomic_load(&leader->lease);
+    atomic_store(&sub->leading, role == ROLE_LEADS ? atomic_load(&lease->fence) : 0);
     pthread_mutex_lock(&sub->lock);
     leader->role = role;
     if (role == ROLE_REFUSED)
         snprintf(leader->why, sizeof leader->why, "%s", lease->why);
     pthread_cond_broadcast(&sub->ended);
     pthread_mutex_unlock(&sub->lock);
-    atomic_store(&sub->leading, role == ROLE_LEADS ? atomic_load(&lease->fence) : 0);
 }
 
 static void take_own(struct evb_leader *leader, bool on)
@@ -179,8 +180,7 @@ static void take_own(struct evb_leader *leader, bool on)
         atomic_fetch_and(&sub->scope, ~EVB_FROM_KEPT);
 }
 
-/* This process's events come at once now, and by their position later. As many are remembered as
- * may wait for Redis. */
+/* This process's events come at once now, and by their position later. */
 static void go_on_alone(struct evb_leader *leader)
 {
     struct evbus *bus = bus_of(leader);
@@ -188,6 +188,7 @@ static void go_on_alone(struct evb_leader *leader)
     if (!leader->away_last || !leader->member.sub->by_position)
         return;
     if (!atomic_load(&leader->remembers)) {
+        window = window < OWN_MOST ? window : OWN_MOST;
         if (evb_seen_init(&leader->own, window, INT64_MAX) != 0) {
             evb_log(&bus->log, EVBUS_LOG_ERROR, "%s: away=last: out of memory",
                     leader->member.sub->entry->pattern);
@@ -236,7 +237,6 @@ static void gain(struct evb_leader *leader)
 static void go_on(struct evb_leader *leader)
 {
     evbus_sub *sub = leader->member.sub;
-    bool was_away = leader->role != ROLE_LEADS;
     if (atomic_load(&leader->torn)) {
         end_term(leader);
         leader->start = leader->start == START_AT_PLACE ? START_AT_PLACE : START_AGAIN;
@@ -245,8 +245,7 @@ static void go_on(struct evb_leader *leader)
     enter(leader, ROLE_LEADS);
     if (!leader->begun && leader->pause)
         sub->roomy(sub->keeper);
-    if (was_away)
-        evb_poll_leads(sub, false, 0);
+    evb_poll_leads(sub, false, 0);
 }
 
 static void turn(struct evb_lease_member *member, enum evb_lease_turn turn)

@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum {
-    SAVE_MS = 200,   /* a place that moved is kept so much later */
+    SAVE_MS = 50,    /* a place that moved is kept so much later */
     JITTER_MS = 20,  /* between those that wait for the same end */
     GRACE_MS = 1000, /* most that a holder known from before an outage is given to come back */
     PLACE_ROOM = EVB_LEASE_PLACE_ROOM
@@ -26,7 +26,7 @@ struct evb_lease *evb_lease_new(struct evbus *bus, const char *name)
     evb_buf_init(&notice);
     const char *prefix = evb_config_text(bus->config, EVB_CFG_KEY_PREFIX);
     evb_buf_printf(&key, "%sleader:{0}:%s", prefix, name);
-    evb_buf_printf(&waiting, "%sleader:{0}:waiting:%s", prefix, name);
+    evb_buf_printf(&waiting, "%sleader-waiting:{0}:%s", prefix, name);
     evb_buf_printf(&notice, "lease %s", name);
     atomic_init(&lease->refs, 1);
     evb_list_init(&lease->node);
@@ -93,6 +93,7 @@ void evb_lease_let_go(struct evb_lease *lease)
     event_free(lease->timer);
     lease->timer = NULL;
     evb_list_remove(&lease->node);
+    evb_lease_tell_members(lease, EVB_TURN_ENDED);
     evb_lease_tell_lost(lease, "", 0, false);
     EVB_LIST_EACH(&lease->members, node)
     evb_lease_drop(lease, evb_container(node, struct evb_lease_member, node));
@@ -195,7 +196,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     evb_loop_begin(loop);
     lease_ref(lease);
     lease->timer_ms = 0;
-    if (lease->told && !evb_lease_live(lease))
+    if (lease->told && !lease->leaving && !evb_lease_live(lease))
         end_here(lease);
     if (lease->timer)
         evb_lease_look_at(lease, true);
@@ -273,7 +274,10 @@ void evb_lease_inbox(struct evbus *bus, const struct evb_reply *payload)
     EVB_LIST_EACH(&bus->leases, node)
     {
         struct evb_lease *lease = evb_container(node, struct evb_lease, node);
-        if (lease->state == EVB_LEASE_FOLLOWS && !strcmp(lease->notice, payload->text))
+        if (strcmp(lease->notice, payload->text) != 0)
+            continue;
+        lease->noticed = lease->asked; /* perhaps it was answered before that */
+        if (lease->state == EVB_LEASE_FOLLOWS)
             evb_lease_look_at(lease, true);
     }
 }

@@ -62,6 +62,7 @@ struct evb_lease {
     int64_t timer_ms;    /* monotonic: when it fires; 0: it does not */
     enum evb_lease_state state;
     bool asked, leaving;              /* a question, the last one, is under way */
+    bool noticed;                     /* since it was asked, the holder may have left */
     bool closing;                     /* the bus ends */
     bool holds;                       /* as far as it knows */
     bool anew;                        /* since then its members have not begun */

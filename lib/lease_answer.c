@@ -75,7 +75,8 @@ static void on_others(struct evb_lease *lease, const struct evb_lease_answer *an
 {
     bool changed = strcmp(lease->holder, answer->holder) != 0 ||
                    (answer->holder[0] && lease->holder_fence != answer->fence);
-    bool led = lease->told;
+    bool led = lease->told, noticed = lease->noticed;
+    lease->noticed = false;
     atomic_store(&lease->until_us, 0);
     atomic_store(&lease->last_holder, false);
     lease->state = EVB_LEASE_FOLLOWS;
@@ -89,7 +90,7 @@ static void on_others(struct evb_lease *lease, const struct evb_lease_answer *an
     evb_lease_tell_lost(lease, answer->holder, answer->fence, true);
     if (!led && changed && answer->holder[0])
         evb_lease_tell(lease, "changed", answer->holder, answer->fence);
-    evb_lease_look_at(lease, false);
+    evb_lease_look_at(lease, noticed);
 }
 
 static void on_refused(struct evb_lease *lease, const char *why)
