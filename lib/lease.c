@@ -9,9 +9,8 @@
 #include <string.h>
 
 enum {
-    SAVE_MS = 50,    /* a place that moved is kept so much later */
-    JITTER_MS = 20,  /* between those that wait for the same end */
-    GRACE_MS = 1000, /* most that a holder known from before an outage is given to come back */
+    SAVE_MS = 50,   /* a place that moved is kept so much later */
+    JITTER_MS = 20, /* between those that wait for the same end */
     PLACE_ROOM = EVB_LEASE_PLACE_ROOM
 };
 
@@ -258,14 +257,12 @@ void evb_lease_ready(struct evbus *bus)
     EVB_LIST_EACH(&bus->leases, node)
     {
         struct evb_lease *lease = evb_container(node, struct evb_lease, node);
-        int64_t grace_ms = evb_lease_ttl_ms(lease) / 2;
         if (lease->holds || !lease->holder[0]) {
             evb_lease_look_at(lease, true);
             continue;
         }
         lease->state = EVB_LEASE_FOLLOWS;
-        evb_lease_arm(lease, (grace_ms < GRACE_MS ? grace_ms : GRACE_MS) +
-                                 (int64_t)evb_rand_below(JITTER_MS));
+        evb_lease_arm(lease, evb_lease_ttl_ms(lease) + (int64_t)evb_rand_below(JITTER_MS));
     }
 }
 

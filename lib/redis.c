@@ -179,6 +179,11 @@ static void on_fence_reply(const struct evb_reply *reply, void *user)
     const struct evb_fence *fence = &redis->heart.fence;
     if (fence->with_history && !fence->put_off && !fence->anew && evb_stream_is_on(&redis->stream))
         evb_recovery_facts(&redis->recovery);
+    if (rc == 0 && fence->put_off && evb_pair_state(redis) == EVB_REDIS_HANDSHAKE) {
+        rc = EVBUS_EAWAY; /* no heartbeat brings another one yet: a server that still loads, say */
+        snprintf(why, sizeof why, "%s",
+                 reply->kind == EVB_REPLY_ERROR ? reply->text : "its channel is refused for now");
+    }
     if (redis->heart.fence.refused)
         evb_heart_tell(&redis->heart, &redis->lacks, "publish", redis->heart.fence.right);
     if (redis->heart.fence.anew && evb_pair_state(redis) == EVB_REDIS_READY)
