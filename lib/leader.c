@@ -266,6 +266,7 @@ static void turn(struct evb_lease_member *member, enum evb_lease_turn turn)
     case EVB_TURN_REFUSED:
         end_term(leader);
         take_own(leader, false);
+        evb_poll_follows(member->sub);
         enter(leader, turn == EVB_TURN_FOLLOWS ? ROLE_FOLLOWS : ROLE_REFUSED);
         break;
     case EVB_TURN_AWAY:

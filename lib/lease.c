@@ -332,8 +332,8 @@ static void lead_alone(struct evb_lease *lease, struct evb_lease_member *member)
     lease->state = EVB_LEASE_LEADS;
     atomic_store(&lease->until_us, INT64_MAX);
     member->asked = 0;
-    evb_lease_begin_member(member, NULL, true);
     evb_lease_tell_gained(lease, atomic_load(&lease->fence));
+    evb_lease_begin_member(member, NULL, true);
 }
 
 struct evb_lease *evb_lease_join(struct evb_lease *lease, struct evb_lease_member *member)

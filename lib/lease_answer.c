@@ -35,7 +35,8 @@ void evb_lease_begin_member(struct evb_lease_member *member, const struct evb_re
 }
 
 /* It is live before any handler is called for it, and nothing of before is in hand then. */
-static void hold(struct evb_lease *lease, const struct evb_reply *reply, int64_t until_us)
+static void hold(struct evb_lease *lease, const struct evb_reply *reply, int64_t until_us,
+                 int64_t fence_before)
 {
     bool anew = lease->anew;
     lease->anew = false;
@@ -43,6 +44,7 @@ static void hold(struct evb_lease *lease, const struct evb_reply *reply, int64_t
         evb_lease_tell_members(lease, EVB_TURN_GAINING);
     lease->state = EVB_LEASE_LEADS;
     atomic_store(&lease->until_us, until_us);
+    evb_lease_tell_gained(lease, fence_before);
     EVB_LIST_EACH(&lease->members, node)
     evb_lease_begin_member(evb_container(node, struct evb_lease_member, node), reply, anew);
     atomic_store(&lease->last_holder, false);
@@ -63,9 +65,8 @@ static void on_held(struct evb_lease *lease, const struct evb_reply *reply,
         evb_lease_arm_holder(lease);
         return;
     }
-    hold(lease, reply, until_us);
+    hold(lease, reply, until_us, before);
     evb_lease_arm_holder(lease);
-    evb_lease_tell_gained(lease, before);
     bool all = lease->asked_count == lease->member_count; /* nobody joined meanwhile */
     drop_over(lease);
     evb_lease_look_at(lease, !all);

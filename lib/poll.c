@@ -2,7 +2,6 @@
 #include "poll.h"
 #include "alloc.h"
 #include "clock.h"
-#include "deliver.h"
 #include "err.h"
 #include <event2/event.h>
 #include <stdio.h>
@@ -81,9 +80,8 @@ static bool call(struct evb_poll *poll, const char *reason, int64_t since_us)
     if (!event)
         return false;
     poll->polled_us = evb_clock_us();
-    bool taken = evb_deliver_offer(bus, poll->sub, event, EVB_FROM_LOCAL | EVB_FROM_REDIS);
-    evbus_event_unref(event);
-    return taken;
+    evb_sub_put(poll->sub, event, EVB_FROM_LOCAL); /* whatever its scope is */
+    return true;
 }
 
 static void arm(struct evb_poll *poll, int64_t ms)
@@ -144,14 +142,11 @@ static void tick(struct evb_poll *poll)
     } else if (poll->owed) {
         pay(poll);
     } else {
-        evb_sub_ref(poll->sub); /* the handler may close the bus */
         if (poll->away)
             call(poll, "away", away_since(bus_of(poll)));
         else
             call(poll, "interval", poll->polled_us);
-        if (poll->timer)
-            plan_next(poll);
-        evb_sub_unref(poll->sub);
+        plan_next(poll);
     }
 }
 
@@ -216,6 +211,11 @@ void evb_poll_leads(evbus_sub *sub, bool anew, int64_t since_us)
         owe(poll, "back", poll->away_us);
     else if (anew)
         owe(poll, "takeover", since_us);
+}
+
+void evb_poll_follows(evbus_sub *sub)
+{
+    sub->poll->returned = false;
 }
 
 void evb_poll_look(struct evbus *bus)

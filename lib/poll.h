@@ -22,6 +22,7 @@ void evb_poll_ready(struct evbus *bus);     /* and back: leaders wait for their 
 /* A leader leads after the link's return, or (`anew`) took over what nobody kept; the holder before
  * it was there at `since_us` (Unix time). */
 void evb_poll_leads(evbus_sub *sub, bool anew, int64_t since_us);
+void evb_poll_follows(evbus_sub *sub); /* whoever leads has looked */
 void evb_poll_look(struct evbus *bus); /* who has ended is let go */
 void evb_poll_end_all(struct evbus *bus);
 
