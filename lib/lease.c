@@ -3,14 +3,12 @@
 #include "alloc.h"
 #include "clock.h"
 #include "interest.h"
-#include "rand.h"
 #include <event2/event.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
-    SAVE_MS = 50,   /* a place that moved is kept so much later */
-    JITTER_MS = 20, /* between those that wait for the same end */
+    SAVE_MS = 50, /* a place that moved is kept so much later */
     PLACE_ROOM = EVB_LEASE_PLACE_ROOM
 };
 
@@ -257,12 +255,8 @@ void evb_lease_ready(struct evbus *bus)
     EVB_LIST_EACH(&bus->leases, node)
     {
         struct evb_lease *lease = evb_container(node, struct evb_lease, node);
-        if (lease->holds || !lease->holder[0]) {
-            evb_lease_look_at(lease, true);
-            continue;
-        }
-        lease->state = EVB_LEASE_FOLLOWS;
-        evb_lease_arm(lease, evb_lease_ttl_ms(lease) + (int64_t)evb_rand_below(JITTER_MS));
+        lease->looks = !lease->holds && lease->holder[0];
+        evb_lease_look_at(lease, true);
     }
 }
 

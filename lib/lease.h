@@ -66,6 +66,7 @@ struct evb_lease {
     bool closing;                     /* the bus ends */
     bool holds;                       /* as far as it knows */
     bool anew;                        /* since then its members have not begun */
+    bool looks;                       /* after an outage: who held it before comes first */
     bool waited;                      /* whoever held what was flushed has ended */
     bool told;                        /* that it was gained, and not yet that it was lost */
     int64_t sent_us;                  /* CLOCK_BOOTTIME: when the question went out */

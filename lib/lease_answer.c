@@ -142,6 +142,7 @@ void evb_lease_answered(const struct evb_reply *reply, void *user)
     } else {
         *known = true;
         lease->above = answer.fence > lease->above ? answer.fence : lease->above;
+        lease->looks = false;
         if (lease->closing) {
             lease->holds = answer.outcome != EVB_LEASE_OTHERS;
             evb_lease_leave(lease);

@@ -86,6 +86,7 @@ void evb_lease_question(struct evb_lease *lease, bool leave)
                                   .owner = bus->node,
                                   .mode = leave                                ? "leave"
                                           : lease->holds                       ? "stay"
+                                          : lease->looks                       ? "look"
                                           : lease->above > 0 && !lease->waited ? "careful"
                                                                                : "take",
                                   .channel = bus->inbox,

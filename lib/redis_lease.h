@@ -8,7 +8,7 @@
 
 struct evb_lease_ask {            /* see the script "lease" of redis_script.h; all borrowed */
     const char *lease, *waiting;  /* keys */
-    const char *owner, *mode;     /* "stay", "take", "careful", "leave" */
+    const char *owner, *mode;     /* "stay", "take", "careful", "look", "leave" */
     const char *channel, *notice; /* what comes on `channel` when the holder leaves */
     int64_t ttl_ms, idle_ms, above;
     const char *const *places; /* name, value, name, value, ... */

@@ -202,6 +202,7 @@ static const char lease[] =
     "  return {0, holder, fence, left}\n"
     "end\n"
     "if mode == 'leave' and holder ~= owner then return {0, '', fence, 0} end\n"
+    "if mode == 'look' and holder ~= owner then return {0, '', fence, ttl} end\n"
     "if mode == 'careful' and not known[3] then return {0, '', 0, ttl} end\n"
     "local goes_on = holder == owner or mode == 'stay' and not known[3]\n"
     "if holder ~= owner then fence = math.max(fence + 1, now, ARGV[5] + 1) end\n"

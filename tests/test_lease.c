@@ -316,6 +316,25 @@ START_TEST(link_is_lost)
 }
 END_TEST
 
+/* After an outage it is for who held it to come first; then for whoever asks. */
+START_TEST(lets_the_holder_come_first)
+{
+    keeper_lease(keeper, "other", 7, "");
+    hold();
+    await_answer(0);
+    keeper_lease(keeper, "", 7, "");
+    int count = keeper_count(keeper, KEEPER_LEASE);
+    scripted_close(server, SCRIPTED_PUBLISHER | SCRIPTED_SUBSCRIBER);
+    await_asked(count + 1);
+    await_said(" look ");
+    await_answer(0);
+    ck_assert_int_eq(evbus_sub_stat(sub, "leading"), 0);
+    await_told("gained:self:8} ");
+    await_said(" take ");
+    ck_assert_int_eq(keeper_count(keeper, KEEPER_LEASE), count + 2);
+}
+END_TEST
+
 /* Silence: it ends here by the clock, and goes on when there is an answer. */
 START_TEST(ends_by_itself)
 {
@@ -420,6 +439,7 @@ int main(void)
     tcase_add_loop_test(tests, refused, 0, (int)EVB_COUNT(refusals));
     tcase_add_loop_test(tests, passes, 0, (int)EVB_COUNT(passing));
     tcase_add_test(tests, link_is_lost);
+    tcase_add_test(tests, lets_the_holder_come_first);
     tcase_add_test(tests, ends_by_itself);
     tcase_add_test(tests, answered_too_late);
     tcase_add_test(tests, without_history);

@@ -110,6 +110,23 @@ START_TEST(leaves)
 }
 END_TEST
 
+/* Who looks takes nothing but what is its own. */
+START_TEST(looks)
+{
+    int64_t fence, again;
+    outcome(LEASE("a", "take", "0", ""), &fence);
+    ck_assert_int_eq(outcome(LEASE("a", "look", "0", ""), &again), EVB_LEASE_GOES_ON);
+    ck_assert_int_eq(strncmp(LEASE("b", "look", "0", ""), "{0 a ", 5), 0);
+    ck_assert_int_eq(server_command(server, "ZCARD waiting"), 1);
+    expire_lease();
+    const char *reply = LEASE("b", "look", "0", "");
+    ck_assert_int_eq(strncmp(reply, "{0  ", 4), 0);
+    ck_assert_ptr_nonnull(strstr(reply, " 60000}"));
+    ck_assert_int_eq(outcome(LEASE("b", "take", "0", ""), &again), EVB_LEASE_GAINED);
+    ck_assert_int_gt(again, fence);
+}
+END_TEST
+
 /* Redis has forgotten all: who held it goes on, who had heard of one waits, who had not takes it;
  * and the number rises above all that any of them knows. */
 START_TEST(flushed)
@@ -184,6 +201,7 @@ int main(int argc, char **argv)
     tcase_add_test(tests, others);
     tcase_add_test(tests, ended);
     tcase_add_test(tests, leaves);
+    tcase_add_test(tests, looks);
     tcase_add_test(tests, flushed);
     suite_add_tcase(suite, tests);
     tcase_add_loop_test(pure, reads, 0, (int)EVB_COUNT(answers));

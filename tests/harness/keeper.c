@@ -235,7 +235,7 @@ static void cursor(struct keeper *keeper, FILE *out, char **word)
 static void lease(struct keeper *keeper, FILE *out, char **word, int count)
 {
     bool mine = !strcmp(keeper->leader, word[2]), leaves = !strcmp(word[3], "leave");
-    if ((keeper->leader[0] && !mine) || (leaves && !mine)) {
+    if (!mine && (keeper->leader[0] || leaves || !strcmp(word[3], "look"))) {
         fputs("*4\r\n:0\r\n", out);
         put_word(out, "%s", keeper->leader);
         fprintf(out, ":%lld\r\n:1000\r\n", keeper->fence);
