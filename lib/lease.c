@@ -255,7 +255,7 @@ void evb_lease_ready(struct evbus *bus)
     EVB_LIST_EACH(&bus->leases, node)
     {
         struct evb_lease *lease = evb_container(node, struct evb_lease, node);
-        lease->looks = !lease->holds && lease->holder[0];
+        lease->looks = !lease->holds && lease->above > 0;
         evb_lease_look_at(lease, true);
     }
 }

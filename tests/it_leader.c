@@ -368,17 +368,19 @@ int main(int argc, char **argv)
     if (status >= 0)
         return status;
     Suite *suite = suite_create("leader");
-    TCase *tests = tcase_create("leader");
+    TCase *tests = tcase_create("leader"), *away = tcase_create("away");
     tcase_set_timeout(tests, suite_patience(120));
+    tcase_set_timeout(away, suite_patience(120));
     tcase_add_loop_test(tests, one_handles, 0, 3);
     tcase_add_loop_test(tests, killed, 0, 3);
     tcase_add_test(tests, clean_end);
     tcase_add_loop_test(tests, stopped, 0, 2);
     tcase_add_test(tests, cut_off_and_alone);
-    tcase_add_test(tests, redis_away);
-    tcase_add_loop_test(tests, away_last, 0, 2);
     tcase_add_test(tests, flushed);
     tcase_add_test(tests, without_history);
     suite_add_tcase(suite, tests);
+    tcase_add_test(away, redis_away);
+    tcase_add_loop_test(away, away_last, 0, 2);
+    suite_add_tcase(suite, away);
     return suite_run(suite, argc, argv);
 }

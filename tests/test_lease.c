@@ -327,11 +327,14 @@ START_TEST(lets_the_holder_come_first)
     scripted_close(server, SCRIPTED_PUBLISHER | SCRIPTED_SUBSCRIBER);
     await_asked(count + 1);
     await_said(" look ");
+    scripted_close(server, SCRIPTED_PUBLISHER | SCRIPTED_SUBSCRIBER); /* and once more, at once */
+    await_asked(count + 2);
+    await_said(" look ");
     await_answer(0);
     ck_assert_int_eq(evbus_sub_stat(sub, "leading"), 0);
     await_told("gained:self:8} ");
     await_said(" take ");
-    ck_assert_int_eq(keeper_count(keeper, KEEPER_LEASE), count + 2);
+    ck_assert_int_eq(keeper_count(keeper, KEEPER_LEASE), count + 3);
 }
 END_TEST
 

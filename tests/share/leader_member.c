@@ -73,7 +73,7 @@ void leader_member_end(struct leader_member *member)
 
 static struct {
     evbus *bus;
-    evbus_sub *sub;
+    evbus_sub *sub, *changes;
     int book;
     atomic_int hold_ms;
     const char *pattern, *options;
@@ -158,8 +158,8 @@ static bool come_up(char **argv)
         evbus_set_log(NULL, EVBUS_LOG_DEBUG, log_line, argv[-1]);
     self.bus = evbus_open(config);
     evbus_config_free(config);
-    return self.bus && self.book >= 0 &&
-           evbus_subscribe(self.bus, "evbus.leader", NULL, on_leader, NULL) && subscribe();
+    self.changes = evbus_subscribe(self.bus, "evbus.leader", NULL, on_leader, NULL);
+    return self.changes && self.book >= 0 && subscribe();
 }
 
 static long long publish(int first, int last)
@@ -232,5 +232,6 @@ int leader_member_main(int argc, char **argv)
     evbus_free(self.bus);
     if (self.sub)
         evbus_unsubscribe(self.sub);
+    evbus_unsubscribe(self.changes);
     return 0;
 }
