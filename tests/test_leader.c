@@ -292,6 +292,51 @@ START_TEST(ends_and_somebody_led)
 }
 END_TEST
 
+/* As the loop gives it, before it waits in a queue. */
+static evbus_event *given(uint64_t n)
+{
+    struct evb_position at = {9000000 + n, n};
+    evbus_event *event = evb_event_make("t", 1, "0", 1, true);
+    event->origin = EVBUS_ORIGIN_REDIS;
+    evb_event_set_position(event, at);
+    ck_assert_int_eq(evb_tally_give(sub->tally, at), EVB_TALLY_GIVEN);
+    evbus_event *view = evb_leader_view(sub->leader, event);
+    evbus_event_unref(event);
+    return view;
+}
+
+static void expect_call(evbus_event *view, int rc, const char *want)
+{
+    ck_assert_int_eq(sub->fn(sub, view, NULL), rc);
+    expect(want);
+}
+
+/* What waits behind one that was let go is let go, too, though the lease is live again; and when all
+ * is given again, what was given before is nothing any more. */
+START_TEST(in_order_or_not_at_all)
+{
+    hold("leader=c");
+    run_for(base, 20);
+    evbus_event *first = given(1), *second = given(2), *third = given(3);
+    expect_call(first, 0, "t1 ");
+    ahead_us += 5000000;
+    expect_call(second, EVB_NOT_CALLED, "");
+    ahead_us = 0;
+    expect_call(third, EVB_NOT_CALLED, "");
+    ck_assert_int_eq(evbus_stat(bus, "not_leading"), 2);
+    run_for(base, 20);
+    expect_call(second, EVB_NOT_CALLED, "");
+    expect_call(third, EVB_NOT_CALLED, "");
+    evbus_event *again = given(2);
+    expect_call(again, 0, "t2 ");
+    expect_call(again, EVB_NOT_CALLED, "");
+    evbus_event_unref(first);
+    evbus_event_unref(second);
+    evbus_event_unref(third);
+    evbus_event_unref(again);
+}
+END_TEST
+
 START_TEST(link_is_lost)
 {
     hold("leader=c");
@@ -393,6 +438,7 @@ int main(void)
     tcase_add_test(tests, nothing_without_it);
     tcase_add_test(tests, ends_in_the_middle);
     tcase_add_test(tests, ends_and_somebody_led);
+    tcase_add_test(tests, in_order_or_not_at_all);
     tcase_add_test(tests, link_is_lost);
     tcase_add_loop_test(tests, own_events, 0, (int)EVB_COUNT(ways));
     tcase_add_test(tests, only_the_last);
