@@ -28,9 +28,10 @@
  * lease: the lease on a leader's name, and the places that belong to its holder
  *   keys  the lease, those who wait for its end
  *   args  owner, "stay" (it holds it, as far as it knows), "take", "careful" (takes one that was
- *         there before, no new one), "look" (takes none) or "leave", lease (ms), time to live of the key (ms), a number
- *         that the next holder's is above, own channel, what is published there when the holder
- *         leaves, {name of a place, what is to be kept there or "" (leaves it)}...
+ *         there before, no new one), "look" (takes none) or "leave", lease (ms), time to live of
+ *         the key (ms), a number that the next holder's is above, own channel, what is published
+ *         there when the holder leaves, {name of a place, what is to be kept there or "" (leaves
+ *         it)}...
  *   reply {1 (goes on) or 2 (is the holder now), fencing number, when the last holder before
  *         renewed it (ms; 0: not known), places...}; or {0, owner or "", its number, ms left}
  */
