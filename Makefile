@@ -4,7 +4,7 @@
 SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/ending.c lib/rand.c lib/log.c lib/buf.c lib/map.c \
        lib/match.c lib/acl.c lib/backoff.c lib/position.c lib/json.c \
        lib/option.c lib/moment.c lib/url.c lib/config.c lib/config_load.c lib/config_dump.c lib/config_check.c \
-       lib/event.c lib/event_set.c lib/query.c \
+       lib/event.c lib/event_get.c lib/event_set.c lib/query.c \
        lib/codec_write.c lib/codec_scan.c lib/codec.c lib/seen.c lib/pending.c lib/metrics.c \
        lib/thread.c lib/fifo.c lib/loop.c lib/wait.c lib/accumulator.c lib/recent.c lib/workers.c lib/lanes.c \
        lib/slow.c lib/tally.c lib/sub.c lib/sub_pending.c lib/queue_hand.c lib/queue.c \
@@ -12,14 +12,16 @@ SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/ending.c lib/
        lib/redis_reply.c lib/redis_socket.c lib/redis_tls.c lib/redis_link.c lib/redis_dns.c lib/redis_target.c \
        lib/redis_login.c lib/redis_hello.c lib/redis_subs.c lib/redis_asks.c lib/redis_item.c lib/redis_outbox.c \
        lib/redis_outbox_admit.c lib/redis_answer.c \
-       lib/redis_fault.c lib/redis_script.c lib/redis_stream.c lib/redis_claim.c lib/redis_grouped.c \
+       lib/redis_fault.c lib/redis_script_group.c lib/redis_script.c lib/redis_stream.c \
+       lib/redis_claim.c lib/redis_lease.c lib/redis_grouped.c \
        lib/redis_cursor.c lib/redis_reader.c lib/redis_recovery.c \
        lib/redis_heart.c \
-       lib/redis_state.c lib/redis_pair.c lib/redis.c lib/redis_group.c lib/redis_blocking.c \
+       lib/redis_state.c lib/redis_pair.c lib/redis_pump.c lib/redis.c lib/redis_group.c lib/redis_blocking.c \
        lib/bus.c lib/waiter.c lib/interest.c lib/handover.c lib/deliver.c lib/batch_join.c lib/route.c lib/batch.c \
        lib/recover.c lib/claim_event.c lib/claim_sub.c lib/claim_key.c lib/claim.c \
        lib/delivery.c lib/dead.c lib/group_hand.c lib/group_read.c lib/group_member.c lib/group_time.c lib/group.c \
-       lib/durable.c lib/replay_last.c lib/replay.c lib/tell.c lib/sub_options.c lib/subscribe.c \
+       lib/durable.c lib/poll.c lib/lease.c lib/lease_tell.c lib/lease_ask.c lib/lease_answer.c lib/leader.c \
+       lib/replay_last.c lib/replay.c lib/tell.c lib/sub_options.c lib/subscribe.c \
        lib/history.c lib/history_redis.c \
        lib/request.c lib/reply.c \
        lib/report.c lib/close.c \

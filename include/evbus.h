@@ -204,6 +204,10 @@ int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report
  *          durable=NAME (goes on where it was under that name, after a restart too: at least once)
  *          claim=NAME (of all with this name, in whichever process, one handles each event, and has it
  *          again if it fails, or another one; not with inline, nor for queues)
+ *          leader=NAME away=none|last (of all with that name, those of one bus get events: the bus that
+ *          holds the lease on it; its number is the attribute "evbus.fence"; evbus(7), LEADERS)
+ *          poll=2s|yes when=away|always (fn also gets "evbus.poll", to look for itself; yes: as
+ *          often as the setting poll.interval says)
  *          limit=N (ends by itself after N handler calls; the handle stays the caller's)
  *          key=type|correlation|source|attr:NAME|all|none (deliver=workers)
  *          group=NAME retries=5 (exact types: each event is handled by one member of the group, at
@@ -222,12 +226,15 @@ evbus_sub *evbus_subscribe(evbus *bus, const char *pattern, const char *options,
                            void *user);
 /* fn(user) once, after the last handler call; at once if that is over. */
 int evbus_sub_on_free(evbus_sub *sub, evbus_free_fn fn);
-/* 0: live (confirmed by Redis, or local only); EVBUS_EDENIED: Redis refused, local events come. Of
- * a group's member: it stands in Redis, nothing published from now on passes it by. */
+/* 0: live (confirmed by Redis, or local only), and with leader= it is known who leads;
+ * EVBUS_EDENIED: Redis refused, local events come. Of a group's member: it stands in Redis, nothing
+ * published from now on passes it by. */
 int evbus_sub_wait(evbus_sub *sub, int timeout_ms);
 const char *evbus_sub_pattern(const evbus_sub *sub);
 /* "delivered", "failed", "dropped", "queued", "peak", "slow" (1: it dropped an event for want of
- * room, and more than half of its bounds is still taken); -1 for another name. */
+ * room, and more than half of its bounds is still taken), "polled" (calls with evbus.poll, which
+ * are not among the delivered), "leading" (its fencing number while it leads, else 0); -1 for
+ * another name. */
 int64_t evbus_sub_stat(const evbus_sub *sub, const char *name);
 int evbus_unsubscribe(
     evbus_sub *sub); /* gives the handle back; outside handlers none runs after it */

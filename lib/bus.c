@@ -12,7 +12,7 @@ static const char *const modes[] = {
 
 static const char *const features[] = {"redis",    "unix",    "resp2",   "queue",   "report",
                                        "libevent", "tls",     "workers", "history", "history-local",
-                                       "batch",    "request", "claim"};
+                                       "batch",    "request", "claim",   "leader",  "poll"};
 
 void evb_bus_ref(struct evbus *bus)
 {

@@ -79,6 +79,10 @@ struct evbus {
     struct evb_node durables; /* those with a place in Redis */
     void (*durables_done)(void *user);
     void *durables_user;
+    struct evb_node leases; /* on names of leaders */
+    void (*leases_done)(void *user);
+    void *leases_user;
+    struct evb_node polls;     /* subscriptions that are polled */
     struct evb_node histories; /* queries that wait for an answer */
     struct evb_node readers;   /* those of them that wait for their turn to read the stream */
     bool reads_history;        /* a page is under way */

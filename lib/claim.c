@@ -93,7 +93,7 @@ int evb_claims_init(struct evbus *bus)
     if (!claims)
         return evb_fail_memory();
     bus->claims = claims;
-    evb_leases_init(&claims->leases, &bus->redis.asks);
+    evb_key_leases_init(&claims->leases, &bus->redis.asks);
     evb_list_init(&claims->subs);
     evb_list_init(&claims->calls);
     evb_map_init(&claims->held);
@@ -119,7 +119,7 @@ void evb_claims_fini(struct evbus *bus)
 void evb_claims_ready(struct evbus *bus)
 {
     struct evb_claims *claims = bus->claims;
-    evb_leases_anew(&claims->leases);
+    evb_key_leases_anew(&claims->leases);
     claims->told = false;
     look_at_all(bus);
     evb_claim_keys_again(bus);

@@ -13,7 +13,7 @@ enum evb_claim_stage {                     /* of closing a bus: what has to be o
 };
 
 struct evb_claims {
-    struct evb_leases leases;
+    struct evb_key_leases leases;
     struct event *timer;     /* owned */
     int64_t timer_ms;        /* CLOCK_BOOTTIME: when it fires; 0: it does not */
     struct evb_node subs;    /* those that have events to claim */

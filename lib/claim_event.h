@@ -37,13 +37,13 @@ struct evb_claim {
     int rc;             /* ENDED: 0, EVB_CALL_FAILED, EVB_CALL_NONE or EVB_CLAIM_LATE */
 
     /* loop only */
-    struct evb_lease lease;
-    int64_t due_ms;           /* WAITING (under lock): looked at again; SETTLING: said again */
-    enum evb_lease_verb want; /* SETTLING */
-    bool said;                /* that was under way before, and the answer was lost */
-    bool asked;               /* it may be ours, whatever was answered */
-    bool unclaimed;           /* handled without, for Redis was away */
-    bool seen;                /* somebody else had it in progress */
+    struct evb_key_lease lease;
+    int64_t due_ms;               /* WAITING (under lock): looked at again; SETTLING: said again */
+    enum evb_key_lease_verb want; /* SETTLING */
+    bool said;                    /* that was under way before, and the answer was lost */
+    bool asked;                   /* it may be ours, whatever was answered */
+    bool unclaimed;               /* handled without, for Redis was away */
+    bool seen;                    /* somebody else had it in progress */
     bool lapsed;
     int level, tries;
     char key[]; /* and the owner behind it */

@@ -24,8 +24,8 @@ struct call { /* evbus_claim() or evbus_release() on its way */
     struct evb_job job;
     struct evb_node node; /* in the bus's list, once the loop has it */
     struct evbus *bus;    /* ref */
-    struct evb_lease lease;
-    enum evb_lease_verb verb;
+    struct evb_key_lease lease;
+    enum evb_key_lease_verb verb;
     evbus_done_fn fn; /* NULL: nobody is told */
     void *user;
     struct answer *answer; /* ref; of the waiting form */
@@ -174,7 +174,7 @@ static int refused(const struct evbus *bus, const char *error)
 
 static void ask(struct call *call)
 {
-    evb_lease_ask(&call->bus->claims->leases, &call->lease, call->verb);
+    evb_key_lease_ask(&call->bus->claims->leases, &call->lease, call->verb);
 }
 
 /* Answers 1, or why it is not to be had after all. */
@@ -187,17 +187,17 @@ static int won(struct call *call)
     return evb_fail_memory(); /* its time to live ends it */
 }
 
-static void taken(struct call *call, const struct evb_lease_answer *answer)
+static void taken(struct call *call, const struct evb_key_lease_answer *answer)
 {
     struct evbus *bus = call->bus;
     switch (answer->result) {
-    case EVB_LEASE_OK:
+    case EVB_KEY_LEASE_OK:
         end(call, won(call));
         break;
-    case EVB_LEASE_PASSES:
+    case EVB_KEY_LEASE_PASSES:
         end(call, evb_fail(EVBUS_EAWAY, "nothing can be claimed right now: %.200s", answer->error));
         break;
-    case EVB_LEASE_REFUSED:
+    case EVB_KEY_LEASE_REFUSED:
         end(call, refused(bus, answer->error));
         break;
     default:
@@ -213,17 +213,17 @@ static void keep(struct call *call)
     int64_t ttl_ms = call->lease.ttl_ms < LOST_MOST_MS ? call->lease.ttl_ms : LOST_MOST_MS;
     if (!call->give_up_ms)
         call->give_up_ms =
-            call->verb == EVB_LEASE_RELEASE ? call->until_ms : evb_clock_boot_ms() + ttl_ms;
+            call->verb == EVB_KEY_LEASE_RELEASE ? call->until_ms : evb_clock_boot_ms() + ttl_ms;
     evb_claims_arm(call->bus, call->give_up_ms);
 }
 
-static void on_lease(struct evb_lease *lease, const struct evb_lease_answer *answer)
+static void on_lease(struct evb_key_lease *lease, const struct evb_key_lease_answer *answer)
 {
     struct call *call = evb_container(lease, struct call, lease);
     struct evbus *bus = call->bus;
-    if (answer->result == EVB_LEASE_LOST)
+    if (answer->result == EVB_KEY_LEASE_LOST)
         keep(call);
-    else if (call->verb == EVB_LEASE_TAKE)
+    else if (call->verb == EVB_KEY_LEASE_TAKE)
         taken(call, answer);
     else
         end(call, 0);
@@ -239,7 +239,7 @@ static void begin(struct evb_job *job)
         end(call, closed());
     else if (evb_claims_are_ready(bus))
         ask(call);
-    else if (call->verb == EVB_LEASE_RELEASE)
+    else if (call->verb == EVB_KEY_LEASE_RELEASE)
         keep(call);
     else
         end(call, away(bus));
@@ -251,7 +251,7 @@ void evb_claim_keys_give_up(struct evbus *bus)
     EVB_LIST_EACH(&bus->claims->calls, node)
     {
         struct call *call = evb_container(node, struct call, node);
-        if (call->lease.verb != EVB_LEASE_NONE || !call->give_up_ms)
+        if (call->lease.verb != EVB_KEY_LEASE_NONE || !call->give_up_ms)
             continue;
         if (call->give_up_ms <= now_ms)
             end(call, evb_fail(EVBUS_EAWAY, "the connection broke before Redis answered, and did "
@@ -266,7 +266,7 @@ void evb_claim_keys_again(struct evbus *bus)
     EVB_LIST_EACH(&bus->claims->calls, node)
     {
         struct call *call = evb_container(node, struct call, node);
-        if (call->lease.verb == EVB_LEASE_NONE)
+        if (call->lease.verb == EVB_KEY_LEASE_NONE)
             ask(call);
     }
 }
@@ -293,7 +293,7 @@ static int check(const struct evbus *bus, const char *call, const char *key)
     return rc;
 }
 
-static struct call *call_new(struct evbus *bus, enum evb_lease_verb verb, const char *key)
+static struct call *call_new(struct evbus *bus, enum evb_key_lease_verb verb, const char *key)
 {
     const char *prefix = evb_config_text(bus->config, EVB_CFG_CLAIM_PREFIX);
     size_t before = strlen(prefix), room = before + strlen(key) + 1;
@@ -343,7 +343,7 @@ static struct call *claim_new(struct evbus *bus, const char *key, int64_t ttl_ms
                  (long long)ttl_ms, (long long)TTL_MOST_MS);
         return NULL;
     }
-    struct call *call = call_new(bus, EVB_LEASE_TAKE, key);
+    struct call *call = call_new(bus, EVB_KEY_LEASE_TAKE, key);
     if (!call)
         return NULL;
     call->lease.ttl_ms = ttl_ms ? ttl_ms : evb_config_number(bus->config, EVB_CFG_CLAIM_TTL);
@@ -429,7 +429,7 @@ int evbus_claim(evbus *bus, const char *key, int64_t ttl_ms, int timeout_ms)
 int evbus_release(evbus *bus, const char *key)
 {
     int rc = check(bus, "evbus_release", key);
-    struct call *call = rc == 0 ? call_new(bus, EVB_LEASE_RELEASE, key) : NULL;
+    struct call *call = rc == 0 ? call_new(bus, EVB_KEY_LEASE_RELEASE, key) : NULL;
     if (!call)
         return rc != 0 ? rc : EVBUS_ENOMEM;
     pthread_mutex_lock(&bus->claims->lock);

@@ -39,27 +39,27 @@ static void count(const struct evb_claim_sub *claims, enum evb_counter counter)
     evb_count(&bus_of(claims)->metrics, counter, 1);
 }
 
-static void on_lease(struct evb_lease *lease, const struct evb_lease_answer *answer);
+static void on_lease(struct evb_key_lease *lease, const struct evb_key_lease_answer *answer);
 
-static bool ask(struct evb_claim *claim, enum evb_lease_verb verb)
+static bool ask(struct evb_claim *claim, enum evb_key_lease_verb verb)
 {
     struct evb_claim_sub *claims = claim->claims;
     claim->lease.fn = on_lease;
-    claim->lease.ttl_ms = verb == EVB_LEASE_DONE ? claims->keep_ms : claims->lease_ms;
-    return evb_lease_ask(&bus_of(claims)->claims->leases, &claim->lease, verb);
+    claim->lease.ttl_ms = verb == EVB_KEY_LEASE_DONE ? claims->keep_ms : claims->lease_ms;
+    return evb_key_lease_ask(&bus_of(claims)->claims->leases, &claim->lease, verb);
 }
 
 /* ---- the end of a claim ---- */
 
 /* Redis is to be told. */
-static void settle(struct evb_claim *claim, enum evb_lease_verb want)
+static void settle(struct evb_claim *claim, enum evb_key_lease_verb want)
 {
     claim->want = want;
     claim->said = false;
     claim->due_ms = 0;
     if (claim->state != EVB_CLAIM_SETTLING)
         evb_claim_move(claim, EVB_CLAIM_SETTLING);
-    if (want == EVB_LEASE_DONE)
+    if (want == EVB_KEY_LEASE_DONE)
         evb_claim_spend(claim);
 }
 
@@ -109,18 +109,18 @@ static void wait(struct evb_claim *claim, int level, int64_t left_ms)
     evb_claim_move(claim, EVB_CLAIM_WAITING);
 }
 
-static void settled(struct evb_claim *claim, const struct evb_lease_answer *answer)
+static void settled(struct evb_claim *claim, const struct evb_key_lease_answer *answer)
 {
-    bool ours = answer->result == EVB_LEASE_OK && !answer->was_free;
-    if (answer->result == EVB_LEASE_PASSES) {
+    bool ours = answer->result == EVB_KEY_LEASE_OK && !answer->was_free;
+    if (answer->result == EVB_KEY_LEASE_PASSES) {
         claim->due_ms = evb_clock_boot_ms() + SAY_AGAIN_MS;
         return;
     }
-    if (answer->result == EVB_LEASE_LOST) {
+    if (answer->result == EVB_KEY_LEASE_LOST) {
         claim->said = true; /* the answer to this may have been the good one */
         return;
     }
-    if (answer->result <= EVB_LEASE_OVER && !ours && !claim->said && claim->rc != EVB_CALL_NONE)
+    if (answer->result <= EVB_KEY_LEASE_OVER && !ours && !claim->said && claim->rc != EVB_CALL_NONE)
         tell_lapsed(claim);
     if (claim->rc == EVB_CALL_FAILED && ++claim->tries < TRIES_MOST && !claim->unclaimed)
         wait(claim, TRY_LEVEL + claim->tries, -1);
@@ -135,11 +135,11 @@ static void take_result(struct evb_claim *claim)
         claim->unclaimed = false;
         evb_claim_move_back(claim);
     } else if (claim->rc == 0) {
-        settle(claim, EVB_LEASE_DONE);
-    } else if (claim->unclaimed && claim->lease.verb == EVB_LEASE_NONE) {
+        settle(claim, EVB_KEY_LEASE_DONE);
+    } else if (claim->unclaimed && claim->lease.verb == EVB_KEY_LEASE_NONE) {
         evb_claim_finish(claim, claim->rc == EVB_CALL_FAILED);
     } else {
-        settle(claim, EVB_LEASE_RELEASE);
+        settle(claim, EVB_KEY_LEASE_RELEASE);
     }
 }
 
@@ -150,7 +150,7 @@ static void hand_over(struct evb_claim *claim, int64_t until_ms)
     if (evb_claim_hand_over(claim, until_ms))
         return;
     claim->rc = EVB_CALL_NONE;
-    settle(claim, EVB_LEASE_RELEASE);
+    settle(claim, EVB_KEY_LEASE_RELEASE);
 }
 
 static void won(struct evb_claim *claim)
@@ -163,7 +163,7 @@ static void won(struct evb_claim *claim)
         return;
     }
     claim->rc = EVB_CALL_NONE;
-    settle(claim, EVB_LEASE_RELEASE);
+    settle(claim, EVB_KEY_LEASE_RELEASE);
 }
 
 /* Without a claim: claim.away=run. */
@@ -184,48 +184,48 @@ static void refused(struct evb_claim *claim, const char *error)
         wait(claim, EVB_CLAIM_LEVELS, -1);
 }
 
-static void taken(struct evb_claim *claim, const struct evb_lease_answer *answer)
+static void taken(struct evb_claim *claim, const struct evb_key_lease_answer *answer)
 {
     switch (answer->result) {
-    case EVB_LEASE_OK:
+    case EVB_KEY_LEASE_OK:
         won(claim);
         break;
-    case EVB_LEASE_OTHERS:
+    case EVB_KEY_LEASE_OTHERS:
         claim->seen = true;
         wait(claim, claim->level + (claim->due_ms != 0), answer->left_ms);
         break;
-    case EVB_LEASE_OVER:
+    case EVB_KEY_LEASE_OVER:
         count(claim->claims, EVB_COUNT_claims_lost);
         evb_claim_finish(claim, true);
         break;
-    case EVB_LEASE_PASSES:
+    case EVB_KEY_LEASE_PASSES:
         wait(claim, PASSING_LEVEL, -1);
         break;
-    case EVB_LEASE_REFUSED:
+    case EVB_KEY_LEASE_REFUSED:
         refused(claim, answer->error);
         break;
-    case EVB_LEASE_LOST:
+    case EVB_KEY_LEASE_LOST:
         evb_claim_move_back(claim);
     }
 }
 
 /* HELD and later: a handler that has not begun is kept from it, where the lease is somebody's. */
-static void renewed(struct evb_claim *claim, const struct evb_lease_answer *answer, bool began)
+static void renewed(struct evb_claim *claim, const struct evb_key_lease_answer *answer, bool began)
 {
-    bool others = answer->result == EVB_LEASE_OTHERS || answer->result == EVB_LEASE_OVER;
-    if (answer->result == EVB_LEASE_OK)
+    bool others = answer->result == EVB_KEY_LEASE_OTHERS || answer->result == EVB_KEY_LEASE_OVER;
+    if (answer->result == EVB_KEY_LEASE_OK)
         evb_claim_set_until(claim, claim->lease.until_ms);
     else if (others)
         evb_claim_set_until(claim, 0);
-    if (began && (others || (answer->result == EVB_LEASE_OK && answer->was_free)))
+    if (began && (others || (answer->result == EVB_KEY_LEASE_OK && answer->was_free)))
         tell_lapsed(claim);
-    if (answer->result == EVB_LEASE_OK)
+    if (answer->result == EVB_KEY_LEASE_OK)
         claim->unclaimed = false;
-    else if (answer->result == EVB_LEASE_LOST && claim->unclaimed)
+    else if (answer->result == EVB_KEY_LEASE_LOST && claim->unclaimed)
         claim->asked = false;
 }
 
-static void on_lease(struct evb_lease *lease, const struct evb_lease_answer *answer)
+static void on_lease(struct evb_key_lease *lease, const struct evb_key_lease_answer *answer)
 {
     struct evb_claim *claim = evb_container(lease, struct evb_claim, lease);
     struct evb_claim_sub *claims = claim->claims;
@@ -286,16 +286,16 @@ static void renew_all(struct evb_claim_sub *claims, int64_t now_ms, int64_t *nex
             continue;
         if (at_ms > now_ms && at_ms < *next_ms)
             *next_ms = at_ms;
-        if (at_ms > now_ms || claim->lease.verb != EVB_LEASE_NONE)
+        if (at_ms > now_ms || claim->lease.verb != EVB_KEY_LEASE_NONE)
             continue;
-        claim->asked = ask(claim, EVB_LEASE_TAKE) || !claim->unclaimed;
+        claim->asked = ask(claim, EVB_KEY_LEASE_TAKE) || !claim->unclaimed;
     }
 }
 
 static void ask_for(struct evb_claim *claim)
 {
     claim->asked = true;
-    if (claim->lease.verb == EVB_LEASE_NONE && !ask(claim, EVB_LEASE_TAKE))
+    if (claim->lease.verb == EVB_KEY_LEASE_NONE && !ask(claim, EVB_KEY_LEASE_TAKE))
         evb_claim_move_back(claim);
 }
 
@@ -333,7 +333,7 @@ static void let_go(struct evb_claim_sub *claims, struct evb_node *list)
 {
     struct evb_claim *claim;
     while ((claim = evb_claim_take(claims, list, EVB_CLAIM_ASKED)))
-        if (claim->lease.verb == EVB_LEASE_NONE)
+        if (claim->lease.verb == EVB_KEY_LEASE_NONE)
             leave(claim);
 }
 
@@ -356,7 +356,7 @@ static void end(struct evb_claim_sub *claims)
         if (!evb_claim_call_off(claim))
             continue;
         claim->rc = EVB_CALL_NONE;
-        settle(claim, EVB_LEASE_RELEASE);
+        settle(claim, EVB_KEY_LEASE_RELEASE);
     }
 }
 
@@ -472,6 +472,7 @@ int evb_claim_sub_plan(evbus_sub *sub, const char *name)
     claims->fn = sub->fn;
     sub->fn = evb_claim_handle;
     sub->hold = evb_claim_hold;
+    sub->guarded = true;
     return 0;
 }
 

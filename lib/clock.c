@@ -42,6 +42,11 @@ int64_t evb_clock_rough_ms(void)
     return mono_clock ? mono_clock() / 1000 : read_us(CLOCK_MONOTONIC_COARSE) / 1000;
 }
 
+int64_t evb_clock_boot_us(void)
+{
+    return mono_clock ? mono_clock() : read_us(CLOCK_BOOTTIME);
+}
+
 void evb_clock_set(int64_t (*wall_us)(void), int64_t (*mono_us)(void))
 {
     wall_clock = wall_us;

@@ -11,7 +11,9 @@ int64_t evb_clock_mono_us(void); /* CLOCK_MONOTONIC */
 int64_t evb_clock_mono_ms(void);
 int64_t evb_clock_boot_ms(void);  /* CLOCK_BOOTTIME: goes on while the machine sleeps */
 int64_t evb_clock_rough_ms(void); /* monotonic, some milliseconds behind, cheap */
-void evb_clock_set(int64_t (*wall_us)(void), int64_t (*mono_us)(void)); /* NULL: the real one */
+int64_t evb_clock_boot_us(void);  /* CLOCK_BOOTTIME: goes on while the machine sleeps */
+/* NULL: the real one. mono_us is CLOCK_BOOTTIME too. */
+void evb_clock_set(int64_t (*wall_us)(void), int64_t (*mono_us)(void));
 
 /* Years 0000 to 9999; outside them the nearest bound is written. */
 void evb_time_write(int64_t unix_us, char out[EVB_TIME_TEXT]);

@@ -16,6 +16,8 @@
 #include "group.h"
 #include "history.h"
 #include "interest.h"
+#include "leader.h"
+#include "poll.h"
 #include "pool.h"
 #include "replay.h"
 #include "request.h"
@@ -177,8 +179,9 @@ static void finish(struct evbus *bus)
     if (atomic_load(&bus->state) == EVB_BUS_CLOSED)
         return;
     evb_batch_end(bus);
-    void (*saved)(void *user) = bus->durables_done; /* who waits for it needs not wait any more */
-    bus->durables_done = NULL;
+    /* Who waits for one of these needs not wait any more. */
+    void (*saved)(void *user) = bus->durables_done, (*left)(void *user) = bus->leases_done;
+    bus->durables_done = bus->leases_done = NULL;
     evb_request_end_all(bus);
     evb_history_end_all(bus); /* the bus is what they lack, not the link */
     if (bus->wants_redis)
@@ -202,17 +205,27 @@ static void finish(struct evbus *bus)
     evb_durable_end_all(bus);
     evb_claims_end_all(bus);
     evb_group_end_all(bus);
+    evb_lease_end_all(bus);
+    evb_poll_end_all(bus);
     evb_waiter_end_all(&bus->closers, 0);
     if (saved)
         saved(bus->durables_user);
+    if (left)
+        left(bus->leases_user);
 }
 
 /* Nothing of the bus is to be said to Redis any more. */
-static void on_saved(void *user)
+static void on_left_lead(void *user)
 {
     struct evb_waiter *waiter = user;
     finish(waiter->bus);
     evb_waiter_end(waiter, 0);
+}
+
+static void on_saved(void *user)
+{
+    struct evb_waiter *waiter = user;
+    evb_lease_close(waiter->bus, on_left_lead, waiter);
 }
 
 /* No event of a group is in this process any more. */

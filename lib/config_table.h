@@ -120,8 +120,9 @@ X(GROUP_TTL, "group.ttl", DURATION, NULL, 1000, 31536000000, "24h", false, "",
   "a group that has had no member for so long is removed, with what waits for it")
 
 X(LEASE_TTL, "lease.ttl", DURATION, NULL, 1000, 3600000, "10s", false, "",
-  "how long the place of a durable subscription, or an event that is claimed, stays with a holder "
-  "that is gone")
+  "how long what somebody holds stays with one that is gone: a leader's name, the place of a "
+  "durable "
+  "subscription, an event that is claimed")
 X(CLAIM_PREFIX, "claim.prefix", TEXT, NULL, 0, 255, "<key.prefix>claim:", false, "",
   "begins the keys of claims")
 X(CLAIM_TTL, "claim.ttl", DURATION, NULL, 1000, 31536000000, "5m", false, "",
@@ -130,6 +131,8 @@ X(CLAIM_TTL, "claim.ttl", DURATION, NULL, 1000, 31536000000, "5m", false, "",
 X(CLAIM_AWAY, "claim.away", CHOICE, "run|skip|wait", 0, 0, "run", false, "",
   "what a subscription with claim= does with this process's events while Redis is away: handles "
   "them without a claim, drops them, or waits")
+X(POLL_INTERVAL, "poll.interval", DURATION, NULL, 10, 86400000, "2s", false, "POLL_INTERVAL",
+  "how often subscriptions with poll=yes are polled")
 X(RECOVERY_MAX_EVENTS, "recovery.max.events", INT, NULL, 1, 1000000000, "1000000", false, "",
   "most events that are read from the history after an outage; what is beyond is a gap")
 X(RECOVERY_MAX_TIME, "recovery.max.time", DURATION, NULL, 1, 86400000, "60s", false, "",

@@ -4,10 +4,7 @@
 #include "alloc.h"
 #include "err.h"
 #include "json.h"
-#include "match.h"
 #include "pool.h"
-#include "rand.h"
-#include <sched.h>
 #include <string.h>
 
 #define SPARE 48 /* bytes left for a source and other short texts, so that they need no piece */
@@ -17,8 +14,6 @@ struct evb_piece {
     size_t size; /* of bytes */
     char bytes[];
 };
-
-enum { TEXT_NONE, TEXT_BEING_WRITTEN, TEXT_THERE };
 
 /* What every event begins as. Copied, for compilers make a copy of this size some moves and a
  * memset() of it a slow string instruction. */
@@ -170,26 +165,12 @@ uint32_t evb_refusal_clean(char *text, size_t length)
     return (uint32_t)end;
 }
 
-bool evb_event_is_request(const evbus_event *event)
-{
-    return event->exchange && event->exchange->reply_to.ptr;
-}
-
-int64_t evb_event_time_left_ms(const evbus_event *event)
-{
-    int64_t deadline_ms = event->exchange ? event->exchange->deadline_ms : INT64_MAX;
-    int64_t now_ms = evb_clock_us() / 1000;
-    if (deadline_ms == INT64_MAX)
-        return INT64_MAX;
-    return deadline_ms > now_ms ? deadline_ms - now_ms : 0;
-}
-
 static bool same_text(struct evb_text a, struct evb_text b)
 {
     return a.length == b.length && memcmp(a.ptr, b.ptr, a.length) == 0;
 }
 
-static struct evb_attr *attr_find(const evbus_event *event, struct evb_text name)
+struct evb_attr *evb_event_find_attr(const evbus_event *event, struct evb_text name)
 {
     for (uint32_t i = 0; i < event->attr_count; i++)
         if (same_text(event->attrs[i].name, name))
@@ -213,7 +194,7 @@ static bool attrs_grow(evbus_event *event)
 
 int evb_event_add_attr(evbus_event *event, struct evb_text name, struct evb_text value)
 {
-    struct evb_attr *attr = attr_find(event, name);
+    struct evb_attr *attr = evb_event_find_attr(event, name);
     if (attr) {
         evb_event_drop(event, attr->name.ptr);
         evb_event_drop(event, attr->value.ptr);
@@ -226,18 +207,6 @@ int evb_event_add_attr(evbus_event *event, struct evb_text name, struct evb_text
     }
     *attr = (struct evb_attr){name, value};
     return 0;
-}
-
-void evb_uuid_write(const uint8_t uuid[16], char out[EVB_ID_TEXT])
-{
-    static const char hex[] = "0123456789abcdef";
-    for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *out++ = '-';
-        *out++ = hex[uuid[i] >> 4];
-        *out++ = hex[uuid[i] & 15];
-    }
-    *out = '\0';
 }
 
 int evb_event_freeze(evbus_event *event, const char *node, const char *source)
@@ -263,7 +232,7 @@ int evb_event_freeze(evbus_event *event, const char *node, const char *source)
     event->node = (struct evb_text){event->node_text, EVB_NODE_LENGTH};
     event->origin = EVBUS_ORIGIN_LOCAL;
     event->seq = 0;
-    atomic_store_explicit(&event->text_state, TEXT_NONE, memory_order_relaxed);
+    atomic_store_explicit(&event->text_state, EVB_TEXT_NONE, memory_order_relaxed);
     return 0;
 }
 
@@ -287,12 +256,9 @@ void evbus_event_unref(evbus_event *event)
         event->pieces = piece->next;
         evb_free(piece);
     }
+    evbus_event *base = event->base; /* no view itself, or of a few */
     evb_pool_give(event);
-}
-
-static bool is_frozen(const evbus_event *event)
-{
-    return atomic_load_explicit(&event->frozen, memory_order_relaxed) != 0;
+    evbus_event_unref(base);
 }
 
 /* The event may stand in queues already, whose accounts go by its size: that stays. */
@@ -308,161 +274,53 @@ void evb_event_set_position(evbus_event *event, struct evb_position position)
     atomic_store_explicit(&event->position_text, kept, memory_order_release);
 }
 
-const char *evbus_event_position(const evbus_event *event)
+static bool view_attrs(evbus_event *view, const evbus_event *base, const char *name,
+                       const char *value)
 {
-    return event ? atomic_load_explicit(&event->position_text, memory_order_acquire) : NULL;
+    struct evb_text key = {name, (uint32_t)strlen(name)};
+    size_t length = strlen(value);
+    struct evb_text text = {evb_event_keep(view, value, length), (uint32_t)length};
+    char *attrs = piece_new(view, (base->attr_count + 1) * sizeof *view->attrs);
+    if (!text.ptr || !attrs)
+        return false;
+    view->attrs = (struct evb_attr *)(void *)attrs;
+    view->attr_room = base->attr_count + 1;
+    for (uint32_t i = 0; i < base->attr_count; i++)
+        if (!same_text(base->attrs[i].name, key))
+            view->attrs[view->attr_count++] = base->attrs[i];
+    view->attrs[view->attr_count++] = (struct evb_attr){key, text};
+    return true;
 }
 
-/* UUIDv7 (RFC 9562 section 5.7) of the event's time. Drawn when somebody asks: randomness costs
- * more than all else that publishing does. */
-static void draw_uuid(const evbus_event *event, char out[EVB_ID_TEXT])
+evbus_event *evb_event_view(evbus_event *base, const char *name, const char *value, uint64_t term)
 {
-    uint64_t ms = (uint64_t)(event->time_us / 1000);
-    uint8_t uuid[16];
-    for (int i = 5; i >= 0; i--, ms >>= 8)
-        uuid[i] = (uint8_t)ms;
-    evb_rand_bytes(uuid + 6, 10);
-    uuid[6] = (uint8_t)(0x70 | (uuid[6] & 0x0f));
-    uuid[8] = (uint8_t)(0x80 | (uuid[8] & 0x3f));
-    evb_uuid_write(uuid, out);
-}
-
-/* Writes id_text and time_text unless that is done. */
-static void write_texts(const evbus_event *shared)
-{
-    evbus_event *event = (evbus_event *)shared;
-    int state = TEXT_NONE;
-    if (atomic_load_explicit(&event->text_state, memory_order_acquire) == TEXT_THERE)
-        return;
-    if (atomic_compare_exchange_strong(&event->text_state, &state, TEXT_BEING_WRITTEN)) {
-        if (!event->id.ptr)
-            draw_uuid(event, event->id_text);
-        evb_time_write(event->time_us, event->time_text);
-        atomic_store_explicit(&event->text_state, TEXT_THERE, memory_order_release);
-        return;
-    }
-    while (atomic_load_explicit(&event->text_state, memory_order_acquire) != TEXT_THERE)
-        sched_yield();
-}
-
-static struct evb_text id_text(const evbus_event *event)
-{
-    if (event->id.ptr)
-        return event->id;
-    if (!is_frozen(event))
-        return (struct evb_text){"", 0};
-    write_texts(event);
-    return (struct evb_text){event->id_text, EVB_ID_TEXT - 1};
-}
-
-struct evb_text evb_event_correlation(const evbus_event *event)
-{
-    return event->correlation.ptr ? event->correlation : id_text(event);
-}
-
-static bool given(const void *pointer)
-{
-    if (!pointer)
-        evb_fail(EVBUS_EINVAL, "an argument is NULL");
-    return pointer != NULL;
-}
-
-const char *evbus_event_type(const evbus_event *event)
-{
-    return given(event) ? event->type.ptr : NULL;
-}
-
-const char *evbus_event_id(const evbus_event *event)
-{
-    return given(event) ? id_text(event).ptr : NULL;
-}
-
-const char *evbus_event_version(const evbus_event *event)
-{
-    return given(event) ? event->version.ptr : NULL;
-}
-
-const char *evbus_event_source(const evbus_event *event)
-{
-    return !given(event) ? NULL : event->source.ptr ? event->source.ptr : "";
-}
-
-const char *evbus_event_node(const evbus_event *event)
-{
-    return given(event) ? event->node.ptr : NULL;
-}
-
-const char *evbus_event_correlation(const evbus_event *event)
-{
-    return given(event) ? evb_event_correlation(event).ptr : NULL;
-}
-
-const char *evbus_event_attr(const evbus_event *event, const char *name)
-{
-    if (!given(event) || !given(name))
+    evbus_event *view = evb_event_alloc(strlen(value) + 1);
+    if (!view)
         return NULL;
-    size_t length = strlen(name);
-    const struct evb_attr *attr =
-        length > EVB_TEXT_MAX ? NULL : attr_find(event, (struct evb_text){name, (uint32_t)length});
-    return attr ? attr->value.ptr : NULL;
-}
-
-int evbus_event_attr_count(const evbus_event *event)
-{
-    return given(event) ? (int)event->attr_count : EVBUS_EINVAL;
-}
-
-const char *evbus_event_attr_name(const evbus_event *event, int index)
-{
-    if (!given(event))
-        return NULL;
-    if (index < 0 || (uint32_t)index >= event->attr_count) {
-        evb_fail(EVBUS_EINVAL, "there is no attribute number %d", index);
+    atomic_store_explicit(&view->frozen, 1, memory_order_relaxed);
+    atomic_store_explicit(&view->position_text, evbus_event_position(base), memory_order_relaxed);
+    view->is_json = base->is_json;
+    view->has_time = base->has_time;
+    view->origin = base->origin;
+    view->seq = base->seq;
+    if (base->origin != EVBUS_ORIGIN_LOCAL) /* else the loop may be setting it */
+        view->position = base->position;
+    view->time_us = base->time_us;
+    view->ttl_ms = base->ttl_ms;
+    view->type = base->type;
+    view->version = base->version;
+    view->source = base->source;
+    view->node = base->node;
+    view->correlation = base->correlation;
+    view->data = base->data;
+    view->exchange = base->exchange;
+    view->id = evb_event_id(base);
+    view->term = term;
+    view->base = evbus_event_ref(base);
+    if (!view_attrs(view, base, name, value)) {
+        evbus_event_unref(view);
         return NULL;
     }
-    return event->attrs[index].name.ptr;
-}
-
-const char *evbus_event_timestamp(const evbus_event *event)
-{
-    if (!given(event))
-        return NULL;
-    if (!is_frozen(event) && !event->has_time)
-        return "";
-    write_texts(event);
-    return event->time_text;
-}
-
-int64_t evbus_event_time_us(const evbus_event *event)
-{
-    return given(event) ? event->time_us : EVBUS_EINVAL;
-}
-
-int64_t evbus_event_ttl(const evbus_event *event)
-{
-    return given(event) ? event->ttl_ms : EVBUS_EINVAL;
-}
-
-int64_t evbus_event_deadline_ms(const evbus_event *event)
-{
-    if (!given(event))
-        return EVBUS_EINVAL;
-    return evb_event_is_request(event) ? event->exchange->deadline_ms : 0;
-}
-
-const char *evbus_event_data(const evbus_event *event, size_t *length)
-{
-    if (length)
-        *length = event ? event->data.length : 0;
-    return given(event) ? event->data.ptr : NULL;
-}
-
-int evbus_event_is_json(const evbus_event *event)
-{
-    return given(event) ? event->is_json : EVBUS_EINVAL;
-}
-
-int evbus_event_origin(const evbus_event *event)
-{
-    return given(event) ? event->origin : EVBUS_EINVAL;
+    view->size += base->size; /* which it keeps */
+    return view;
 }

@@ -22,6 +22,8 @@
 #define EVB_REFUSAL_MAX     400  /* bytes of a reply's error */
 #define EVB_VERSION_DEFAULT "1.0"
 
+enum { EVB_TEXT_NONE, EVB_TEXT_BEING_WRITTEN, EVB_TEXT_THERE };
+
 struct evb_text { /* borrowed from the event; NUL behind it; ptr NULL: none */
     const char *ptr;
     uint32_t length;
@@ -63,8 +65,8 @@ struct evb_delivery_door {                        /* any thread */
 struct evbus_event {
     /* atomic */
     atomic_int refs;
-    atomic_int text_state; /* id_text and time_text: 0 unwritten, 1 being written, 2 there */
-    atomic_int frozen;     /* 1 once published or received; or EVB_EVENT_PRIVATE */
+    atomic_int text_state;             /* id_text and time_text: EVB_TEXT_* */
+    atomic_int frozen;                 /* 1 once published or received; or EVB_EVENT_PRIVATE */
     const char *_Atomic position_text; /* NULL: none known; lives as long as the event */
 
     /* fixed once frozen */
@@ -84,6 +86,8 @@ struct evbus_event {
     struct evb_exchange *exchange; /* in a piece of its own; NULL: neither request nor reply */
     struct evb_piece *pieces;      /* owned */
     struct evb_delivery *delivery; /* ref; NULL: it is everybody's */
+    evbus_event *base;             /* ref: of a view, whose texts stand there; NULL: it is none */
+    uint64_t term;                 /* of a view: what its receiver counts by; else 0 */
     char *spare;                   /* what is left of body */
     uint32_t spare_room;
     char node_text[EVB_NODE_LENGTH + 1];
@@ -117,6 +121,8 @@ uint32_t evb_refusal_clean(char *text, size_t length);
 bool evb_event_is_request(const evbus_event *event);
 /* Milliseconds that are left for an answer, 0 when it is too late; INT64_MAX: no end. */
 int64_t evb_event_time_left_ms(const evbus_event *event);
+struct evb_attr *evb_event_find_attr(const evbus_event *event, struct evb_text name); /* or NULL */
+struct evb_text evb_event_id(const evbus_event *event); /* no length and "" while it has none */
 /* The correlation, or the id; no length and "" when there is neither yet. */
 struct evb_text evb_event_correlation(const evbus_event *event);
 
@@ -127,6 +133,9 @@ int evb_event_freeze(evbus_event *event, const char *node, const char *source);
 /* Its place in the history is known now; others may already look for it. On the loop, which holds a
  * reference. */
 void evb_event_set_position(evbus_event *event, struct evb_position position);
+/* A frozen event that shows another one and has one attribute more, or another value of it, while
+ * the shared one stays as it is. `name` lives for ever. */
+evbus_event *evb_event_view(evbus_event *base, const char *name, const char *value, uint64_t term);
 void evb_uuid_write(const uint8_t uuid[16], char out[EVB_ID_TEXT]); /* RFC 9562 section 4 */
 
 #endif

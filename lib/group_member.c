@@ -71,6 +71,7 @@ int evb_group_plan(evbus_sub *sub, const char *type, const char *group, int64_t 
         sub->fn = call_member;
     sub->scope = EVB_FROM_GROUP;
     sub->member = member;
+    sub->guarded = true;
     return 0;
 }
 

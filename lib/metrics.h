@@ -13,6 +13,10 @@
     X(received, "events that came from Redis")                                                     \
     X(handled, "handler calls that answered 0")                                                    \
     X(failed, "handler calls that answered anything else")                                         \
+    X(polls, "handler calls with evbus.poll that answered 0")                                      \
+    X(not_leading, "events that handlers of leader= did not get, for lack of the lease")           \
+    X(leases_gained, "times this bus became a leader")                                             \
+    X(leases_lost, "times it was one no more, without having left")                                \
     X(pulled, "events taken from queues")                                                          \
     X(dropped, "events that found a subscription or queue full")                                   \
     X(batched, "events that joined a batch")                                                       \

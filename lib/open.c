@@ -12,6 +12,8 @@
 #include "fork.h"
 #include "group.h"
 #include "json.h"
+#include "leader.h"
+#include "poll.h"
 #include "rand.h"
 #include "recover.h"
 #include "replay.h"
@@ -50,6 +52,8 @@ static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, c
         evb_durable_lost(bus);
         evb_claims_lost(bus);
         evb_group_lost(bus);
+        evb_lease_lost(bus);
+        evb_poll_lost(bus);
         if (to != EVB_REDIS_CLOSING)
             set_mode(bus, EVBUS_MODE_DEGRADED, why);
     }
@@ -59,8 +63,10 @@ static void on_redis_state(enum evb_redis_state from, enum evb_redis_state to, c
         return;
     set_mode(bus, bus->redis_only ? EVBUS_MODE_REDIS_ONLY : EVBUS_MODE_HYBRID, why);
     evb_claims_ready(bus);
+    evb_poll_ready(bus);
     evb_recover_ready(bus);
     evb_durable_look(bus);
+    evb_lease_ready(bus);
     evb_group_ready(bus);
     evb_replay_look(bus);
     if (evb_bus_connected(bus))
@@ -100,6 +106,7 @@ static void on_decided(const struct evb_topic *topic, void *user)
         evb_count(&bus->metrics, EVB_COUNT_refused_subscriptions, 1);
         evb_log(&bus->log, EVBUS_LOG_WARNING, "Redis refuses %s: %s", topic->name, refusal);
     }
+    evb_lease_look(bus);
     evb_replay_look(bus);
     if (via)
         tell_pattern(bus, via, refused ? refusal : NULL);
@@ -120,6 +127,12 @@ static void on_water(bool high, void *user)
     evb_log(&bus->log, high ? EVBUS_LOG_WARNING : EVBUS_LOG_INFO, "outbox %s: %s",
             high ? "high" : "low", json);
     evb_route_system(bus, "evbus.outbox", json);
+}
+
+static void on_inbox(const struct evb_reply *payload, void *user)
+{
+    if (!evb_lease_inbox(user, payload))
+        evb_request_inbox(payload, user);
 }
 
 static void on_answers(void *user)
@@ -236,9 +249,8 @@ static int open_redis(struct evbus *bus)
     outbox->max_age_ms = number(bus, EVB_CFG_OUTBOX_AGE);
     outbox->full = (int)number(bus, EVB_CFG_OUTBOX_FULL);
     outbox->may_resend = number(bus, EVB_CFG_PUBLISH_RESEND);
-    bus->hooks =
-        (struct evb_redis_hooks){on_redis_state, evb_route_message, on_decided,       on_water,
-                                 on_group_gone,  evb_recover_hooks, evb_request_inbox};
+    bus->hooks = (struct evb_redis_hooks){on_redis_state, evb_route_message, on_decided, on_water,
+                                          on_group_gone,  evb_recover_hooks, on_inbox};
     bus->hooks.recovery.answers = on_answers;
     int rc =
         evb_redis_init(&bus->redis, &set, &bus->loop, &bus->log, &bus->metrics, &bus->hooks, bus);
@@ -315,6 +327,8 @@ static evbus *open_bus(struct event_base *base, const evbus_config *config)
     evb_list_init(&bus->histories);
     evb_list_init(&bus->replays);
     evb_list_init(&bus->durables);
+    evb_list_init(&bus->leases);
+    evb_list_init(&bus->polls);
     evb_list_init(&bus->readers);
     evb_metrics_init(&bus->metrics);
     if (read_settings(bus, config) != 0 ||

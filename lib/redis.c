@@ -1,4 +1,4 @@
-/* redis.c - a shard at work: writing, readiness, heartbeat, replies. Loop only. */
+/* redis.c - a shard at work: readiness, heartbeat, replies. Loop only. */
 #include "redis.h"
 #include "clock.h"
 #include "err.h"
@@ -10,63 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RETRY_PAUSE_MS = 100, EXPIRY_PAUSE_MS = 10 };
-
-/* ---- writing ---- */
-
-static void write_command(struct evb_redis *redis, struct evb_item *const items[], size_t count)
-{
-    if (items[0]->scripted)
-        evb_stream_append(&redis->stream, &redis->publisher, items, count,
-                          evb_outbox_told(&redis->outbox, items[0]));
-    else
-        evb_link_send(&redis->publisher, items[0]->bytes, items[0]->length);
-    redis->outbox.hold = redis->stream.awaited;
-}
-
-/* True: something was written. */
-static bool pump(struct evb_redis *redis)
-{
-    struct evb_link *link = &redis->publisher;
-    uint64_t before = redis->outbox.written_count;
-    struct evb_item *items[EVB_CALL_EVENTS];
-    size_t count = 0;
-    redis->outbox.history = evb_stream_is_on(&redis->stream);
-    redis->outbox.no_script = redis->stream.no_script;
-    redis->outbox.hold = redis->stream.awaited;
-    do {
-        if (link->stage != EVB_LINK_UP || evb_pair_state(redis) != EVB_REDIS_READY)
-            return false;
-        while (evb_link_backlog(link) < EVB_LINK_FULL &&
-               (count = evb_outbox_next(&redis->outbox, items, EVB_CALL_EVENTS)))
-            write_command(redis, items, count);
-        evb_link_flush(link);
-    } while (count && evb_link_backlog(link) == 0);
-    return redis->outbox.written_count != before;
-}
-
-static void plan_expiry(struct evb_redis *redis)
-{
-    int64_t at_ms = evb_outbox_next_expiry_ms(&redis->outbox), now_ms = evb_clock_mono_ms();
-    bool planned = event_pending(redis->expiry, EV_TIMEOUT, NULL);
-    if (evb_pair_state(redis) == EVB_REDIS_READY || at_ms == INT64_MAX) {
-        event_del(redis->expiry);
-        return;
-    }
-    at_ms = at_ms > now_ms + EXPIRY_PAUSE_MS ? at_ms + 1 : now_ms + EXPIRY_PAUSE_MS;
-    if (planned && redis->expiry_ms <= at_ms)
-        return;
-    redis->expiry_ms = at_ms;
-    evb_pair_arm(redis->expiry, at_ms - now_ms);
-}
-
-bool evb_redis_idle(struct evb_redis *redis)
-{
-    bool wrote = pump(redis);
-    evb_link_flush(&redis->subscriber);
-    plan_expiry(redis);
-    return wrote;
-}
+enum { RETRY_PAUSE_MS = 100 };
 
 /* ---- readiness and heartbeat ---- */
 
@@ -190,6 +134,11 @@ static void on_fence_reply(const struct evb_reply *reply, void *user)
     const struct evb_fence *fence = &redis->heart.fence;
     if (fence->with_history && !fence->put_off && !fence->anew && evb_stream_is_on(&redis->stream))
         evb_recovery_facts(&redis->recovery);
+    if (rc == 0 && fence->put_off && evb_pair_state(redis) == EVB_REDIS_HANDSHAKE) {
+        rc = EVBUS_EAWAY; /* no heartbeat brings another one yet: a server that still loads, say */
+        snprintf(why, sizeof why, "%s",
+                 reply->kind == EVB_REPLY_ERROR ? reply->text : "its channel is refused for now");
+    }
     if (redis->heart.fence.refused)
         evb_heart_tell(&redis->heart, &redis->lacks, "publish", redis->heart.fence.right);
     if (redis->heart.fence.anew && evb_pair_state(redis) == EVB_REDIS_READY)

@@ -278,146 +278,72 @@ static const char lease[] =
     "  redis.call('SET', key, verb == 'done' and 'done' or owner, 'PX', ms)\n"
     "end\n"
     "return {1, there or '', 0}\n";
-/* ---- groups ---- */
 
-/* A group that has vanished is made anew from the stream's beginning, for publishers may have been
- * there first. */
-static const char member[] =
-    "local registry, stream, bell = KEYS[1], KEYS[2], KEYS[3]\n"
-    "local channel, name, group = ARGV[1], ARGV[2], '" EVB_GROUP "'\n"
-    "for _, need in ipairs(redis.acl_check_cmd and {\n"
-    "    {'time', 'TIME'}, {'hget', 'HGET', registry, 'f'}, {'hset', 'HSET', registry, 'f', '1'},\n"
-    "    {'xgroup|create', 'XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM'},\n"
-    "    {'xgroup|delconsumer', 'XGROUP', 'DELCONSUMER', stream, group, 'c'},\n"
-    "    {'xreadgroup', 'XREADGROUP', 'GROUP', group, 'c', 'STREAMS', stream, '>'},\n"
-    "    {'xack', 'XACK', stream, group, '1-1'}, {'xdel', 'XDEL', stream, '1-1'},\n"
-    "    {'xadd', 'XADD', stream, '*', 'e', ''}, {'xrange', 'XRANGE', stream, '-', '+'},\n"
-    "    {'xpending', 'XPENDING', stream, group},\n"
-    "    {'xclaim', 'XCLAIM', stream, group, 'c', '0', '1-1'},\n"
-    "    {'xinfo|consumers', 'XINFO', 'CONSUMERS', stream, group},\n"
-    "    {'xinfo|groups', 'XINFO', 'GROUPS', stream}, {'xinfo|stream', 'XINFO', 'STREAM', "
-    "stream},\n"
-    "    {'pexpire', 'PEXPIRE', stream, '1'}, {'publish', 'PUBLISH', ARGV[4], ''}} or {}) do\n"
-    "  if not redis.acl_check_cmd(unpack(need, 2)) then\n"
-    "    return redis.error_reply('NOPERM the user needs +' .. need[1] .. ' for ' ..\n"
-    "        (need[1] == 'publish' and ARGV[4] or stream))\n"
-    "  end\n"
-    "end\n"
+/* The number outlives the lease, so that it rises; where it was flushed, the clock and what the
+ * asker knows do for it. Who held it before that goes on; whoever else has heard of a holder waits
+ * (careful): the holder's lease may still last. */
+static const char leader[] =
+    "local lease, waiting, owner, mode = KEYS[1], KEYS[2], ARGV[1], ARGV[2]\n"
+    "local ttl = tonumber(ARGV[3])\n"
     "local clock = redis.call('TIME')\n"
     "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
-    "local all, there = {}, 0\n"
-    "local text = redis.call('HGET', registry, channel) or ''\n"
-    "for other, till in string.gmatch(text, '([^ =]+)=(%d+)') do\n"
-    "  if other == name then there = 1 else all[#all + 1] = other .. '=' .. till end\n"
+    "local known = redis.call('HMGET', lease, 'owner', 'until', 'fence', 'renewed')\n"
+    "local holder, left = known[1], tonumber(known[2] or '0') - now\n"
+    "local fence = tonumber(known[3] or '0')\n"
+    "if holder and holder ~= owner and left > 0 then\n"
+    "  redis.call('ZREMRANGEBYSCORE', waiting, '-inf', now)\n"
+    "  redis.call('ZADD', waiting, now + left + ttl, ARGV[6])\n"
+    "  redis.call('PEXPIRE', waiting, left + ttl)\n"
+    "  return {0, holder, fence, left}\n"
     "end\n"
-    "all[#all + 1] = name .. '=' .. string.format('%.0f', now + ARGV[3])\n"
-    "redis.call('HSET', registry, '', '1', channel, table.concat(all, ' '))\n"
-    "local made = redis.pcall('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM')\n"
-    "if made.err and not string.find(made.err, 'BUSYGROUP') then return made end\n"
-    "redis.pcall('XGROUP', 'CREATE', bell, group, '$', 'MKSTREAM')\n"
-    "redis.call('PEXPIRE', bell, ARGV[5])\n"
-    "redis.call('PEXPIRE', stream, string.format('%.0f', 2 * ARGV[3] + 60000))\n"
-    "if there == 0 then redis.call('PUBLISH', ARGV[4], channel) end\n"
-    "local about, info = redis.call('XINFO', 'STREAM', stream), {}\n"
-    "for i = 1, #about, 2 do info[about[i]] = about[i + 1] end\n"
-    "return {there, made.err and 0 or 1, info['last-generated-id'], info['entries-added'] or -1}\n";
-
-static const char settle[] =
-    "local n = redis.call('XACK', KEYS[1], '" EVB_GROUP "', unpack(ARGV))\n"
-    "redis.call('XDEL', KEYS[1], unpack(ARGV))\n"
-    "return n\n";
-
-/* To whoever reads next, as an entry of its own; unless it is settled. */
-#define AGAIN                                                                                      \
-    "local function again(id, more)\n"                                                             \
-    "  local entry = redis.call('XRANGE', KEYS[1], id, id)[1]\n"                                   \
-    "  if redis.call('XACK', KEYS[1], '" EVB_GROUP "', id) == 0 or not entry then return 0 end\n"  \
-    "  redis.call('XADD', KEYS[1], '*', 'e', entry[2][2], 'a', (entry[2][4] or 0) + more)\n"       \
-    "  redis.call('XDEL', KEYS[1], id)\n"                                                          \
-    "  return 1\n"                                                                                 \
+    "if mode == 'leave' and holder ~= owner then return {0, '', fence, 0} end\n"
+    "if mode == 'look' and holder ~= owner then return {0, '', fence, ttl} end\n"
+    "if mode == 'careful' and not known[3] then return {0, '', 0, ttl} end\n"
+    "local goes_on = holder == owner or mode == 'stay' and not known[3]\n"
+    "if holder ~= owner then fence = math.max(fence + 1, now, ARGV[5] + 1) end\n"
+    "local reply = {goes_on and 1 or 2, fence, goes_on and 0 or tonumber(known[4] or '0')}\n"
+    "if mode == 'leave' then\n"
+    "  redis.call('HDEL', lease, 'owner', 'until')\n"
+    "else\n"
+    "  redis.call('HSET', lease, 'owner', owner, 'until', string.format('%.0f', now + ttl),\n"
+    "             'fence', string.format('%.0f', fence), 'renewed', string.format('%.0f', now))\n"
     "end\n"
-
-static const char requeue[] =
-    AGAIN "local n = 0\n"
-          "for i = 1, #ARGV, 2 do n = n + again(ARGV[i], ARGV[i + 1]) end\n"
-          "return n\n";
-
-/* Some that were given out are in nobody's hand: somebody has deleted a consumer, or Redis started
- * with a broken log. Nobody would ever get them.
- * A consumer with nothing in hand may go: Redis makes it again if it was only slow. */
-static const char takeover[] = AGAIN
-    "local n, gone, idle = 0, 0, tonumber(ARGV[1])\n"
-    "for _, one in ipairs(redis.call('XPENDING', KEYS[1], '" EVB_GROUP "', 'IDLE', ARGV[1], '-',\n"
-    "                                '+', ARGV[2])) do\n"
-    "  n = n + again(one[1], 1)\n"
-    "end\n"
-    "for _, about in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do\n"
-    "  local one = {}\n"
-    "  for i = 1, #about, 2 do one[about[i]] = about[i + 1] end\n"
-    "  local some = one.name == '" EVB_GROUP "' and redis.call('XRANGE', KEYS[1], '-',\n"
-    "      one['last-delivered-id'], 'COUNT', ARGV[2]) or {}\n"
-    "  for _, entry in ipairs(some) do\n"
-    "    local id = entry[1]\n"
-    "    if #redis.call('XPENDING', KEYS[1], '" EVB_GROUP "', id, id, 1) == 0 then\n"
-    "      redis.call('XADD', KEYS[1], '*', 'e', entry[2][2], 'a', entry[2][4] or 0)\n"
-    "      redis.call('XDEL', KEYS[1], id)\n"
-    "      n = n + 1\n"
-    "    end\n"
+    "for i = 8, #ARGV, 2 do\n"
+    "  local field, place = 'place:' .. ARGV[i], ARGV[i + 1]\n"
+    "  if goes_on and place ~= '' then\n"
+    "    redis.call('HSET', lease, field, place)\n"
+    "  else\n"
+    "    place = redis.call('HGET', lease, field) or ''\n"
     "  end\n"
+    "  reply[#reply + 1] = place\n"
     "end\n"
-    "for _, about in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], '" EVB_GROUP "')) do\n"
-    "  local one = {}\n"
-    "  for i = 1, #about, 2 do one[about[i]] = about[i + 1] end\n"
-    "  if one.pending == 0 and (one.idle >= 2 * idle or one.name == ARGV[3]) then\n"
-    "    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], '" EVB_GROUP "', one.name)\n"
-    "    gone = gone + 1\n"
+    "redis.call('PEXPIRE', lease, ARGV[4])\n"
+    "if mode == 'leave' then\n"
+    "  for _, channel in ipairs(redis.call('ZRANGE', waiting, 0, -1)) do\n"
+    "    redis.pcall('PUBLISH', channel, ARGV[7])\n"
     "  end\n"
+    "  redis.call('DEL', waiting)\n"
     "end\n"
-    "return {n, gone}\n";
-
-static const char forget[] =
-    "local registry, reply, cursor = KEYS[1], {}, '0'\n"
-    "local clock = redis.call('TIME')\n"
-    "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
-    "repeat\n"
-    "  local some = redis.call('HSCAN', registry, cursor, 'COUNT', 100)\n"
-    "  cursor = some[1]\n"
-    "  for i = 1, #some[2], 2 do\n"
-    "    local channel, left, over = some[2][i], {}, {}\n"
-    "    for name, till in string.gmatch(some[2][i + 1], '([^ =]+)=(%d+)') do\n"
-    "      local list = tonumber(till) < now and over or left\n"
-    "      list[#list + 1] = list == over and name or name .. '=' .. till\n"
-    "    end\n"
-    "    for _, name in ipairs(over) do\n"
-    "      local key = registry .. ':' .. name .. ':' .. channel\n"
-    "      reply[#reply + 1], reply[#reply + 2] = channel, name\n"
-    "      reply[#reply + 1] = redis.call('XLEN', key)\n"
-    "      redis.call('PEXPIRE', key, 0)\n"
-    "    end\n"
-    "    if #over > 0 and #left > 0 then\n"
-    "      redis.call('HSET', registry, channel, table.concat(left, ' '))\n"
-    "    elseif #over > 0 then\n"
-    "      redis.call('HDEL', registry, channel)\n"
-    "    end\n"
-    "  end\n"
-    "until cursor == '0'\n"
-    "if #reply > 0 then redis.call('PUBLISH', ARGV[1], '') end\n"
     "return reply\n";
 
-static const struct {
-    const char *text;
-    size_t length;
-} scripts[EVB_SCRIPTS] = {
-    [EVB_SCRIPT_APPEND] = {append, sizeof append - 1},
-    [EVB_SCRIPT_FENCE] = {fence, sizeof fence - 1},
-    [EVB_SCRIPT_READ] = {read, sizeof read - 1},
-    [EVB_SCRIPT_CURSOR] = {cursor, sizeof cursor - 1},
-    [EVB_SCRIPT_LEASE] = {lease, sizeof lease - 1},
-    [EVB_SCRIPT_MEMBER] = {member, sizeof member - 1},
-    [EVB_SCRIPT_SETTLE] = {settle, sizeof settle - 1},
-    [EVB_SCRIPT_REQUEUE] = {requeue, sizeof requeue - 1},
-    [EVB_SCRIPT_TAKEOVER] = {takeover, sizeof takeover - 1},
-    [EVB_SCRIPT_FORGET] = {forget, sizeof forget - 1},
+#define TEXT(script)                                                                               \
+    &(const struct evb_script_text)                                                                \
+    {                                                                                              \
+        script, sizeof script - 1                                                                  \
+    }
+
+static const struct evb_script_text *const scripts[EVB_SCRIPTS] = {
+    [EVB_SCRIPT_APPEND] = TEXT(append),
+    [EVB_SCRIPT_FENCE] = TEXT(fence),
+    [EVB_SCRIPT_READ] = TEXT(read),
+    [EVB_SCRIPT_CURSOR] = TEXT(cursor),
+    [EVB_SCRIPT_LEASE] = TEXT(lease),
+    [EVB_SCRIPT_LEADER] = TEXT(leader),
+    [EVB_SCRIPT_MEMBER] = &evb_script_member,
+    [EVB_SCRIPT_SETTLE] = &evb_script_settle,
+    [EVB_SCRIPT_REQUEUE] = &evb_script_requeue,
+    [EVB_SCRIPT_TAKEOVER] = &evb_script_takeover,
+    [EVB_SCRIPT_FORGET] = &evb_script_forget,
 };
 
 /* SHA1 is how Redis names scripts (redis.io/commands/evalsha). */
@@ -427,7 +353,8 @@ void evb_scripts_init(struct evb_scripts *all)
     unsigned length;
     memset(all, 0, sizeof *all);
     for (size_t n = 0; n < EVB_SCRIPTS; n++)
-        if (EVP_Digest(scripts[n].text, scripts[n].length, digest, &length, EVP_sha1(), NULL) == 1)
+        if (EVP_Digest(scripts[n]->text, scripts[n]->length, digest, &length, EVP_sha1(), NULL) ==
+            1)
             for (unsigned i = 0; i < 20; i++)
                 snprintf(all->digest[n] + 2 * i, 3, "%02x", digest[i]);
 }
@@ -456,7 +383,7 @@ void evb_script_begin(const struct evb_scripts *all, struct evb_buf *out, enum e
     else
         evb_script_word(out, "EVALSHA", 7);
     if (whole)
-        evb_script_word(out, scripts[script].text, scripts[script].length);
+        evb_script_word(out, scripts[script]->text, scripts[script]->length);
     else
         evb_script_word(out, digest, 40);
 }

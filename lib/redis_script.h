@@ -57,6 +57,15 @@
  * forget: groups whose members have all gone are removed
  *   keys  registry;  args  channel that tells publishers;  reply  {channel, group, entries lost}...
  *         without the inner brackets
+ * leader: the lease on a leader's name, and the places that belong to its holder
+ *   keys  the lease, those who wait for its end
+ *   args  owner, "stay" (it holds it, as far as it knows), "take", "careful" (takes one that was
+ *         there before, no new one), "look" (takes none) or "leave", lease (ms), time to live of
+ *         the key (ms), a number that the next holder's is above, own channel, what is published
+ *         there when the holder leaves, {name of a place, what is to be kept there or "" (leaves
+ *         it)}...
+ *   reply {1 (goes on) or 2 (is the holder now), fencing number, when the last holder before
+ *         renewed it (ms; 0: not known), places...}; or {0, owner or "", its number, ms left}
  */
 #ifndef EVB_REDIS_SCRIPT_H
 #define EVB_REDIS_SCRIPT_H
@@ -71,6 +80,7 @@ enum evb_script {
     EVB_SCRIPT_READ,
     EVB_SCRIPT_CURSOR,
     EVB_SCRIPT_LEASE,
+    EVB_SCRIPT_LEADER,
     EVB_SCRIPT_MEMBER,
     EVB_SCRIPT_SETTLE,
     EVB_SCRIPT_REQUEUE,
@@ -90,5 +100,14 @@ void evb_script_begin(const struct evb_scripts *scripts, struct evb_buf *out,
                       enum evb_script script, bool whole, size_t args);
 void evb_script_word(struct evb_buf *out, const char *text, size_t length);
 void evb_script_number(struct evb_buf *out, int64_t number);
+
+/* ---- between the files of scripts ---- */
+
+struct evb_script_text {
+    const char *text;
+    size_t length;
+};
+extern const struct evb_script_text evb_script_member, evb_script_settle, evb_script_requeue,
+    evb_script_takeover, evb_script_forget;
 
 #endif

@@ -4,6 +4,8 @@
 #include "clock.h"
 #include "durable.h"
 #include "err.h"
+#include "leader.h"
+#include "poll.h"
 #include "recover.h"
 #include "replay_last.h"
 #include <stdio.h>
@@ -81,17 +83,30 @@ static void on_jump(const struct evb_jump *jump, void *user)
         read_from(replay, just_before(jump->to), true);
 }
 
-/* What a durable subscription is given, it has to say that it handled. */
+/* What a durable subscription or a leader is given, it has to say that it handled. `thread` NULL:
+ * from the reader, else live. */
+static bool offer_counted(evbus_sub *sub, evbus_event *event, unsigned how,
+                          struct evb_thread *thread)
+{
+    struct evb_position at = event->position;
+    enum evb_tally_gift gift = evb_tally_give(sub->tally, at);
+    if (gift != EVB_TALLY_GIVEN)
+        return gift == EVB_TALLY_BEGUN;
+    evbus_event *own = sub->leader ? evb_leader_view(sub->leader, event) : evbus_event_ref(event);
+    bool taken = own && (thread ? evb_sub_offer(sub, own, how, thread)
+                                : evb_deliver_offer(sub->keeper, sub, own, how));
+    if (!taken)
+        evb_tally_take_back(sub->tally, at);
+    evbus_event_unref(own);
+    return taken;
+}
+
 static bool offer(evbus_sub *sub, evbus_event *event, unsigned how)
 {
     if (!evb_sub_wants(sub, how))
         return true;
-    if (sub->tally && !evb_tally_give(sub->tally, event->position))
-        return false;
-    bool taken = evb_deliver_offer(sub->keeper, sub, event, how);
-    if (!taken && sub->tally)
-        evb_tally_take_back(sub->tally);
-    return taken;
+    return sub->tally ? offer_counted(sub, event, how, NULL)
+                      : evb_deliver_offer(sub->keeper, sub, event, how);
 }
 
 /* False: no room; it comes again. */
@@ -310,6 +325,31 @@ static bool find_place(struct evb_replay *replay, struct evb_position *at, bool 
     return true;
 }
 
+/* The same where a leader begins. */
+static bool find_led_place(struct evb_replay *replay, struct evb_position *at, bool *exact)
+{
+    struct evb_leader *leader = replay->sub->leader;
+    const char *epoch = "";
+    switch (evb_leader_place(leader, at, &epoch)) {
+    case EVB_PLACE_NONE:
+        return false;
+    case EVB_PLACE_ONWARD:
+        *at = replay->last;
+        break;
+    case EVB_PLACE_KEPT:
+        if (epoch[0])
+            snprintf(replay->epoch, sizeof replay->epoch, "%s", epoch);
+        break;
+    case EVB_PLACE_NEW:
+        if (replay->from.kind == EVB_MOMENT_NOW)
+            *at = now_of(replay);
+        break;
+    }
+    *exact = is_counted(*at);
+    evb_leader_began(leader, *at);
+    return true;
+}
+
 static void pause(evbus_sub *sub)
 {
     struct evb_replay *replay = sub->replay;
@@ -325,6 +365,11 @@ int evb_replay_keep(evbus_sub *sub, const char *name)
     return evb_durable_plan(sub, name, pause);
 }
 
+int evb_replay_lead(evbus_sub *sub, const char *name, bool away_last)
+{
+    return evb_leader_plan(sub, name, away_last, pause);
+}
+
 static void start(struct evb_replay *replay)
 {
     const struct evb_moment *from = &replay->from;
@@ -332,9 +377,10 @@ static void start(struct evb_replay *replay)
     if (from->kind == EVB_MOMENT_TIME || from->kind == EVB_MOMENT_POSITION)
         at = (struct evb_position){(uint64_t)from->ms, from->n};
     bool exact = from->kind == EVB_MOMENT_POSITION;
-    if (!replay->sub->durable)
+    if (!replay->sub->durable && !replay->sub->leader)
         note_epoch(replay);
-    else if (!find_place(replay, &at, &exact))
+    if ((replay->sub->durable && !find_place(replay, &at, &exact)) ||
+        (replay->sub->leader && !find_led_place(replay, &at, &exact)))
         return;
     read_from(replay, at, exact);
 }
@@ -348,6 +394,8 @@ static void look_at(struct evb_replay *replay)
     bool ready = atomic_load(&bus->redis.state) == EVB_REDIS_READY;
     if (is_over(replay) || replay->phase == PHASE_IDLE) {
         let_go(replay);
+    } else if (ready && !evb_stream_is_on(&bus->redis.stream) && replay->sub->leader) {
+        evb_reader_skip(&replay->reader); /* who leads is polled instead */
     } else if (ready && !evb_stream_is_on(&bus->redis.stream)) {
         give_up(replay, "the history is not kept: evbus_health_json() says why");
     } else if (ready && replay->phase == PHASE_READING) {
@@ -373,6 +421,8 @@ static void look_job(struct evb_job *job)
     struct evbus *bus = evb_container(job, struct evbus, replay_job);
     atomic_store(&bus->replay_posted, false);
     evb_durable_look(bus);
+    evb_leader_look(bus);
+    evb_poll_look(bus);
     evb_replay_look(bus);
     evb_bus_unref(bus);
 }
@@ -412,13 +462,6 @@ static void fall_behind(evbus_sub *sub, struct evb_position at)
     read_from(replay, just_before(at), true);
 }
 
-static void take_back(evbus_sub *sub, struct evb_position at)
-{
-    if (sub->tally)
-        evb_tally_take_back(sub->tally);
-    fall_behind(sub, at);
-}
-
 static void note_had(struct evb_replay *replay, struct evb_position at)
 {
     if (at.n <= replay->last.n) /* the count began anew: it is another history */
@@ -439,11 +482,11 @@ bool evb_replay_take(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
         note_had(replay, event->position);
     if (!evb_sub_wants(sub, how))
         return false;
-    if (sub->fifo.full != EVB_FULL_LAG && !sub->tally)
+    bool blind = sub->leader && !evb_leader_has_begun(sub->leader); /* no history is read here */
+    if (blind || (sub->fifo.full != EVB_FULL_LAG && !sub->tally))
         evb_sub_deliver(sub, event, how & ~(unsigned)EVB_GIVEN, thread);
-    else if (sub->tally && !evb_tally_give(sub->tally, event->position))
+    else if (!(sub->tally ? offer_counted(sub, event, how, thread)
+                          : evb_sub_offer(sub, event, how, thread)))
         fall_behind(sub, event->position);
-    else if (!evb_sub_offer(sub, event, how, thread))
-        take_back(sub, event->position);
     return false;
 }

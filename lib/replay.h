@@ -14,6 +14,8 @@
 int evb_replay_plan(evbus_sub *sub, const struct evb_moment *from);
 /* And it goes on where it was under this name (durable=), after evb_replay_plan(). */
 int evb_replay_keep(evbus_sub *sub, const char *name);
+/* Or where the last leader of this name was, when this bus leads (leader=), the same way. */
+int evb_replay_lead(evbus_sub *sub, const char *name, bool away_last);
 /* It is registered. Any thread. */
 void evb_replay_begin(evbus_sub *sub);
 void evb_replay_free(struct evb_replay *replay); /* with its subscription; NULL is fine */

@@ -122,7 +122,8 @@ static json_t *json_text(const char *text)
 
 static json_t *sub_row(const evbus_sub *sub)
 {
-    static const char *const stats[] = {"delivered", "failed", "dropped", "queued", "peak"};
+    static const char *const stats[] = {"delivered", "failed", "dropped", "queued",
+                                        "peak",      "polled", "leading"};
     static const char *const wires[] = {"local", "pending", "live", "refused"};
     pthread_mutex_lock(&sub->entry->registry->lock);
     int wire = sub->scope & EVB_FROM_REDIS ? sub->entry->wire : EVB_WIRE_NONE;

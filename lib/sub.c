@@ -128,7 +128,7 @@ void evb_sub_count(evbus_sub *sub, struct evb_thread *thread)
 
 static AWAY void count_failed(evbus_sub *sub, int rc)
 {
-    if ((sub->limit || sub->hold || sub->member) && rc == EVB_CALL_NONE)
+    if (sub->guarded && rc == EVB_CALL_NONE)
         return;
     atomic_fetch_add_explicit(&sub->failed, 1, memory_order_relaxed);
     evb_count(sub->metrics, EVB_COUNT_failed, 1);
@@ -177,6 +177,7 @@ int evb_sub_set_limit(evbus_sub *sub, int64_t most, void (*leave)(evbus_sub *sub
     sub->limit->leave = leave;
     sub->limit->fn = sub->fn;
     sub->fn = call_limited;
+    sub->guarded = true;
     return 0;
 }
 
@@ -212,7 +213,8 @@ static AWAY bool queue_up(evbus_sub *sub, evbus_event *event, unsigned how)
 
 bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
 {
-    if (!(sub->scope & (int)how) || (!sub->echo && how & EVB_FROM_SELF))
+    if (!(atomic_load_explicit(&sub->scope, memory_order_relaxed) & (int)how) ||
+        (!sub->echo && how & EVB_FROM_SELF))
         return false;
     if (sub->deliver == EVB_DELIVER_INLINE ||
         (sub->deliver == EVB_DELIVER_LOOP && may_call_now(sub, how, thread))) {
@@ -224,7 +226,8 @@ bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
 
 bool evb_sub_wants(const evbus_sub *sub, unsigned how)
 {
-    return sub->scope & (int)how && (sub->echo || !(how & EVB_FROM_SELF));
+    return atomic_load_explicit(&sub->scope, memory_order_relaxed) & (int)how &&
+           (sub->echo || !(how & EVB_FROM_SELF));
 }
 
 bool evb_sub_offer(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
@@ -275,6 +278,10 @@ int64_t evbus_sub_stat(const evbus_sub *sub, const char *name)
         return atomic_load(&sub->failed);
     if (!strcmp(name, "dropped"))
         return atomic_load(&sub->dropped);
+    if (!strcmp(name, "polled"))
+        return atomic_load(&sub->polled);
+    if (!strcmp(name, "leading"))
+        return atomic_load(&sub->leading);
     pthread_mutex_t *lock = (pthread_mutex_t *)&sub->lock;
     pthread_mutex_lock(lock);
     int64_t queued = evb_sub_fill(sub).events,

@@ -34,8 +34,8 @@ enum {
     EVB_ALLOWED = 1024,    /* hold() has let it go on */
     EVB_FROM_GROUP = 2048  /* given to this subscription alone */
 };
-/* What a function in the place of the handler answers, but for 0. */
-enum { EVB_CALL_FAILED = -1, EVB_CALL_NONE = 2 };
+/* What the fn of those with `guarded` answers, but for 0. */
+enum { EVB_CALL_FAILED = -1, EVB_CALL_NONE = 2 /* or counted elsewhere */ };
 enum { EVB_DELIVER_LOOP, EVB_DELIVER_INLINE, EVB_DELIVER_WORKERS, EVB_DELIVER_QUEUE };
 enum { EVB_SUB_LIVE, EVB_SUB_ENDING, EVB_SUB_ENDED };
 
@@ -67,7 +67,7 @@ struct evbus_sub {
 
     /* Fixed after init. Publishers read it: what is written for each event stands apart. */
     int deliver;
-    int scope; /* EVB_FROM_LOCAL | EVB_FROM_KEPT | EVB_FROM_REDIS */
+    atomic_int scope; /* EVB_FROM_LOCAL | EVB_FROM_KEPT | EVB_FROM_REDIS; a leader's may change */
     bool echo;
     unsigned generation; /* of forks */
     int64_t created_ms;  /* monotonic: what is older is not recovered for it */
@@ -93,6 +93,7 @@ struct evbus_sub {
      * EVB_ALLOWED, from the loop; answers as that does. Any thread. NULL: they wait for nobody's
      * leave. */
     bool (*hold)(evbus_sub *sub, evbus_event *event, unsigned how);
+    bool guarded;     /* fn is the library's, and may answer EVB_CALL_NONE */
     bool by_position; /* takes own events that are kept from Redis, in their place */
 
     struct evb_node node; /* in its entry; under the registry's lock */
@@ -104,16 +105,19 @@ struct evbus_sub {
 
     pthread_cond_t ended;  /* under lock */
     evbus_free_fn on_free; /* under lock */
-    _Atomic int64_t failed, dropped;
+    _Atomic int64_t failed, dropped, polled;
+    _Atomic int64_t leading; /* its fencing number while it leads; 0: it does not */
 
     _Atomic int64_t delivered_there;
 
     struct evb_durable *durable;  /* owned; fixed after init; NULL: none */
-    struct evb_tally *tally;      /* owned; of those that are durable */
+    struct evb_tally *tally;      /* owned; of those whose place is kept */
     struct evb_replay *replay;    /* owned; fixed after init, or made and seen on the loop alone */
     struct evb_last *latest;      /* owned; fixed after init; NULL: it did not ask for from=last */
     atomic_bool replaying;        /* it is among those that the loop looks after */
     struct evb_member *member;    /* owned; fixed after init; NULL: of no group */
+    struct evb_leader *leader;    /* owned; fixed after init; NULL: whoever gets it handles it */
+    struct evb_poll *poll;        /* owned; fixed after init; NULL: none */
     struct evb_claim_sub *claims; /* owned; fixed after init; NULL: no claim= */
     struct evb_work work;
 

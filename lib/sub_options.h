@@ -11,6 +11,8 @@ enum evb_door { /* who asks: bits */
                 EVB_DOOR_QUEUE_SUB = 2,
                 EVB_DOOR_QUEUE = 4
 };
+enum { EVB_AWAY_NONE, EVB_AWAY_LAST };
+enum { EVB_POLL_AWAY, EVB_POLL_ALWAYS };
 enum { EVB_SCOPE_BOTH, EVB_SCOPE_LOCAL, EVB_SCOPE_REDIS };
 
 struct evb_sub_options {
@@ -21,6 +23,10 @@ struct evb_sub_options {
     int64_t limit;                              /* 0: none */
     int64_t retries, by_hand;                   /* of a group */
     char *key, *from, *durable, *claim, *group; /* owned; NULL: not given */
+    char *leader, *poll;                        /* the same */
+    int64_t away;                               /* EVB_AWAY_*, or -1 */
+    int64_t when;                               /* EVB_POLL_*, or -1 */
+    int64_t poll_ms;                            /* 0: no poll */
 };
 
 /* The bus's defaults, and what `text` (NULL: nothing) says. 0, or EVBUS_EINVAL / EVBUS_ENOMEM with

@@ -8,6 +8,8 @@
 #include "fork.h"
 #include "group.h"
 #include "interest.h"
+#include "leader.h"
+#include "poll.h"
 #include "queue.h"
 #include "replay.h"
 #include "replay_last.h"
@@ -30,6 +32,8 @@ static void sub_release(evbus_sub *sub)
     evb_group_free(sub->member);
     evb_durable_free(sub->durable);
     evb_claim_sub_free(sub->claims);
+    evb_leader_free(sub->leader);
+    evb_poll_free(sub->poll);
     evb_replay_free(sub->replay);
     evb_last_free(sub->latest);
     if (sub->by_position)
@@ -42,6 +46,8 @@ static void leave_registry(evbus_sub *sub)
 {
     struct evbus *bus = sub->keeper;
     evb_registry_remove(&bus->registry, sub);
+    if (sub->poll)
+        evb_replay_wake(bus);
     if (sub->member)
         evb_group_wake(bus);
 }
@@ -49,7 +55,7 @@ static void leave_registry(evbus_sub *sub)
 /* It has ended: whoever does something for it is to know. */
 static void tell_ended(evbus_sub *sub)
 {
-    if (sub->durable || atomic_load(&sub->replaying))
+    if (sub->durable || sub->poll || atomic_load(&sub->replaying))
         evb_replay_wake(sub->keeper);
     if (sub->member)
         evb_group_wake(sub->keeper);
@@ -107,28 +113,48 @@ static int may_read(const struct evbus *bus, const struct evb_sub_options *optio
     return 0;
 }
 
-/* from=, durable=: reads the history first. */
+/* Own events that are kept come in their place among those of others. */
+static void use_positions(struct evbus *bus, evbus_sub *sub)
+{
+    sub->by_position = true;
+    sub->scope &= ~EVB_FROM_KEPT;
+    atomic_fetch_add(&bus->by_position, 1);
+}
+
+/* from=, durable=, leader=: reads the history first. */
 static int use_history(struct evbus *bus, evbus_sub *sub, const struct evb_sub_options *options)
 {
     struct evb_moment from = {.kind = EVB_MOMENT_NOW};
     int64_t now_ms = evb_clock_us() / 1000;
+    bool leads = options->leader && bus->keeps_history && options->scope != EVB_SCOPE_LOCAL;
+    bool last = options->away == EVB_AWAY_LAST;
     int rc = options->from
                  ? evb_moment_read("subscription option from", options->from, now_ms, &from)
                  : 0;
-    if (rc != 0 || (from.kind == EVB_MOMENT_NOW && !options->durable))
-        return rc;
-    if ((rc = may_read(bus, options)) != 0)
+    if (rc == 0 && (from.kind != EVB_MOMENT_NOW || options->durable))
+        rc = may_read(bus, options);
+    if (rc != 0)
         return rc;
     if (options->durable && from.kind == EVB_MOMENT_LAST)
         return evb_fail(EVBUS_EINVAL, "subscription option from=last with durable: a place that is "
                                       "kept has no latest of each type; from=all, say");
-    if (options->scope == EVB_SCOPE_BOTH) {
-        sub->by_position = true;
-        sub->scope &= ~EVB_FROM_KEPT;
-        atomic_fetch_add(&bus->by_position, 1);
-    }
-    rc = evb_replay_plan(sub, &from);
-    return rc == 0 && options->durable ? evb_replay_keep(sub, options->durable) : rc;
+    if (from.kind == EVB_MOMENT_NOW && !options->durable && !leads)
+        return options->leader ? evb_leader_plan(sub, options->leader, last, NULL) : 0;
+    if (options->scope == EVB_SCOPE_BOTH)
+        use_positions(bus, sub);
+    if ((rc = evb_replay_plan(sub, &from)) != 0)
+        return rc;
+    return options->durable ? evb_replay_keep(sub, options->durable)
+           : leads          ? evb_replay_lead(sub, options->leader, last)
+                            : 0;
+}
+
+/* Those with leader= may be polled at a takeover. */
+static int use_poll(evbus_sub *sub, const struct evb_sub_options *options)
+{
+    return options->poll_ms || options->leader
+               ? evb_poll_plan(sub, options->poll_ms, options->when == EVB_POLL_ALWAYS)
+               : 0;
 }
 
 /* claim=: on a bus without Redis there is nobody else, and nothing to ask. */
@@ -173,7 +199,7 @@ static evbus_sub *handler_sub(struct evbus *bus, const struct evb_sub_options *o
     sub->fn = fn;
     sub->user = user;
     if ((!options->limit || evb_sub_set_limit(sub, options->limit, leave_registry) == 0) &&
-        (!workers || use_workers(bus, sub, options)) &&
+        (!workers || use_workers(bus, sub, options)) && use_poll(sub, options) == 0 &&
         (!options->claim || use_claims(bus, sub, options) == 0) &&
         use_history(bus, sub, options) == 0 && use_group(bus, sub, options, pattern) == 0)
         return sub;
@@ -199,6 +225,10 @@ static evbus_sub *sub_add(struct evbus *bus, evbus_sub *sub, const char *pattern
             evb_replay_begin(sub);
         if (sub->member)
             evb_group_begin(sub);
+        if (sub->poll)
+            evb_poll_begin(sub);
+        if (sub->leader)
+            evb_leader_begin(sub);
         return sub;
     }
     evb_sub_unref(sub);
@@ -262,7 +292,10 @@ int evbus_sub_wait(evbus_sub *sub, int timeout_ms)
     if (wire == EVB_WIRE_PENDING)
         return evb_fail(EVBUS_ETIMEDOUT, "Redis has not confirmed %s within %d ms (%s)",
                         sub->entry->pattern, timeout_ms, evbus_mode_name(atomic_load(&bus->mode)));
-    return sub->durable ? evb_durable_wait(sub, evb_time_left_ms(deadline_ms)) : 0;
+    timeout_ms = evb_time_left_ms(deadline_ms);
+    return sub->durable  ? evb_durable_wait(sub, timeout_ms)
+           : sub->leader ? evb_leader_wait(sub, timeout_ms)
+                         : 0;
 }
 
 const char *evbus_sub_pattern(const evbus_sub *sub)

@@ -5,7 +5,7 @@
 
 struct evb_tally_entry {
     struct evb_position at;
-    bool done;
+    bool begun, done;
 };
 
 struct evb_tally *evb_tally_new(void)
@@ -28,7 +28,7 @@ void evb_tally_free(struct evb_tally *tally)
     evb_free(tally);
 }
 
-static struct evb_tally_entry *entry(struct evb_tally *tally, size_t n)
+static struct evb_tally_entry *entry(const struct evb_tally *tally, size_t n)
 {
     return &tally->ring[(tally->first + n) % tally->room];
 }
@@ -48,22 +48,79 @@ static bool grow(struct evb_tally *tally)
     return true;
 }
 
-bool evb_tally_give(struct evb_tally *tally, struct evb_position at)
+/* Lock held: the first that is not before `at`; they are in order. */
+static size_t find(const struct evb_tally *tally, struct evb_position at)
 {
-    pthread_mutex_lock(&tally->lock);
-    bool good = tally->count < tally->room || grow(tally);
-    if (good) {
-        tally->count++;
-        *entry(tally, tally->count - 1) = (struct evb_tally_entry){at, false};
+    size_t low = 0, high = tally->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (evb_position_compare(entry(tally, middle)->at, at) < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    pthread_mutex_unlock(&tally->lock);
-    return good;
+    return low;
 }
 
-void evb_tally_take_back(struct evb_tally *tally)
+static struct evb_tally_entry *find_exact(const struct evb_tally *tally, struct evb_position at)
+{
+    size_t n = find(tally, at);
+    bool there = n < tally->count && evb_position_compare(entry(tally, n)->at, at) == 0;
+    return there ? entry(tally, n) : NULL;
+}
+
+static bool insert(struct evb_tally *tally, struct evb_position at)
+{
+    if (tally->count == tally->room && !grow(tally))
+        return false;
+    size_t n = find(tally, at);
+    tally->count++;
+    for (size_t i = tally->count - 1; i > n; i--)
+        *entry(tally, i) = *entry(tally, i - 1);
+    *entry(tally, n) = (struct evb_tally_entry){.at = at};
+    return true;
+}
+
+enum evb_tally_gift evb_tally_give(struct evb_tally *tally, struct evb_position at)
+{
+    enum evb_tally_gift gift = EVB_TALLY_GIVEN;
+    pthread_mutex_lock(&tally->lock);
+    const struct evb_tally_entry *known = find_exact(tally, at);
+    if (known && (known->begun || known->done))
+        gift = EVB_TALLY_BEGUN;
+    else if (!known && !insert(tally, at))
+        gift = EVB_TALLY_NO_MEMORY;
+    pthread_mutex_unlock(&tally->lock);
+    return gift;
+}
+
+/* One that was given before stays, and will be given again. */
+void evb_tally_take_back(struct evb_tally *tally, struct evb_position at)
 {
     pthread_mutex_lock(&tally->lock);
-    tally->count--;
+    const struct evb_tally_entry *last = tally->count ? entry(tally, tally->count - 1) : NULL;
+    if (last && !last->begun && !last->done && evb_position_compare(last->at, at) == 0)
+        tally->count--;
+    pthread_mutex_unlock(&tally->lock);
+}
+
+bool evb_tally_begin(struct evb_tally *tally, struct evb_position at)
+{
+    pthread_mutex_lock(&tally->lock);
+    struct evb_tally_entry *known = find_exact(tally, at);
+    bool may = known && !known->begun && !known->done;
+    if (may)
+        known->begun = true;
+    pthread_mutex_unlock(&tally->lock);
+    return may;
+}
+
+void evb_tally_unbegin(struct evb_tally *tally, struct evb_position at)
+{
+    pthread_mutex_lock(&tally->lock);
+    struct evb_tally_entry *known = find_exact(tally, at);
+    if (known)
+        known->begun = false;
     pthread_mutex_unlock(&tally->lock);
 }
 
@@ -85,16 +142,9 @@ static bool move_on(struct evb_tally *tally)
 bool evb_tally_done(struct evb_tally *tally, struct evb_position at)
 {
     pthread_mutex_lock(&tally->lock);
-    size_t low = 0, high = tally->count;
-    while (low < high) { /* they are in order */
-        size_t middle = low + (high - low) / 2;
-        if (evb_position_compare(entry(tally, middle)->at, at) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    if (low < tally->count && evb_position_compare(entry(tally, low)->at, at) == 0)
-        entry(tally, low)->done = true;
+    struct evb_tally_entry *known = find_exact(tally, at);
+    if (known)
+        known->done = true;
     bool first = move_on(tally);
     pthread_mutex_unlock(&tally->lock);
     return first;

@@ -51,6 +51,7 @@ static const struct {
     {"log", "What the program's own function for log lines is given."},
     {"outbox", "What was accepted for Redis waits here until Redis has answered, through an outage "
                "too. The outbox is in memory, and bounded by these."},
+    {"poll", "Handlers that also look for themselves."},
     {"publish", "What happens to events in flight."},
     {"queue", "What may wait for a handler or a reader that is slower than the events come; the "
               "options size=, bytes= and full= of a subscription or queue win."},

@@ -99,6 +99,43 @@ START_TEST(queue_poll_and_redis)
 }
 END_TEST
 
+/* Redis is killed once: no task is left out, and nothing is polled while it is there. */
+START_TEST(task_scheduler)
+{
+    char *argv[] = {(char *)program_built("task_scheduler"), "-r", "200", "-d", "4", NULL};
+    struct program *program = run(0, NULL, argv);
+    contains(program->out, "Redis is killed");
+    contains(program->out, "tasks: 800 created, 0 not scheduled\n");
+    contains(program->out, "while Redis was there: ");
+    contains(program->out, "while it was away: ");
+    int needless = 0;
+    for (const char *at = program->out; (at = strstr(at, " needless), ")); at++)
+        needless += strncmp(at - 2, "(0", 2) != 0;
+    ck_assert_int_eq(needless, 0);
+    ck_assert_str_eq(program->err, "");
+    program_free(program);
+}
+END_TEST
+
+START_TEST(task_scheduler_on_a_redis)
+{
+    struct server *server = server_start(NULL);
+    char url[140];
+    snprintf(url, sizeof url, "unix://%s", server->socket);
+    char *argv[] = {
+        (char *)program_built("task_scheduler"), "-r", "100", "-d", "1", "-u", url, NULL};
+    struct program *program = run(0, NULL, argv);
+    contains(program->out, "tasks: 100 created, 0 not scheduled\n");
+    ck_assert_ptr_null(strstr(program->out, "killed"));
+    program_free(program);
+    argv[1] = "-k";
+    program = run(2, NULL, argv);
+    contains(program->err, "usage: task_scheduler");
+    program_free(program);
+    server_free(server);
+}
+END_TEST
+
 /* Each line without the position, which is the server's time: "t.a 1". */
 static void expect_replay(const char *file, const char *lines)
 {
@@ -484,6 +521,8 @@ int main(int argc, char **argv)
     suite_add(suite, "cache_invalidation", cache_invalidation, 60);
     suite_add(suite, "cache_invalidation_alone", cache_invalidation_alone, 30);
     suite_add(suite, "work_queue", work_queue, 60);
+    suite_add(suite, "task_scheduler", task_scheduler, 90);
+    suite_add(suite, "task_scheduler_on_a_redis", task_scheduler_on_a_redis, 60);
     suite_add(suite, "demo", demo, 60);
     suite_add(suite, "demo_interrupted", demo_interrupted, 60);
     suite_add(suite, "demo_without_redis_server", demo_without_redis_server, 30);

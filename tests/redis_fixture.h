@@ -69,6 +69,12 @@ static inline void on_decided(const struct evb_topic *topic, void *user)
     tell("%c%s ", topic->state == EVB_TOPIC_LIVE ? '+' : '-', topic->name);
 }
 
+static inline void on_inbox(const struct evb_reply *payload, void *user)
+{
+    (void)payload;
+    (void)user;
+}
+
 static inline void on_water(bool high, void *user)
 {
     (void)high;
@@ -97,7 +103,7 @@ static inline bool idle(void *user)
 }
 
 static struct evb_redis_hooks hooks = {
-    on_state, on_message, on_decided, on_water, NULL, {NULL, NULL, NULL, NULL, NULL}, NULL};
+    on_state, on_message, on_decided, on_water, NULL, {NULL, NULL, NULL, NULL, NULL}, on_inbox};
 
 static inline int open_redis(void)
 {

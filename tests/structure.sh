@@ -49,7 +49,7 @@ tests_for_each() {
     for c in lib/*.c; do
         t=$(basename "$c" .c)
         case $t in # a family may share one
-        codec_* | event_set | group_* | queue_hand | redis_outbox_* | redis_state | redis_pair | sub_pending) t=${t%_*} ;;
+        codec_* | event_get | event_set | group_* | lease_* | queue_hand | redis_outbox_* | redis_state | redis_pair | redis_pump | sub_pending) t=${t%_*} ;;
         esac
         [ -e "tests/test_$t.c" ] || missing+="none for $c"$'\n'
     done

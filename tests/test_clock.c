@@ -238,11 +238,13 @@ START_TEST(a_clock_of_its_own)
     ck_assert_int_eq(evb_clock_us(), wall);
     ck_assert_int_eq(evb_clock_mono_us(), mono);
     ck_assert_int_eq(evb_clock_mono_ms(), 5000);
+    ck_assert_int_eq(evb_clock_boot_us(), mono);
     evb_clock_set(NULL, test_mono);
     ck_assert_int_ne(evb_clock_us(), wall);
     evb_clock_set(NULL, NULL);
     int64_t before = unit_now_us(), now = evb_clock_mono_us(), after = unit_now_us();
     ck_assert(before <= now && now <= after);
+    ck_assert_int_ge(evb_clock_boot_us(), after); /* it has counted since before */
     ck_assert_int_le(evb_clock_us() / 1000000 - (int64_t)time(NULL), 1);
     ck_assert_int_ge(evb_clock_us() / 1000000 - (int64_t)time(NULL), -1);
 }

@@ -463,6 +463,43 @@ START_TEST(no_memory)
 }
 END_TEST
 
+/* It shows all that the other has, and one attribute more; the other stays as it is. */
+START_TEST(a_view)
+{
+    static const char *const names[] = {"a", "n", NULL};
+    evbus_event *event = evbus_event_new("t.x");
+    evbus_event_set_json(event, "{\"a\":1}", 7);
+    evbus_event_set_correlation(event, "c");
+    evbus_event_set_ttl(event, 50);
+    for (int i = 0; names[i]; i++)
+        evbus_event_set_attr(event, names[i], "old");
+    ck_assert_int_eq(evb_event_freeze(event, "0123456789abcdef", "me"), 0);
+    evbus_event *view = evb_event_view(event, "n", "17", 3),
+                *plain = evb_event_view(event, "x", "", 0);
+    ck_assert(view && plain);
+    ck_assert_str_eq(evbus_event_attr(view, "n"), "17");
+    ck_assert_str_eq(evbus_event_attr(view, "a"), "old");
+    ck_assert_int_eq(evbus_event_attr_count(view), 2);
+    ck_assert_int_eq(evbus_event_attr_count(plain), 3);
+    ck_assert_str_eq(evbus_event_attr(event, "n"), "old");
+    ck_assert_uint_eq(view->term, 3);
+    ck_assert_str_eq(evbus_event_id(view), evbus_event_id(event));
+    ck_assert_str_eq(evbus_event_type(view), "t.x");
+    ck_assert_str_eq(evbus_event_data(view, NULL), "{\"a\":1}");
+    ck_assert_str_eq(evbus_event_correlation(view), "c");
+    ck_assert_str_eq(evbus_event_source(view), "me");
+    ck_assert_str_eq(evbus_event_node(view), "0123456789abcdef");
+    ck_assert_str_eq(evbus_event_timestamp(view), evbus_event_timestamp(event));
+    ck_assert_int_eq(evbus_event_ttl(view), 50);
+    ck_assert_int_eq(evbus_event_set_attr(view, "a", "new"), EVBUS_EINVAL);
+    ck_assert_uint_gt(view->size, event->size);
+    evbus_event_unref(event); /* the views keep it */
+    evbus_event_unref(plain);
+    ck_assert_str_eq(evbus_event_data(view, NULL), "{\"a\":1}");
+    evbus_event_unref(view);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("event");
@@ -470,6 +507,7 @@ int main(void)
     SRunner *runner = srunner_create(suite);
 
     suite_add_tcase(suite, tests);
+    tcase_add_test(tests, a_view);
     tcase_add_test(tests, publish_makes);
     tcase_add_test(tests, freeze_once);
     tcase_add_test(tests, given_stays);

@@ -173,7 +173,7 @@ END_TEST
 /* ---- the list ---- */
 
 static struct evb_found found;
-static evbus_event *last; /* borrowed */
+static evbus_event *last;   /* borrowed */
 static int64_t most = 1000; /* the limit while they are found */
 
 /* An event with this id, of node `node` (one letter; 0: of none). */

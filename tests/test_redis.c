@@ -59,6 +59,7 @@ static const struct {
     {"SUBSCRIBE", "-NOAUTH x\r\n", "NOAUTH", 1, true},
     {"SUBSCRIBE", "*3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:1\r\n", "not the answer", 1, false},
     {"PUBLISH", ":0\r\n", "nobody hears this node's own channel", 1, false},
+    {"PUBLISH", "-LOADING data\r\n", "LOADING data", 1, false},
     {"PUBLISH", "+OK\r\n", "protocol error", 1, false},
     {"PUBLISH", "*0\r\n", "protocol error", 1, false},
     {"CLIENT", ":1\r\n:2\r\n", "protocol error", 1, false}, /* one answer too many */

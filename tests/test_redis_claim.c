@@ -3,16 +3,16 @@
 #include "bus.h"
 #include "redis_claim.h"
 
-static struct evb_leases leases;
-static struct evb_lease lease;
+static struct evb_key_leases leases;
+static struct evb_key_lease lease;
 
-static void on_lease(struct evb_lease *one, const struct evb_lease_answer *answer)
+static void on_lease(struct evb_key_lease *one, const struct evb_key_lease_answer *answer)
 {
     ck_assert_ptr_eq(one, &lease);
     tell("%d:%d", answer->verb, answer->result);
-    if (answer->result == EVB_LEASE_OK)
+    if (answer->result == EVB_KEY_LEASE_OK)
         tell("%s", answer->was_free ? "free" : "");
-    if (answer->result == EVB_LEASE_OTHERS || answer->result == EVB_LEASE_OVER)
+    if (answer->result == EVB_KEY_LEASE_OTHERS || answer->result == EVB_KEY_LEASE_OVER)
         tell("%s,%lld", answer->holder, (long long)answer->left_ms);
     tell(" ");
 }
@@ -20,19 +20,19 @@ static void on_lease(struct evb_lease *one, const struct evb_lease_answer *answe
 static void begin_lease(void)
 {
     begin();
-    evb_leases_init(&leases, &bus->redis.asks);
-    lease = (struct evb_lease){.key = "k", .owner = "me", .ttl_ms = 1000, .fn = on_lease};
+    evb_key_leases_init(&leases, &bus->redis.asks);
+    lease = (struct evb_key_lease){.key = "k", .owner = "me", .ttl_ms = 1000, .fn = on_lease};
 }
 
 static bool is_over(void *unused)
 {
     (void)unused;
-    return lease.verb == EVB_LEASE_NONE;
+    return lease.verb == EVB_KEY_LEASE_NONE;
 }
 
-static void ask(enum evb_lease_verb verb)
+static void ask(enum evb_key_lease_verb verb)
 {
-    ck_assert(evb_lease_ask(&leases, &lease, verb));
+    ck_assert(evb_key_lease_ask(&leases, &lease, verb));
     ck_assert_int_eq(lease.verb, verb);
     ck_assert(run_until(base, is_over, NULL, suite_patience(10000)));
 }
@@ -40,22 +40,22 @@ static void ask(enum evb_lease_verb verb)
 START_TEST(life)
 {
     int64_t before_ms = evb_clock_boot_ms();
-    ask(EVB_LEASE_TAKE);
+    ask(EVB_KEY_LEASE_TAKE);
     ck_assert_int_ge(lease.until_ms, before_ms + 1000);
     ck_assert_int_le(lease.until_ms, evb_clock_boot_ms() + 1000);
     ck_assert_str_eq(last_call, "take k me 1000");
     ck_assert_str_eq(value_of("k"), "me");
-    ask(EVB_LEASE_TAKE);
-    ask(EVB_LEASE_RELEASE);
+    ask(EVB_KEY_LEASE_TAKE);
+    ask(EVB_KEY_LEASE_RELEASE);
     ck_assert_str_eq(value_of("k"), "");
-    ask(EVB_LEASE_RELEASE);
-    ask(EVB_LEASE_DONE);
-    ask(EVB_LEASE_TAKE);
+    ask(EVB_KEY_LEASE_RELEASE);
+    ask(EVB_KEY_LEASE_DONE);
+    ask(EVB_KEY_LEASE_TAKE);
     expect("1:0free 1:0 3:0 3:0free 2:0free 1:2done,500 ");
     set_key("k", "you");
-    ask(EVB_LEASE_TAKE);
-    ask(EVB_LEASE_DONE);
-    ask(EVB_LEASE_RELEASE);
+    ask(EVB_KEY_LEASE_TAKE);
+    ask(EVB_KEY_LEASE_DONE);
+    ask(EVB_KEY_LEASE_RELEASE);
     expect("1:1you,500 2:1you,500 3:1you,500 ");
     ck_assert_str_eq(value_of("k"), "you");
 }
@@ -77,7 +77,7 @@ static const struct {
 START_TEST(answers_mean)
 {
     answer_with(replies[_i].reply, 1);
-    ask(EVB_LEASE_TAKE);
+    ask(EVB_KEY_LEASE_TAKE);
     expect(replies[_i].story);
 }
 END_TEST
@@ -85,10 +85,10 @@ END_TEST
 /* It is sent again, whole. */
 START_TEST(script_is_flushed)
 {
-    ask(EVB_LEASE_TAKE);
+    ask(EVB_KEY_LEASE_TAKE);
     ck_assert(leases.known);
     script_known = false;
-    ask(EVB_LEASE_TAKE);
+    ask(EVB_KEY_LEASE_TAKE);
     expect("1:0free 1:0 ");
     ck_assert_int_eq(script_calls, 3);
 }
@@ -97,9 +97,9 @@ END_TEST
 /* Of what is asked meanwhile the last counts. */
 START_TEST(one_at_a_time)
 {
-    ck_assert(evb_lease_ask(&leases, &lease, EVB_LEASE_TAKE));
-    ck_assert(evb_lease_ask(&leases, &lease, EVB_LEASE_RELEASE));
-    ck_assert(evb_lease_ask(&leases, &lease, EVB_LEASE_DONE));
+    ck_assert(evb_key_lease_ask(&leases, &lease, EVB_KEY_LEASE_TAKE));
+    ck_assert(evb_key_lease_ask(&leases, &lease, EVB_KEY_LEASE_RELEASE));
+    ck_assert(evb_key_lease_ask(&leases, &lease, EVB_KEY_LEASE_DONE));
     ck_assert(run_until(base, is_over, NULL, suite_patience(10000)));
     expect("1:0free 2:0 ");
     ck_assert_str_eq(value_of("k"), "done");
@@ -109,17 +109,17 @@ END_TEST
 START_TEST(link_is_lost)
 {
     answer_with("", 0);
-    ck_assert(evb_lease_ask(&leases, &lease, EVB_LEASE_TAKE));
-    ck_assert(evb_lease_ask(&leases, &lease, EVB_LEASE_DONE));
+    ck_assert(evb_key_lease_ask(&leases, &lease, EVB_KEY_LEASE_TAKE));
+    ck_assert(evb_key_lease_ask(&leases, &lease, EVB_KEY_LEASE_DONE));
     run_for(base, 5);
     expect("");
     scripted_listen(server, false);
     scripted_close(server, SCRIPTED_PUBLISHER | SCRIPTED_SUBSCRIBER);
     await_mode(EVBUS_MODE_DEGRADED);
     expect("1:5 ");
-    ck_assert_int_eq(lease.verb, EVB_LEASE_NONE);
-    ck_assert(!evb_lease_ask(&leases, &lease, EVB_LEASE_TAKE));
-    ck_assert_int_eq(lease.verb, EVB_LEASE_NONE);
+    ck_assert_int_eq(lease.verb, EVB_KEY_LEASE_NONE);
+    ck_assert(!evb_key_lease_ask(&leases, &lease, EVB_KEY_LEASE_TAKE));
+    ck_assert_int_eq(lease.verb, EVB_KEY_LEASE_NONE);
 }
 END_TEST
 

@@ -158,7 +158,7 @@ START_TEST(statistics)
     ck_assert_int_eq(evbus_stat(bus, "handled"), 1);
     ck_assert_uint_eq(json_array_size(rows), 1);
     shape(json_array_get(rows, 0), "pattern:s redis:s delivered:i failed:i dropped:i queued:i "
-                                   "peak:i slow:b");
+                                   "peak:i polled:i leading:i slow:b");
     ck_assert_str_eq(text_at(json_array_get(rows, 0), NULL, "redis"), "live");
     ck_assert_int_eq(evbus_stat(bus, "no such"), EVBUS_ENOENT);
     ck_assert_int_eq(evbus_stat(bus, NULL), EVBUS_EINVAL);

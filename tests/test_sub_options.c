@@ -26,6 +26,8 @@ START_TEST(doors)
                {"limit=2", 3},
                {"from=all", 3},
                {"durable=d", 3},
+               {"leader=c away=last", 1},
+               {"poll=2s when=always", 1},
                {"deliver=inline", 1},
                {"key=type", 1},
                {"size=5 bytes=7", 5},
@@ -36,6 +38,47 @@ START_TEST(doors)
         for (unsigned door = 1; door <= EVB_DOOR_QUEUE; door *= 2)
             ck_assert_msg(reads(door, all[i].text) == (all[i].doors & door ? 0 : EVBUS_EINVAL),
                           "%s at %u: %s", all[i].text, door, evbus_last_error());
+}
+END_TEST
+
+static const struct {
+    const char *text, *says;
+} refused[] = {
+    {"leader=c deliver=inline", "leader with deliver=inline"},
+    {"leader=c durable=d", "leader with durable"},
+    {"leader=c from=last", "from=last with leader"},
+    {"leader=''", "leader"},
+    {"leader=c away=first", "away"},
+    {"away=last", "away: needs leader=NAME"},
+    {"poll=2s deliver=inline", "poll with deliver=inline"},
+    {"when=always", "when: needs poll=INTERVAL"},
+    {"poll=2", "poll"},
+    {"poll=5ms", "poll"},
+    {"poll=2d", "poll"},
+    {"poll=no", "poll"},
+    {"poll=2s when=never", "when"},
+};
+
+START_TEST(refuses)
+{
+    bus = open_on(false, NULL);
+    long before = failing_live();
+    ck_assert_int_eq(reads(EVB_DOOR_HANDLER, refused[_i].text), EVBUS_EINVAL);
+    ck_assert_msg(strstr(evbus_last_error(), refused[_i].says) != NULL, "%s", evbus_last_error());
+    ck_assert_int_eq(failing_live(), before);
+}
+END_TEST
+
+START_TEST(intervals)
+{
+    bus = open_on(false, "poll.interval", "7s", NULL);
+    ck_assert_int_eq(reads(EVB_DOOR_HANDLER, "poll=10ms"), 0);
+    ck_assert_int_eq(options.poll_ms, 10);
+    ck_assert_int_eq(reads(EVB_DOOR_HANDLER, "poll=yes when=always"), 0);
+    ck_assert_int_eq(options.poll_ms, 7000);
+    ck_assert_int_eq(options.when, EVB_POLL_ALWAYS);
+    ck_assert_int_eq(reads(EVB_DOOR_HANDLER, "leader=c"), 0);
+    ck_assert_int_eq(options.poll_ms, 0);
 }
 END_TEST
 
@@ -98,6 +141,8 @@ int main(void)
     tcase_set_timeout(tests, suite_patience(60));
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, doors);
+    tcase_add_loop_test(tests, refuses, 0, (int)EVB_COUNT(refused));
+    tcase_add_test(tests, intervals);
     tcase_add_test(tests, names_its_door);
     tcase_add_test(tests, defaults);
     tcase_add_test(tests, lag_needs_history);

@@ -96,10 +96,49 @@ START_TEST(passes_others)
 }
 END_TEST
 
+/* What was given before is given again, unless its handler was called. */
+START_TEST(given_again)
+{
+    give(1, 4);
+    ck_assert(evb_tally_begin(tally, at(2)));
+    ck_assert(!evb_tally_begin(tally, at(2)));
+    ck_assert(!evb_tally_begin(tally, at(9)));
+    ck_assert(evb_tally_begin(tally, at(3)));
+    evb_tally_unbegin(tally, at(3));
+    ck_assert(!evb_tally_done(tally, at(4)));
+    ck_assert_int_eq(evb_tally_give(tally, at(1)), EVB_TALLY_GIVEN);
+    ck_assert_int_eq(evb_tally_give(tally, at(2)), EVB_TALLY_BEGUN);
+    ck_assert_int_eq(evb_tally_give(tally, at(3)), EVB_TALLY_GIVEN);
+    ck_assert_int_eq(evb_tally_give(tally, at(4)), EVB_TALLY_BEGUN);
+    ck_assert(!evb_tally_begin(tally, at(4)));
+    evb_tally_take_back(tally, at(3)); /* not the last: it stays, and will be given again */
+    ck_assert(!evb_tally_done(tally, at(2)));
+    ck_assert(evb_tally_done(tally, at(1)));
+    expect(true, 2);
+    ck_assert(evb_tally_done(tally, at(3)));
+    expect(true, 4);
+    ck_assert(!evb_tally_begin(tally, at(4)));
+}
+END_TEST
+
+/* One that comes late has its place among the others. */
+START_TEST(comes_late)
+{
+    give(1, 1);
+    give(5, 5);
+    give(3, 3);
+    ck_assert(!evb_tally_done(tally, at(5)));
+    ck_assert(evb_tally_done(tally, at(1)));
+    expect(true, 1);
+    ck_assert(evb_tally_done(tally, at(3)));
+    expect(true, 5);
+}
+END_TEST
+
 START_TEST(takes_back)
 {
     give(1, 2);
-    evb_tally_take_back(tally);
+    evb_tally_take_back(tally, at(2));
     ck_assert(!evb_tally_done(tally, at(2)));
     ck_assert(evb_tally_done(tally, at(1)));
     expect(true, 1);
@@ -203,6 +242,8 @@ int main(void)
     tcase_add_test(tests, out_of_order);
     tcase_add_test(tests, with_holes);
     tcase_add_test(tests, passes_others);
+    tcase_add_test(tests, given_again);
+    tcase_add_test(tests, comes_late);
     tcase_add_test(tests, takes_back);
     tcase_add_test(tests, starts_anew);
     tcase_add_test(tests, grows);

@@ -25,6 +25,8 @@ struct keeper {
         long done;
     } mark[NODES];
     char owner[80], place[80], place_epoch[80]; /* of a durable subscription */
+    char leader[80], led_place[160];            /* of a leader */
+    long long fence;
     struct {
         bool known;
         char *bytes; /* owned; NULL: it is run */
@@ -160,12 +162,15 @@ static void append(struct keeper *keeper, FILE *out, char **word, int count)
     put_word(out, "%ld", ++keeper->now_ms);
     fprintf(out, ":%d\r\n", keeper->last);
     for (int i = 0; i < events; i++) {
-        const char *channel = word[12 + 2 * i], *envelope = word[13 + 2 * i];
+        const char *channel = word[12 + 2 * i];
+        char *envelope;
         int receivers = -1;
+        ck_assert_int_gt(asprintf(&envelope, "%s}", word[13 + 2 * i]), 0);
         if (first + i > *done) {
             int n = add(keeper, keeper->now_ms, channel, envelope);
             receivers = publish(keeper, channel, envelope, keeper->now_ms, n);
         }
+        free(envelope);
         fprintf(out, ":%d\r\n", receivers);
     }
     if (first + events - 1 > *done)
@@ -237,6 +242,27 @@ static void cursor(struct keeper *keeper, FILE *out, char **word)
     put_word(out, "%s", keeper->place_epoch);
 }
 
+/* Words from the first key on: keys, owner, mode, ttl, idle, above, channel, notice, places. */
+static void lease(struct keeper *keeper, FILE *out, char **word, int count)
+{
+    bool mine = !strcmp(keeper->leader, word[2]), leaves = !strcmp(word[3], "leave");
+    if (!mine && (keeper->leader[0] || leaves || !strcmp(word[3], "look"))) {
+        fputs("*4\r\n:0\r\n", out);
+        put_word(out, "%s", keeper->leader);
+        fprintf(out, ":%lld\r\n:1000\r\n", keeper->fence);
+        return;
+    }
+    if (!mine && ++keeper->fence <= atoll(word[6]))
+        keeper->fence = atoll(word[6]) + 1;
+    snprintf(keeper->leader, sizeof keeper->leader, "%s", leaves ? "" : word[2]);
+    fprintf(out, "*%d\r\n:%d\r\n:%lld\r\n:0\r\n", 3 + (count - 9) / 2, mine ? 1 : 2, keeper->fence);
+    for (int i = 9; i < count; i += 2) {
+        if (mine && word[i + 1][0])
+            snprintf(keeper->led_place, sizeof keeper->led_place, "%s", word[i + 1]);
+        put_word(out, "%s", keeper->led_place);
+    }
+}
+
 static void note(struct keeper *keeper, int script, char **word, int count)
 {
     char *last = keeper->script[script].last;
@@ -259,6 +285,8 @@ static void run(struct keeper *keeper, FILE *out, int script, char **word, int c
         append(keeper, out, word + 3, count - 3);
     else if (script == KEEPER_CURSOR)
         cursor(keeper, out, word + 3);
+    else if (script == KEEPER_LEASE)
+        lease(keeper, out, word + 3, count - 3);
     else if (script == KEEPER_FENCE)
         fence(keeper, out, word + 3);
     else
@@ -274,7 +302,7 @@ static char *on_eval(char **word, int count, void *user)
     size_t length;
     FILE *out = open_memstream(&reply, &length);
     ck_assert(out && keys >= 1 && keys <= 5 && keys != 4);
-    int script = by_keys[keys - 1];
+    int script = strstr(word[3], "leader:") ? KEEPER_LEASE : by_keys[keys - 1];
     note(keeper, script, word, count);
     if (keeper->script[script].bytes) {
         fputs(keeper->script[script].bytes, out);
@@ -336,6 +364,13 @@ void keeper_place(struct keeper *keeper, const char *place, const char *epoch)
 {
     snprintf(keeper->place, sizeof keeper->place, "%s", place);
     snprintf(keeper->place_epoch, sizeof keeper->place_epoch, "%s", epoch);
+}
+
+void keeper_lease(struct keeper *keeper, const char *owner, long long fence, const char *place)
+{
+    snprintf(keeper->leader, sizeof keeper->leader, "%s", owner);
+    snprintf(keeper->led_place, sizeof keeper->led_place, "%s", place);
+    keeper->fence = fence;
 }
 
 int keeper_count(const struct keeper *keeper, int script)

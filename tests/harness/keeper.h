@@ -1,13 +1,13 @@
 /*
  * keeper.h - the history of a scripted server: it runs the scripts of redis_script.h as Redis
  * does, on entries in memory, until it is told other answers. It tells them apart by their number
- * of keys. Its clock goes on by a millisecond with each entry, or call. One thread.
+ * of keys, and a leader's lease by its name. Its clock goes on by a millisecond with each entry, or call. One thread.
  */
 #ifndef HARNESS_KEEPER_H
 #define HARNESS_KEEPER_H
 #include "harness/scripted.h"
 
-enum { KEEPER_READ, KEEPER_FENCE, KEEPER_APPEND, KEEPER_CURSOR, KEEPER_SCRIPTS };
+enum { KEEPER_READ, KEEPER_FENCE, KEEPER_APPEND, KEEPER_CURSOR, KEEPER_LEASE, KEEPER_SCRIPTS };
 
 enum { KEEPER_MS = 1000000 }; /* its clock when it starts */
 
@@ -28,6 +28,10 @@ void keeper_forget(struct keeper *keeper);               /* SCRIPT FLUSH */
 
 /* Where the one durable subscription was; its lease does not end by itself. */
 void keeper_place(struct keeper *keeper, const char *place, const char *epoch);
+
+/* The one lease of a leader, which does not end by itself: somebody else has it ("": nobody), with
+ * this number, and this is kept as the place of all that ask. */
+void keeper_lease(struct keeper *keeper, const char *owner, long long fence, const char *place);
 
 /* From now on this script is answered with these bytes, and not run; "" is silence; NULL: as Redis
  * does. `times` 0: always. */
