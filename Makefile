@@ -13,7 +13,7 @@ SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/ending.c lib/
        lib/redis_fault.c lib/redis_script.c lib/redis_stream.c lib/redis_grouped.c lib/redis_cursor.c lib/redis_reader.c lib/redis_recovery.c \
        lib/redis_heart.c \
        lib/redis_state.c lib/redis_pair.c lib/redis.c lib/redis_group.c lib/redis_blocking.c \
-       lib/bus.c lib/waiter.c lib/interest.c lib/handover.c lib/deliver.c lib/route.c lib/recover.c lib/delivery.c lib/dead.c lib/group_hand.c lib/group_read.c lib/group_member.c lib/group_time.c lib/group.c lib/durable.c lib/replay_last.c lib/replay.c lib/tell.c lib/sub_options.c lib/subscribe.c lib/history.c lib/history_redis.c lib/report.c lib/close.c \
+       lib/bus.c lib/waiter.c lib/interest.c lib/handover.c lib/deliver.c lib/route.c lib/recover.c lib/delivery.c lib/dead.c lib/group_hand.c lib/group_own.c lib/group_read.c lib/group_member.c lib/group_time.c lib/group.c lib/durable.c lib/replay_last.c lib/replay.c lib/tell.c lib/sub_options.c lib/subscribe.c lib/history.c lib/history_redis.c lib/report.c lib/close.c \
        lib/open.c lib/default.c
 
 PKG_CONFIG ?= pkg-config
