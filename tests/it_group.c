@@ -21,7 +21,8 @@ static evbus *bus, *other;
 static evbus *open_quick(const char *key, const char *value)
 {
     return server_bus(server, "redis.ping.interval", "200ms", "group.reclaim", "1s",
-                      "group.retry.delay", "20ms", "bus.mode", "hybrid", key, value, NULL);
+                      "group.retry.delay", "20ms", "bus.mode", "hybrid", "reconnect.backoff.max",
+                      "100ms", key, value, NULL);
 }
 
 static void begin(const char *key, const char *value)
