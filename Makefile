@@ -19,7 +19,7 @@ SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/ending.c lib/
        lib/redis_state.c lib/redis_pair.c lib/redis_pump.c lib/redis.c lib/redis_group.c lib/redis_blocking.c \
        lib/bus.c lib/waiter.c lib/interest.c lib/handover.c lib/deliver.c lib/batch_join.c lib/route.c lib/batch.c \
        lib/recover.c lib/claim_event.c lib/claim_sub.c lib/claim_key.c lib/claim.c \
-       lib/delivery.c lib/dead.c lib/group_hand.c lib/group_read.c lib/group_member.c lib/group_time.c lib/group.c \
+       lib/delivery.c lib/dead.c lib/group_hand.c lib/group_own.c lib/group_read.c lib/group_member.c lib/group_time.c lib/group.c \
        lib/durable.c lib/poll.c lib/lease.c lib/lease_tell.c lib/lease_ask.c lib/lease_answer.c lib/leader.c \
        lib/replay_last.c lib/replay.c lib/tell.c lib/sub_options.c lib/subscribe.c \
        lib/history.c lib/history_redis.c \

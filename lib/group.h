@@ -122,13 +122,16 @@ void evb_group_take(struct evb_group *group, const struct evb_reply *entry); /* 
 int64_t evb_group_room(struct evb_group *group); /* how many it takes now */
 void evb_group_send(struct evb_group *group);    /* what is to be told */
 void evb_group_send_soon(struct evb_groups *all);
-/* What a member that has gone, or (all NULL: whoever) has not begun; `begun`: or not answered. */
+/* What a member (NULL: whoever) has not begun; `begun`: or has not answered. */
 void evb_group_give_back(struct evb_group *group, const struct evb_member *only, bool begun);
 void evb_group_due(struct evb_group *group, int64_t now_ms);
-void evb_group_renew_all(struct evb_group *group);
-void evb_group_look(struct evb_group *group, int64_t idle_ms); /* for what was lost on the way */
+void evb_group_return(struct evb_group *group, const char *entry, int more); /* as it is there */
 bool evb_group_is_empty(const struct evb_group *group);
 void evb_group_drop_all(struct evb_group *group);
+
+/* group_own.c */
+void evb_group_renew_all(struct evb_group *group);
+void evb_group_look(struct evb_group *group, int64_t idle_ms); /* for what was lost on the way */
 
 /* group_read.c: the command that waits */
 extern const struct evb_blocking_hooks evb_group_link_hooks;

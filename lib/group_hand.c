@@ -56,11 +56,11 @@ static void take_back_told(struct evb_group *group, enum evb_script script, size
         move(first(from), to);
 }
 
-static void forget_told(struct evb_group *group, enum evb_script script, size_t count)
+static void forget_told(struct evb_group *group, enum evb_script script, size_t count, bool settled)
 {
     bool acks = script == EVB_SCRIPT_SETTLE;
     struct evb_node *told = acks ? &group->told_acks : &group->told_backs;
-    if (acks)
+    if (acks && settled)
         evb_count(&group->all->bus->metrics, EVB_COUNT_group_acks, (int64_t)count);
     while (count-- && !evb_list_empty(told))
         let_go(first(told));
@@ -73,8 +73,10 @@ static void on_told(const struct evb_reply *reply, void *user)
     evb_free(user);
     group->asks--;
     bool unknown = reply && evb_stream_unknown(group->all->wire.stream, call.script, reply);
-    if (reply && reply->kind == EVB_REPLY_INTEGER)
-        forget_told(group, call.script, call.count);
+    bool settled = reply && reply->kind == EVB_REPLY_INTEGER;
+    if (settled ||
+        (reply && !unknown && group->all->done)) /* who closes does not wait for a right */
+        forget_told(group, call.script, call.count, settled);
     else
         take_back_told(group, call.script, call.count);
     if (unknown)
@@ -400,77 +402,12 @@ void evb_group_due(struct evb_group *group, int64_t now_ms)
     }
 }
 
-/* ---- what Redis holds for this consumer ---- */
-
-static void ignore(const struct evb_reply *reply, void *user)
+void evb_group_return(struct evb_group *group, const char *entry, int more)
 {
-    struct evb_group *group = user;
-    (void)reply;
-    group->asks--;
-}
-
-void evb_group_renew_all(struct evb_group *group)
-{
-    const char *entry[EVB_GROUP_BATCH];
-    size_t count = 0;
-    EVB_LIST_EACH(&group->hand, node)
-    {
-        entry[count++] = evb_container(node, struct evb_hold, node)->entry;
-        if (count < EVB_GROUP_BATCH && node->next != &group->hand)
-            continue;
-        if (evb_group_renew(&group->all->wire, group->name.key, entry, count, ignore, group))
-            group->asks++;
-        count = 0;
-    }
-}
-
-static bool is_in(const struct evb_node *list, const char *entry)
-{
-    EVB_LIST_EACH(list, node)
-    if (!strcmp(evb_container(node, struct evb_hold, node)->entry, entry))
-        return true;
-    return false;
-}
-
-static bool is_known(const struct evb_group *group, const char *entry)
-{
-    return is_in(&group->hand, entry) || is_in(&group->acks, entry) ||
-           is_in(&group->backs, entry) || is_in(&group->told_acks, entry) ||
-           is_in(&group->told_backs, entry);
-}
-
-/* {{entry, consumer, idle, deliveries}...}: what no handler of this process has seen goes back. Of
- * an earlier process by this name nobody knows: those count as tried. */
-static void on_own(const struct evb_reply *reply, void *user)
-{
-    struct evb_group *group = user;
-    group->asks--;
-    group->looking = false;
-    if (!reply)
-        return;
-    if (reply->kind != EVB_REPLY_ARRAY) {
-        evb_group_error(group, "XPENDING", reply->kind == EVB_REPLY_ERROR ? reply->text : "?");
-        return;
-    }
-    for (size_t i = 0; i < reply->count; i++) {
-        const struct evb_reply *row = reply->item[i];
-        if (row->kind != EVB_REPLY_ARRAY || row->count < 1 ||
-            row->item[0]->kind != EVB_REPLY_STRING || is_known(group, row->item[0]->text))
-            continue;
-        struct evb_group_entry entry = {.id = row->item[0]->text};
-        struct evb_hold *hold = hold_entry(group, NULL, &entry);
-        if (hold)
-            give_back(group, hold, !group->looked_once);
-    }
-    group->looked = group->looked_once = true;
-    evb_group_send(group);
-    evb_group_go(group->all);
-}
-
-void evb_group_look(struct evb_group *group, int64_t idle_ms)
-{
-    group->looking = evb_group_own(&group->all->wire, group->name.key, idle_ms, on_own, group);
-    group->asks += group->looking;
+    struct evb_group_entry found = {.id = entry};
+    struct evb_hold *hold = hold_entry(group, NULL, &found);
+    if (hold)
+        give_back(group, hold, more);
 }
 
 bool evb_group_is_empty(const struct evb_group *group)

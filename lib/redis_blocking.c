@@ -7,7 +7,10 @@
 #include <event2/event.h>
 #include <stdio.h>
 
-enum { AUTH_PAUSE_MS = 30000 }; /* as the pair does */
+enum {
+    AUTH_PAUSE_MS = 30000, /* as the pair does */
+    STREAMS_DEPTH = 5      /* streams, one, its entries, one, its fields */
+};
 
 static void on_up(struct evb_link *link, void *user)
 {
@@ -61,6 +64,7 @@ static void open_now(struct evb_blocking *blocking)
     blocking->state = EVB_BLOCKING_OPENING;
     evb_pair_arm(blocking->timer, redis->set.connect_timeout_ms);
     int rc = evb_link_open(&blocking->link, evb_target_now(&redis->target), tls);
+    blocking->link.gate.max_depth = STREAMS_DEPTH;
     if (rc != 0)
         on_down(&blocking->link, rc, evbus_last_error(), blocking);
 }

@@ -5,7 +5,7 @@
 #include <hiredis/hiredis.h>
 #include <string.h>
 
-enum { BLOCK = 4096, DEPTH_MOST = 5, COUNT_MOST = 4096 };
+enum { BLOCK = 4096, COUNT_MOST = 4096 };
 
 struct evb_arena_block {
     struct evb_arena_block *older;
@@ -105,7 +105,7 @@ void evb_gate_reset(struct evb_gate *gate)
 
 void evb_gate_init(struct evb_gate *gate, size_t max_bytes)
 {
-    *gate = (struct evb_gate){.max_bytes = max_bytes};
+    *gate = (struct evb_gate){.max_bytes = max_bytes, .max_depth = EVB_GATE_DEPTH};
 }
 
 void evb_gate_fini(struct evb_gate *gate)
@@ -181,7 +181,7 @@ static void *create_array(const redisReadTask *task, size_t count)
     struct evb_gate *gate = task->privdata;
     if (task->type != REDIS_REPLY_ARRAY)
         return refuse(gate, "a RESP3 type on a RESP2 connection");
-    if (depth(task) > DEPTH_MOST)
+    if (depth(task) > gate->max_depth)
         return refuse(gate, "arrays are nested too deep");
     if (count > COUNT_MOST || (gate->pushes && (count < 2 || count > 4 || !is_top(task))))
         return refuse(gate, "an array has a length that Redis does not send here");

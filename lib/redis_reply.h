@@ -30,9 +30,12 @@ struct evb_reply { /* lives until the next one is read */
 
 struct evb_arena_block;
 
+enum { EVB_GATE_DEPTH = 4 };
+
 struct evb_gate {
     bool pushes;        /* a subscribing connection: arrays are pushes of a known shape */
     size_t max_bytes;   /* of one frame */
+    size_t max_depth;   /* of nested arrays; EVB_GATE_DEPTH unless its owner sets another */
     const char *error;  /* what the peer broke, static text; NULL: nothing */
     size_t frame_bytes; /* of the frame that is being read */
     size_t used;        /* in the newest block */

@@ -1,11 +1,15 @@
 /* it_group.c - groups on a real redis-server: each event to one member, until it is handled. */
 #include "harness/bus.h"
+#include "harness/certs.h"
+#include "harness/process.h"
 #include "harness/recorder.h"
 #include "harness/suite.h"
 #include "harness/until.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { SOON = 15000 };
 
@@ -17,7 +21,8 @@ static evbus *bus, *other;
 static evbus *open_quick(const char *key, const char *value)
 {
     return server_bus(server, "redis.ping.interval", "200ms", "group.reclaim", "1s",
-                      "group.retry.delay", "20ms", "bus.mode", "hybrid", key, value, NULL);
+                      "group.retry.delay", "20ms", "bus.mode", "hybrid", "reconnect.backoff.max",
+                      "100ms", key, value, NULL);
 }
 
 static void begin(const char *key, const char *value)
@@ -386,6 +391,58 @@ START_TEST(with_a_limit)
 }
 END_TEST
 
+/* ---- elsewhere ---- */
+
+/* The connection that waits is encrypted like the others. */
+START_TEST(over_tls)
+{
+    atomic_int seen = 0;
+    char url[64];
+    struct cert ca = cert_make("ca", (struct cert_wish){.name = "Test CA", .authority = true});
+    struct cert own =
+        cert_make("server", (struct cert_wish){.name = "s", .alt = "IP:127.0.0.1", .issuer = &ca});
+    server = server_plan_tls(&own, ca.cert, "");
+    server_run(server);
+    snprintf(url, sizeof url, "rediss://127.0.0.1:%d", server->tls_port);
+    bus = bus_with("redis.url", url, "tls.ca.file", ca.cert, NULL);
+    member(bus, "group=g", handle_count, &seen);
+    for (int n = 1; n <= 500; n++)
+        publish_numbered(bus, "job", 0, n);
+    expect_count(&seen, 500, SOON);
+    expect_drained();
+    bus_end(bus);
+    server_free(server);
+}
+END_TEST
+
+/* What the parent has in hand is nothing to the child, which may give its handles back. */
+START_TEST(in_a_forked_child)
+{
+    atomic_int given = 0;
+    int status = -1;
+    begin("workers", "0");
+    evbus_sub *sub = member(bus, "group=g", later, &given);
+    publish_numbered(bus, "job", 0, 1);
+    expect_count(&given, 1, SOON);
+    ck_assert(until(process_others_sleep, NULL, SOON));
+    pid_t child = fork();
+    if (child == 0) {
+        bool refused =
+            evbus_event_ack(kept) == EVBUS_EFORK && evbus_sub_wait(sub, 0) == EVBUS_EFORK;
+        evbus_event_unref(kept);
+        evbus_unsubscribe(sub);
+        evbus_free(bus);
+        _exit(refused ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(evbus_event_ack(kept), 0);
+    evbus_event_unref(kept);
+    expect_drained();
+    end();
+}
+END_TEST
+
 /* ---- refused ---- */
 
 static const struct {
@@ -435,6 +492,8 @@ int main(int argc, char **argv)
     tcase_add_loop_test(back, gives_back, 0, 2);
     suite_add_tcase(suite, back);
     suite_add(suite, "with_a_limit", with_a_limit, 40);
+    suite_add(suite, "over_tls", over_tls, 40);
+    suite_add(suite, "in_a_forked_child", in_a_forked_child, 40);
     suite_add(suite, "options_that_do_not_fit", options_that_do_not_fit, 40);
     return suite_run(suite, argc, argv);
 }

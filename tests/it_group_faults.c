@@ -137,7 +137,7 @@ START_TEST(dies_over_one)
     peer_kill(peer);
     expect_count(&attempt, 2, SOON);
     ck_assert_int_ge(now_us() - killed_us, 500000);
-    ck_assert_int_eq(evbus_stat(bus, "group_takeovers"), 1);
+    expect_stat(bus, "group_takeovers", 1, SOON);
     char consumers[] = "XINFO CONSUMERS " STREAM " evbus";
     for (struct wait w = wait_for(SOON); server_command(server, consumers) >= 0 && wait_more(&w);) {
         char *text = server_text(server, consumers);

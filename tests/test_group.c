@@ -234,6 +234,46 @@ START_TEST(refused)
 }
 END_TEST
 
+static void on_closed(int result, void *user)
+{
+    *(int *)user = result == 0 ? 1 : -1;
+}
+
+static bool is_closed(void *closed)
+{
+    return *(int *)closed != 0;
+}
+
+static char *refuse_all(char **word, int count, void *user)
+{
+    (void)word;
+    (void)count;
+    (void)user;
+    return strdup("-NOPERM no\r\n");
+}
+
+/* What was not begun is given back; one who may not say so does not wait for ever. */
+START_TEST(closes)
+{
+    int closed = 0;
+    char back[] = "tell:1-1:0 ";
+    scripted_answer(server, "XREADGROUP", ENTRY("1-1", GOOD), 1);
+    evbus_queue *queue = evbus_queue_open(bus, NULL);
+    evbus_sub *sub = evbus_queue_subscribe(queue, "job", "group=g", 0);
+    await_reads(2);
+    if (_i)
+        scripted_eval(server, refuse_all, NULL);
+    ck_assert_int_eq(evbus_close_async(bus, -1, on_closed, &closed), 0);
+    ck_assert(run_until(base, is_closed, &closed, 20000));
+    ck_assert_int_eq(closed, 1);
+    ck_assert_int_eq(strstr(called, back) != NULL, _i == 0);
+    evbus_event *none;
+    ck_assert_int_eq(evbus_queue_next(queue, 0, &none, NULL), EVBUS_ECLOSED);
+    evbus_queue_free(queue);
+    evbus_unsubscribe(sub);
+}
+END_TEST
+
 /* Whatever allocation fails: nothing crashes, nothing leaks, and in the end it is handled. */
 START_TEST(no_memory)
 {
@@ -273,6 +313,7 @@ int main(void)
     tcase_add_test(all, the_stream_has_gone);
     tcase_add_test(all, the_stream_is_older);
     tcase_add_loop_test(all, refused, 0, (int)EVB_COUNT(refusals));
+    tcase_add_loop_test(all, closes, 0, 2);
     tcase_add_test(all, no_memory);
     suite_add_tcase(suite, all);
     return run(suite);

@@ -105,7 +105,7 @@ static const struct {
     {"*0\r\n", false, "[]"},
     {":9223372036854775807\r\n", false, "i(9223372036854775807)"},
     {"*2\r\n$1\r\na\r\n*2\r\n:1\r\n$-1\r\n", false, "[s(a) [i(1) nil]]"},
-    {"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", false, "[[[[[i(1)]]]]]"},
+    {"*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", false, "[[[[i(1)]]]]"},
     {"*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n", true, "[s(message) s(c) s(hi)]"},
     {"*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\nc\r\n$2\r\nhi\r\n", true,
      "[s(pmessage) s(*) s(c) s(hi)]"},
@@ -113,7 +113,7 @@ static const struct {
     {"*2\r\n$4\r\npong\r\n$0\r\n\r\n+PONG\r\n-ERR x\r\n", true, "[s(pong) s()]t(PONG)e(ERR x)"},
     {HELLO, false, NULL},
     /* nested too deep, or not at all where pushes come */
-    {"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", false, DEEP},
+    {"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n", false, DEEP},
     {"*2\r\n*2\r\n", true, LONG},
     /* counts */
     {"*4097\r\n", false, "!"},
