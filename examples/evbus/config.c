@@ -235,6 +235,7 @@ static int print_dump(struct cli *cli)
         cli_error("%s", evbus_last_error());
         return CLI_ERROR;
     }
+    tell_mode(cli); /* before what it is about, which may be long */
     if (cli->json) {
         json_t *rows = json_array();
         for (int i = 0; i < evbus_config_count(); i++) {
@@ -247,7 +248,6 @@ static int print_dump(struct cli *cli)
         fputs(dump, stdout);
     }
     evbus_string_free(dump);
-    tell_mode(cli);
     return status;
 }
 
