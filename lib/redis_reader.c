@@ -72,6 +72,7 @@ void evb_reader_start(struct evb_reader *reader, struct evb_position at, bool ex
     evb_reader_stop(reader);
     reader->at = at;
     reader->exact = exact;
+    reader->inside = false;
     snprintf(reader->epoch, sizeof reader->epoch, "%s", epoch);
     reader->running = true;
     evb_reader_go(reader);
@@ -84,6 +85,7 @@ void evb_reader_go(struct evb_reader *reader)
     if (room <= 0)
         return;
     drop_held(reader);
+    reader->inside = reader->inside && reader->link == reader->asks->link->epoch;
     evb_position_write(reader->at, from + 1);
     reader->asked =
         evb_stream_read(reader->stream, reader->asks, from, "+", false, room, on_page, reader);
@@ -108,14 +110,17 @@ void evb_reader_hold(struct evb_reader *reader, evbus_event *event)
         reader->held[reader->held_count++] = evbus_event_ref(event);
 }
 
-/* Is the next entry there, or are some missing? False: a hook stopped the reader. */
+/* Is the next entry there, or are some missing? Within a stream the count may have gone back, where
+ * Redis was killed in the midst of a call and ran a part of it later: nothing is missing there.
+ * False: a hook stopped the reader. */
 static bool check_next(struct evb_reader *reader, const struct evb_reply *page,
                        struct evb_position next)
 {
     unsigned run = reader->run;
     struct evb_jump jump = {reader->at, next, reader->epoch, page->item[1]->text,
                             (uint64_t)page->item[3]->integer};
-    if (reader->exact && next.n != reader->at.n + 1)
+    bool back = reader->inside && next.n <= reader->at.n;
+    if (reader->exact && next.n != reader->at.n + 1 && !back)
         reader->hooks->jump(&jump, reader->user);
     return reader->run == run;
 }
@@ -130,7 +135,8 @@ static bool hand_out(struct evb_reader *reader, const struct evb_reply *page)
         if (!check_next(reader, page, at))
             return false;
         reader->at = at;
-        reader->exact = true;
+        reader->exact = reader->inside = true;
+        reader->link = reader->asks->link->epoch;
         reader->hooks->entry(at, page->item[i + 1], page->item[i + 2], reader->user);
         if (reader->run != run)
             return false;
@@ -173,7 +179,8 @@ static bool check_end(struct evb_reader *reader, const struct evb_reply *page)
         next.n = last.n;
     if (!check_next(reader, page, next))
         return false;
-    reader->at = last;
+    if (!reader->inside || evb_position_compare(last, reader->at) > 0)
+        reader->at = last;
     reader->exact = true;
     return true;
 }

@@ -37,10 +37,12 @@ struct evb_reader {
     struct evb_position at;     /* up to here all was handed out */
     bool exact;                 /* the next entry is the next number; else `at` is only a time */
     char epoch[EVB_EPOCH_TEXT]; /* of `at`; "": not known */
-    bool running;               /* from start to live, failed or stop */
-    bool asked;                 /* a page is under way */
-    unsigned run;               /* counts starts and stops */
-    evbus_event **held;         /* owned array of refs, in the order they came */
+    bool inside;                /* `at` was read on the connection `link`: what follows is next */
+    unsigned link;
+    bool running;       /* from start to live, failed or stop */
+    bool asked;         /* a page is under way */
+    unsigned run;       /* counts starts and stops */
+    evbus_event **held; /* owned array of refs, in the order they came */
     size_t held_count, held_room;
     int64_t held_bytes;
     bool overflow; /* more came than may be held: another page will bring it */

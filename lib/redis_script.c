@@ -153,7 +153,9 @@ static const char append[] =
     "return reply\n";
 
 /* Trims by age, keeps the keys alive, forgets the latest of channels whose event is gone: a part at
- * a time, as long as half of it is old, for types may be as many as events. */
+ * a time, as long as half of it is old, for types may be as many as events.
+ * Redis that was killed in the midst of a call may have run a part of it when it started again: the
+ * stream knows then what the state does not. */
 static const char fence[] =
     "local stream, state, latest = KEYS[1], KEYS[2], KEYS[3]\n"
     /* What is refused later goes unnoticed. Redis can tell before since 7.0. */
@@ -183,8 +185,13 @@ static const char fence[] =
     "end\n"
     "local about, info = redis.pcall('XINFO', 'STREAM', stream), {}\n"
     "for i = 1, #about, 2 do info[about[i]] = about[i + 1] end\n"
-    "local first = info['first-entry']\n"
+    "local first, newest = info['first-entry'], info['last-entry']\n"
     "local total = tonumber(string.match(known[2] or '0-0', '%d+$'))\n"
+    "local counted = newest and tonumber(string.match(newest[1], '%d+$')) or 0\n"
+    "if counted > total then\n"
+    "  known[2], total = newest[1], counted\n"
+    "  redis.pcall('HSET', state, 'last', newest[1])\n"
+    "end\n"
     "local added = info['entries-added'] or info['length'] and total or 0\n"
     "local oldest = first and tonumber(string.match(first[1], '^%d+')) or now\n"
     "local cursor = redis.call('HGET', state, 'scan') or '0'\n"

@@ -138,7 +138,7 @@ static inline void happen(const char *words)
 {
     for (const char *word = words; *word; word += strcspn(word, " "), word += *word == ' ') {
         int count = atoi(word + 1);
-        ck_assert_ptr_nonnull(strchr("ptdfr", *word));
+        ck_assert_ptr_nonnull(strchr("ptdfrb", *word));
         if (*word == 'p')
             others_publish(count, false);
         else if (*word == 't')
@@ -147,6 +147,8 @@ static inline void happen(const char *words)
             keeper_delete(keeper);
         else if (*word == 'f')
             keeper_flush(keeper);
+        else if (*word == 'b')
+            keeper_count_back(keeper, count);
         else
             keeper_roll_back(keeper, count);
     }

@@ -207,6 +207,21 @@ static void some_arrive(void *unused)
     arrive(3, 100); /* SUBSCRIBE and PSUBSCRIBE send it twice */
 }
 
+/* Nothing is missing within a stream whose count went back, nor at its end. */
+START_TEST(counted_back)
+{
+    happen("p4 b2");
+    room = _i ? 3 : 1000;
+    read_from(0, false);
+    expect_quiet("e1 e2 e3 e4 live ");
+    happen("p2");
+    read_from(0, true);
+    expect_quiet("e1 e2 e3 e4 e3 e4 live ");
+    read_from(4, true); /* nobody knows whether that is the same stream */
+    expect_quiet("jump:4-3:1.5:0 e3 e4 live ");
+}
+END_TEST
+
 START_TEST(held_back)
 {
     happen("p2");
@@ -401,6 +416,7 @@ int main(void)
     tcase_add_test(tests, to_the_end);
     tcase_add_loop_test(tests, jumps_are_told, 0, (int)EVB_COUNT(jumps));
     tcase_add_loop_test(tests, jumps_between_pages, 0, 2);
+    tcase_add_loop_test(tests, counted_back, 0, 2);
     tcase_add_loop_test(tests, held_back, 0, 2);
     tcase_add_loop_test(tests, overflow, 0, 3);
     tcase_add_test(tests, no_room);

@@ -121,6 +121,11 @@ void keeper_roll_back(struct keeper *keeper, int count)
     keeper->last_ms = keeper_length(keeper) ? keeper->entry[keeper->end - 1].ms : 0;
 }
 
+void keeper_count_back(struct keeper *keeper, int count)
+{
+    keeper->last -= count;
+}
+
 int keeper_length(const struct keeper *keeper)
 {
     return keeper->end - keeper->first;

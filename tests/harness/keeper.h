@@ -24,7 +24,9 @@ void keeper_trim(struct keeper *keeper, int left);       /* only the newest are 
 void keeper_delete(struct keeper *keeper);               /* DEL of the stream */
 void keeper_flush(struct keeper *keeper);                /* FLUSHALL */
 void keeper_roll_back(struct keeper *keeper, int count); /* the newest were never there */
-void keeper_forget(struct keeper *keeper);               /* SCRIPT FLUSH */
+/* A part of a call was run, and run again: the state counts so many less than the stream has. */
+void keeper_count_back(struct keeper *keeper, int count);
+void keeper_forget(struct keeper *keeper); /* SCRIPT FLUSH */
 
 /* Where the one durable subscription was; its lease does not end by itself. */
 void keeper_place(struct keeper *keeper, const char *place, const char *epoch);
