@@ -69,7 +69,8 @@ static evbus_event *event_of(const struct evb_batch *batch)
 /* What its members had reserved is given back when the batch has its own. */
 static void publish(struct evbus *bus, struct evb_batch *batch)
 {
-    struct evb_handover way = {0};
+    struct evb_special special = {.promised = true};
+    struct evb_handover way = {.special = &special};
     int64_t count = batch->count;
     size_t reserved = batch->size;
     evbus_event *event = event_of(batch);
@@ -79,7 +80,8 @@ static void publish(struct evbus *bus, struct evb_batch *batch)
     if (batch->first) {
         way.report = on_report;
         way.user = batch;
-        way.more = event && kept > event->size ? kept - event->size : 0; /* both count the batch */
+        special.more =
+            event && kept > event->size ? kept - event->size : 0; /* both count the batch */
     }
     int rc = event ? evb_route_batch(bus, event, batch->flags, &way) : EVBUS_ENOMEM;
     evb_outbox_release_reports(&bus->redis.outbox, count, reserved);

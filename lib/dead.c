@@ -76,12 +76,14 @@ static int post(struct evbus *bus, evbus_event *letter, struct evb_handover *way
 int evb_dead_send(struct evbus *bus, const evbus_event *event, const struct evb_dead *dead,
                   evbus_report_fn fn, void *user)
 {
-    struct evb_handover way = {.report = fn, .user = user, .history = bus->keeps_history};
+    struct evb_special special = {0};
+    struct evb_handover way = {
+        .report = fn, .user = user, .special = &special, .history = bus->keeps_history};
     evbus_event *letter = letter_of(event, dead);
-    way.settles = letter ? settles(dead) : NULL;
-    int rc = way.settles ? post(bus, letter, &way) : evb_fail_memory();
+    special.settles = letter ? settles(dead) : NULL;
+    int rc = special.settles ? post(bus, letter, &way) : evb_fail_memory();
     if (rc != 0)
-        evb_free(way.settles);
+        evb_free(special.settles);
     evbus_event_unref(letter);
     return rc;
 }

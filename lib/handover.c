@@ -12,11 +12,18 @@ static void take_job(struct evb_job *job)
     evb_outbox_take(&bus->redis.outbox, item);
 }
 
+static const struct evb_special nothing;
+
+static const struct evb_special *special_of(const struct evb_handover *way)
+{
+    return way->special ? way->special : &nothing;
+}
+
 static int reserve_report(struct evb_outbox *outbox, struct evb_handover *way, enum evb_way with,
                           enum evb_way without)
 {
     way->way = way->report ? with : without;
-    if (way->report && way->promised)
+    if (way->report && special_of(way)->promised)
         evb_outbox_admit_promised(outbox, way->size, false);
     else if (way->report && !evb_outbox_admit_report(outbox, way->size))
         return evb_fail(EVBUS_EFULL, "so many events wait for their reports already "
@@ -26,7 +33,7 @@ static int reserve_report(struct evb_outbox *outbox, struct evb_handover *way, e
 
 static enum evb_admission admit(struct evb_outbox *outbox, const struct evb_handover *way, bool up)
 {
-    if (!way->promised || (outbox->full == EVB_FULL_OFF && !up))
+    if (!special_of(way)->promised || (outbox->full == EVB_FULL_OFF && !up))
         return evb_outbox_admit(outbox, way->size);
     evb_outbox_admit_promised(outbox, way->size, true);
     return EVB_ADMIT;
@@ -37,11 +44,12 @@ int evb_handover_reserve(struct evb_handover *way, struct evbus *bus, const evbu
 {
     struct evb_outbox *outbox = &bus->redis.outbox;
     bool up = atomic_load_explicit(&outbox->up, memory_order_relaxed);
-    size_t kept = (way->report ? event->size : 0) + way->more;
+    const struct evb_special *special = special_of(way);
+    size_t kept = (way->report ? event->size : 0) + special->more;
     way->size = evb_pool_room(sizeof(struct evb_item)) + kept;
     if (!(where & EVB_FROM_REDIS))
         return reserve_report(outbox, way, EVB_WAY_REPORT, EVB_WAY_NONE);
-    size_t prefix_length = way->channel.ptr ? way->channel.length : bus->prefix_length;
+    size_t prefix_length = special->channel.ptr ? special->channel.length : bus->prefix_length;
     way->size = evb_item_size(prefix_length, event) + kept;
     switch (admit(outbox, way, up)) {
     case EVB_ADMIT:
@@ -91,10 +99,10 @@ static void count_accepted(struct evbus *bus, const struct evb_handover *way)
         evb_count(&bus->metrics, EVB_COUNT_evicted, 1);
 }
 
-static void set_end(const struct evb_handover *way, struct evb_item *item, int64_t ttl_ms)
+static void set_end(struct evb_item *item, int64_t ttl_ms, int64_t within_ms)
 {
-    if (way->within_ms > 0 && (ttl_ms <= 0 || way->within_ms < ttl_ms))
-        ttl_ms = way->within_ms;
+    if (within_ms > 0 && (ttl_ms <= 0 || within_ms < ttl_ms))
+        ttl_ms = within_ms;
     if (ttl_ms > 0 && ttl_ms < INT64_MAX - item->accepted_ms)
         item->expires_ms = item->accepted_ms + ttl_ms;
 }
@@ -102,8 +110,9 @@ static void set_end(const struct evb_handover *way, struct evb_item *item, int64
 static struct evb_item *encode(const struct evb_handover *way, const struct evbus *bus,
                                evbus_event *event, bool local)
 {
-    if (way->channel.ptr)
-        return evb_item_encode_to(way->channel, event, local);
+    const struct evb_special *special = special_of(way);
+    if (special->channel.ptr)
+        return evb_item_encode_to(special->channel, event, local);
     return evb_item_encode(bus->prefix, bus->prefix_length, event, local);
 }
 
@@ -124,19 +133,21 @@ int evb_handover_post(struct evb_handover *way, struct evbus *bus, evbus_event *
     item->history = way->history && !event->exchange &&
                     !evb_patterns_match(bus->exclude, event->type.ptr, event->type.length);
     way->kept = item->history && way->way == EVB_WAY_OUTBOX;
-    item->settles = way->settles;
-    way->settles = NULL;
+    if (way->special) {
+        item->settles = way->special->settles;
+        way->special->settles = NULL;
+    }
     item->size = way->size;
     item->report = way->report;
     item->user = way->user;
     item->event = way->report ? evbus_event_ref(event) : NULL;
     item->accepted_ms = evb_clock_rough_ms();
-    set_end(way, item, event->ttl_ms);
+    set_end(item, event->ttl_ms, special_of(way)->within_ms);
     item->outcome = way->way == EVB_WAY_REPORT ? EVBUS_LOCAL_DONE : EVBUS_EVICTED;
     item->job.run = way->way == EVB_WAY_OUTBOX ? take_job : report_job;
     count_accepted(bus, way); /* before the loop can count its end */
-    if (way->before)
-        evb_loop_post(&bus->loop, way->before);
+    if (special_of(way)->before)
+        evb_loop_post(&bus->loop, special_of(way)->before);
     evb_loop_post(&bus->loop, &item->job);
     return 0;
 }

@@ -14,22 +14,27 @@ enum evb_way {
     EVB_WAY_DROPPED  /* the same, and nobody asks */
 };
 
-struct evb_handover {
-    /* set by the caller */
-    evbus_report_fn report; /* NULL: nobody asks */
-    void *user;
+/* What is unusual about an event, set by who publishes it in another way than its user. All zero:
+ * nothing. */
+struct evb_special {
     bool promised;           /* its room was accounted for before: no limit refuses it */
+    bool frozen;             /* the event is already */
     size_t more;             /* bytes that its report keeps besides the event */
     struct evb_text channel; /* where it goes in Redis; ptr NULL: to its type's */
     int64_t within_ms;       /* it expires after so long, or by its own time to live; 0: by that */
-    bool frozen;             /* the event is already */
     struct evb_job *before;  /* not NULL: posted to the loop right before it, if it is */
-    bool history;            /* it may be kept; before posting */
     char *settles;           /* owned until it is posted: see struct evb_item; NULL: nothing */
+};
 
-    bool kept; /* it will be */
+/* Cleared for each event, and read at once: small enough for some plain stores. */
+struct evb_handover {
+    evbus_report_fn report; /* set by the caller; NULL: nobody asks */
+    void *user;
+    struct evb_special *special; /* set by the caller, borrowed; NULL: nothing is */
+    bool history;                /* it may be kept; set before posting */
+    bool kept;                   /* it will be */
+    bool away;                   /* outbox.full=off: it is dropped because Redis is away */
     enum evb_way way;
-    bool away;   /* outbox.full=off: it is dropped because Redis is away */
     size_t size; /* bytes reserved */
     int bits;    /* EVBUS_SENT_REDIS, EVBUS_SENT_OUTBOX, or 0 */
 };

@@ -42,8 +42,9 @@ static int send_here(struct evbus *bus, evbus_event *reply)
 static int send_away(struct evbus *bus, const evbus_event *request, evbus_event *reply,
                      int64_t left_ms)
 {
-    struct evb_handover way = {.channel = request->exchange->reply_to,
-                               .within_ms = left_ms == INT64_MAX ? 0 : left_ms};
+    struct evb_special special = {.channel = request->exchange->reply_to,
+                                  .within_ms = left_ms == INT64_MAX ? 0 : left_ms};
+    struct evb_handover way = {.special = &special};
     if (!bus->wants_redis)
         return evb_fail(EVBUS_EAWAY, "the request came from elsewhere, and this bus has no Redis");
     int rc = evb_handover_reserve(&way, bus, reply, EVB_FROM_REDIS);

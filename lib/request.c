@@ -353,11 +353,9 @@ static int publish(struct evbus *bus, evbus_event *event, int64_t timeout_ms, ev
     if (rc == 0)
         rc = is_taken_here(bus, thread, event, &request->here);
     if (rc == 0) {
-        struct evb_handover way = {.report = on_report,
-                                   .user = request,
-                                   .before = &request->job,
-                                   .within_ms = timeout_ms < 0 ? 0 : timeout_ms,
-                                   .frozen = true};
+        struct evb_special special = {
+            .before = &request->job, .within_ms = timeout_ms < 0 ? 0 : timeout_ms, .frozen = true};
+        struct evb_handover way = {.report = on_report, .user = request, .special = &special};
         rc = evb_route_publish(bus, event, EVBUS_NO_HISTORY, &way);
     }
     if (rc >= 0)

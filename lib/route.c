@@ -95,11 +95,12 @@ static int freeze_and_post(struct evbus *bus, evbus_event *event, int where, int
     int rc = evb_handover_reserve(way, bus, event, where);
     if (rc != 0)
         return rc;
+    bool frozen = way->special && way->special->frozen;
     way->history = bus->keeps_history && !(flags & EVBUS_NO_HISTORY);
-    if (way->frozen || (rc = evb_event_freeze(event, bus->node, bus->source)) == 0) {
+    if (frozen || (rc = evb_event_freeze(event, bus->node, bus->source)) == 0) {
         if ((rc = evb_handover_post(way, bus, event, where & EVB_FROM_LOCAL)) == 0)
             return 0;
-        if (!way->frozen)
+        if (!frozen)
             atomic_store(&event->frozen, 0); /* nobody else has seen it */
     }
     evb_handover_release(way, bus);
@@ -109,7 +110,7 @@ static int freeze_and_post(struct evbus *bus, evbus_event *event, int where, int
 static int check_and_deliver(struct evbus *bus, struct evb_thread *thread, evbus_event *event,
                              int where, int flags, struct evb_handover *way, unsigned given)
 {
-    int rc = way->promised ? 0 : evb_bus_check(bus, false);
+    int rc = way->special && way->special->promised ? 0 : evb_bus_check(bus, false);
     if (rc == 0)
         rc = freeze_and_post(bus, event, where, flags, way);
     evb_hazard_set(thread, thread->hazards - 1, bus);
@@ -153,7 +154,6 @@ int evb_route_batch(struct evbus *bus, evbus_event *event, int flags, struct evb
     int where = thread ? targets(bus, flags) : EVBUS_ENOMEM;
     if (where < 0)
         return where;
-    way->promised = true;
     evb_hazard_hold(thread, &bus->state);
     int rc = check_and_deliver(bus, thread, event, where, flags, way, 0);
     evb_hazard_release(thread);

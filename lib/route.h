@@ -12,7 +12,8 @@
 #define EVB_TYPE_SLOW_END "evbus.slow_end"
 
 /* A batch of events that were accepted, by their flags without EVBUS_BATCH: there is room for it,
- * and the bus may be closing. What evbus_publish_event() answers. On the loop. */
+ * and the bus may be closing. `way` says that it is promised. What evbus_publish_event() answers.
+ * On the loop. */
 int evb_route_batch(struct evbus *bus, evbus_event *event, int flags, struct evb_handover *way);
 /* Publishing, as `way` says; counts what it refuses. Answers as evbus_publish_event(). Any thread.
  */

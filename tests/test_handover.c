@@ -73,8 +73,8 @@ START_TEST(promised)
     evbus_event *event = evbus_event_new("t");
     int64_t events = atomic_load(&bus->redis.outbox.events);
     int64_t bytes = atomic_load(&bus->redis.outbox.bytes);
-    struct evb_handover way = {
-        .report = rows[_i].asks ? on_report : NULL, .promised = true, .more = 1000};
+    struct evb_special special = {.promised = true, .more = 1000};
+    struct evb_handover way = {.report = rows[_i].asks ? on_report : NULL, .special = &special};
     bool off = !strcmp(rows[_i].full, "off") && rows[_i].where & REDIS;
     int answer = off ? rows[_i].answer : 0;
     ck_assert_int_eq(evb_handover_reserve(&way, bus, event, rows[_i].where), answer);
@@ -186,10 +186,9 @@ START_TEST(as_it_is_told)
                                       {900, 800, 800}};
     for (size_t i = 0; i < EVB_COUNT(ends); i++) {
         struct evb_job before = {.run = run_before};
-        struct evb_handover way = {.channel = {"evbus:inbox:x", 13},
-                                   .within_ms = ends[i][0],
-                                   .before = &before,
-                                   .history = true};
+        struct evb_special special = {
+            .channel = {"evbus:inbox:x", 13}, .within_ms = ends[i][0], .before = &before};
+        struct evb_handover way = {.special = &special, .history = true};
         scripted_listen(server, false);
         bus = open_on(true, NULL);
         turn();
