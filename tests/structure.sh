@@ -20,10 +20,13 @@ exports() {
 
 writable_globals() { # of the archive: sections .data, .bss and their thread-local kin
     local there
-    there=$(nm -f sysv "$B/libevbus.a" | awk -F'|' '
-        /^Symbols from/ { sub(/.*\[/, ""); sub(/\.o\].*/, ""); file = $0 }
-        $7 ~ /^ *(\.t?(data|bss)|\*COM\*)/ && $7 !~ /\.data\.rel\.ro/ && $4 ~ /OBJECT|TLS/ {
-            gsub(/ /, "", $1); sub(/\.[0-9]+$/, "", $1); sub(/.*\./, "", $1); print file ".c", $1 }' | sort -u)
+    there=$(objdump -t "$B/libevbus.a" | awk '
+        / file format / { file = $1; sub(/\.o:$/, "", file); next }
+        { sub(/ \.hidden /, " ") }
+        NF > 3 && $(NF - 2) ~ /^(\.t?(data|bss)|\*COM\*)/ && $(NF - 2) !~ /^\.data\.rel\.ro/ &&
+        $NF != $(NF - 2) && $(NF - 1) !~ /^0+$/ {
+            name = $NF; sub(/\.[0-9]+$/, "", name); sub(/.*\./, "", name)
+            print file ".c", name }' | sort -u)
     diff <(awk '!/^#/ { print $1, $2 }' tests/globals.txt | sort) <(printf '%s\n' "$there")
 }
 

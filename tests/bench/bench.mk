@@ -14,7 +14,7 @@ $(B)/tests/bench/peer_zmq.o: BENCH_PEER_CFLAGS = $(shell $(PKG_CONFIG) --cflags 
 bench_objects = $(patsubst %,$(B)/tests/bench/%.o,$(1))
 $(B)/bench/%: $(call bench_objects,probe)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(BENCH_LIBS) -pthread
+	$(CC) $(LTO) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(BENCH_LIBS) -pthread
 
 $(B)/bench/bench: $(call bench_objects,bench rows run server judge)
 $(B)/bench/local: $(call bench_objects,local) $(B)/libevbus.a
