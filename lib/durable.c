@@ -323,12 +323,17 @@ const struct evb_place *evb_durable_place(const struct evb_durable *durable)
     return durable->state == EVB_DURABLE_HELD ? &durable->place : NULL;
 }
 
+void evb_durable_resumed(struct evb_durable *durable)
+{
+    durable->begun = true;
+    arm(durable, 0);
+}
+
 /* Where it begins is kept at once: after a restart it goes on from there, even if nothing came. */
 void evb_durable_began(struct evb_durable *durable, struct evb_position at)
 {
     evb_tally_start(durable->sub->tally, at);
-    durable->begun = true;
-    arm(durable, 0);
+    evb_durable_resumed(durable);
 }
 
 /* ---- the end ---- */

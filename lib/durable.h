@@ -35,6 +35,8 @@ void evb_durable_lost(struct evbus *bus); /* the link is gone */
 /* Where it may begin; NULL: it may not yet. */
 const struct evb_place *evb_durable_place(const struct evb_durable *durable);
 void evb_durable_began(struct evb_durable *durable, struct evb_position at);
+/* Or it goes on where it was given what it has not handled yet. */
+void evb_durable_resumed(struct evb_durable *durable);
 /* The bus closes: places are saved and leases given back; done() when Redis has answered, or
  * cannot. */
 void evb_durable_close(struct evbus *bus, void (*done)(void *user), void *user);

@@ -310,7 +310,10 @@ static bool find_place(struct evb_replay *replay, struct evb_position *at, bool 
     if (!evb_position_is_none(replay->last) && evb_position_compare(place->at, replay->last) <= 0) {
         *at = replay->last;
         *exact = is_counted(*at);
-    } else if (place->known) {
+        evb_durable_resumed(durable); /* what it was given may wait for its handler yet */
+        return true;
+    }
+    if (place->known) {
         *at = place->at;
         *exact = is_counted(*at);
         snprintf(replay->epoch, sizeof replay->epoch, "%s", place->epoch);

@@ -209,6 +209,38 @@ START_TEST(link_is_lost)
 }
 END_TEST
 
+static bool has_three(void *queue)
+{
+    return evbus_queue_stat(queue, "queued") == 3;
+}
+
+/* What waits in a queue when a link is lost is not handled: its place does not pass it. */
+START_TEST(what_waits_is_not_passed)
+{
+    char begins[] = " 0-0 1.5 stay ", at_1[] = " 1000001-1 1.5 stay ";
+    evbus_queue *queue = evbus_queue_open(bus, NULL);
+    evbus_event *event;
+    put(3);
+    sub = evbus_queue_subscribe(queue, "t", "durable=d from=all", 0);
+    ck_assert(run_until(base, has_three, queue, suite_patience(10000)));
+    await_said(begins);
+    await_answer(0);
+    scripted_close(server, SCRIPTED_PUBLISHER | SCRIPTED_SUBSCRIBER);
+    await_answer(EVBUS_ETIMEDOUT);
+    await_answer(0);
+    int asked = keeper_count(keeper, KEEPER_CURSOR);
+    while (keeper_count(keeper, KEEPER_CURSOR) == asked)
+        event_base_loop(base, EVLOOP_ONCE);
+    ck_assert_ptr_nonnull(strstr(keeper_last(keeper, KEEPER_CURSOR), begins));
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(evbus_queue_next(queue, 0, &event, NULL), 1);
+        evbus_event_unref(event);
+    }
+    await_said(at_1); /* the second is in hand */
+    evbus_queue_free(queue);
+}
+END_TEST
+
 static int on_gap(evbus_sub *one, evbus_event *event, void *user)
 {
     const char *text = evbus_event_data(event, NULL);
@@ -306,6 +338,7 @@ int main(void)
     tcase_add_loop_test(tests, refused, 0, (int)EVB_COUNT(refusals));
     tcase_add_test(tests, loses_its_lease);
     tcase_add_test(tests, link_is_lost);
+    tcase_add_test(tests, what_waits_is_not_passed);
     tcase_add_loop_test(tests, flushed_while_live, 0, 2);
     tcase_add_loop_test(tests, leaves, 0, 2);
     tcase_add_loop_test(tests, no_memory, 0, 2);
