@@ -41,6 +41,12 @@ void latency_timer_start(int fd)
     timerfd_settime(fd, 0, &(struct itimerspec){gap, gap}, NULL);
 }
 
+void latency_timer_once(int fd)
+{
+    struct timespec gap = {0, LATENCY_GAP_NS};
+    timerfd_settime(fd, 0, &(struct itimerspec){.it_value = gap}, NULL);
+}
+
 void latency_timer_read(int fd)
 {
     uint64_t ticks;

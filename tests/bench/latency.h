@@ -16,6 +16,7 @@ void latency_report(void);          /* "us": the median; "p99_us" */
 
 int latency_timer(void); /* a timerfd that ticks at the rate, once started */
 void latency_timer_start(int fd);
+void latency_timer_once(int fd);     /* instead: one tick, so much later */
 void latency_timer_read(int fd);     /* several missed ticks count as one */
 void latency_pace(int64_t *next_ns); /* sleeps until the next tick; *next_ns is 0 at the start */
 #endif
