@@ -211,7 +211,8 @@ int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report
  *  size=1000, bytes=4MiB, full=drop-oldest|drop-newest|lag
  *          what may wait (loop, workers), and what gives way. lag, the default with history: none,
  *          what others publish is read from Redis when there is room again
- *  limit=N ends by itself after N handler calls; the handle stays the caller's
+ *  limit=N
+ *          ends by itself after N handler calls; the handle stays the caller's
  *  from=now|last|all|AGE|TIME|POSITION
  *          begins in the history, then live. EVBUS_ENOTSUP: there is none. Not with group,
  *          scope=local; last not with durable, leader
