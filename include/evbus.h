@@ -16,9 +16,9 @@
  *    form that calls back (`_async`); the waiting form takes `timeout_ms` (-1 for ever, 0 looks
  *    once) and says EVBUS_EDEADLK on the bus's own loop. Inside a handler, close and unsubscribe
  *    start and return; evbus_sub_on_free() tells the end.
- *  - Options of subscriptions, queues, requests and queries are one string of "key=value" pairs, quoted in
- *    SQL's way ('it''s'); evbus_quote() for text from outside. NULL for the defaults. Unknown keys
- *    and bad values: EVBUS_EINVAL with a sentence that names them.
+ *  - Options of subscriptions, queues, requests and queries are one string of "key=value" pairs,
+ *    quoted in SQL's way ('it''s'); evbus_quote() for text from outside. NULL for the defaults.
+ *    Unknown keys and bad values: EVBUS_EINVAL with a sentence that names them.
  *  - After fork() the child's calls say EVBUS_EFORK; only what gives handles back works there, and
  *    evbus_default() opens a fresh bus.
  */
@@ -117,13 +117,13 @@ enum {
                              evbus_event_ack() or evbus_event_nack() */
 typedef int (*evbus_event_fn)(evbus_sub *sub, evbus_event *event, void *user);
 /* Runs on the bus's loop, once. `event` is borrowed; `outcome` is EVBUS_ACKED..EVBUS_UNKNOWN,
- * `error` the EVBUS_E* behind it or 0 (EVBUS_FAILED: evbus_last_error() has its sentence), `receivers` what PUBLISH answered (connections, this bus's
- * included) or -1. */
+ * `error` the EVBUS_E* behind it or 0 (EVBUS_FAILED: evbus_last_error() has its sentence),
+ * `receivers` what PUBLISH answered (connections, this bus's included) or -1. */
 typedef void (*evbus_report_fn)(evbus_event *event, int outcome, int error, int64_t receivers,
                                 void *user);
 typedef void (*evbus_done_fn)(int result, void *user); /* on the loop: 0 or EVBUS_E* */
-/* On the loop, once: the reply, borrowed; or NULL and an EVBUS_E*, whose sentence evbus_last_error()
- * has. */
+/* On the loop, once: the reply, borrowed; or NULL and an EVBUS_E*, whose sentence
+ * evbus_last_error() has. */
 typedef void (*evbus_reply_fn)(evbus_event *reply, int error, void *user);
 /* On the loop, once: the list is the callee's (evbus_list_free()), or NULL and an EVBUS_E*. */
 typedef void (*evbus_list_fn)(evbus_list *list, int error, void *user);
@@ -198,29 +198,44 @@ int evbus_publish_report(evbus *bus, evbus_event *event, int flags, evbus_report
  * ---- subscribe ----
  * pattern: "task.created"; "task.*" (one word); "task.>" (one or more); ">" (all but evbus.*);
  *          "glob:task*" (Redis glob)
- * options: scope=both|local|redis  echo=yes|no  deliver=loop|inline|workers
- *          size=1000 bytes=4MiB full=drop-oldest|drop-newest|lag (loop, workers: what may wait)
- *          from=now|last|all|AGE|TIME|POSITION (begins in the history, then live; ENOTSUP: none)
- *          durable=NAME (goes on where it was under that name, after a restart too: at least once)
- *          claim=NAME (of all with this name, in whichever process, one handles each event, and has it
- *          again if it fails, or another one; not with inline, nor for queues)
- *          leader=NAME away=none|last (of all with that name, those of one bus get events: the bus that
- *          holds the lease on it; its number is the attribute "evbus.fence"; evbus(7), LEADERS)
- *          poll=2s|yes when=away|always (fn also gets "evbus.poll", to look for itself; yes: as
- *          often as the setting poll.interval says)
- *          limit=N (ends by itself after N handler calls; the handle stays the caller's)
- *          key=type|correlation|source|attr:NAME|all|none (deliver=workers)
- *          group=NAME retries=5 (exact types: each event is handled by one member of the group, at
- *          least once; ENOTSUP without Redis; size=64 then: what it may have in hand)
- * deliver=workers: on the bus's worker threads, as many as the setting `workers` says (EVBUS_EINVAL
- * where it is 0); the first such subscription starts them (EVBUS_ESYS if one does not start).
- * Events of one key are handled in order, one at a time, those of different keys side by side.
- * key=type is the default; events without the source or attribute have one key together; all: one
- * key; none: no order. drop-oldest drops the oldest of all that waits, whatever its key; lag, the
- * default with history: none, what others publish is read from Redis when there is room again.
- * group=: through Redis alone, also within a process. What fails is given out again, `retries` times
- * (setting group.retries), then published as `<type>.dead`. deliver=inline is loop here; scope=,
- * echo=no, from= and durable= do not go with it.
+ * options, as "key=value key=value"; evbus_subscribe(3) tells all of each:
+ *  scope=both|local|redis, echo=yes|no
+ *          which events: of this process, of others; not this bus's own
+ *  deliver=loop|inline|workers, key=type|correlation|source|attr:NAME|all|none
+ *          on the loop; in the publisher's thread; on the bus's worker threads, where events of one
+ *          key (needs workers; default: type) are handled in order, one at a time, those of
+ *          different keys side by side, and with none in no order. Events without the source or
+ *          attribute have one key together. The threads are as many as the setting `workers` says
+ *          (EVBUS_EINVAL where it is 0); the first such subscription starts them (EVBUS_ESYS if
+ *          one does not start)
+ *  size=1000, bytes=4MiB, full=drop-oldest|drop-newest|lag
+ *          what may wait (loop, workers), and what gives way. lag, the default with history: none,
+ *          what others publish is read from Redis when there is room again
+ *  limit=N
+ *          ends by itself after N handler calls; the handle stays the caller's
+ *  from=now|last|all|AGE|TIME|POSITION
+ *          begins in the history, then live. EVBUS_ENOTSUP: there is none. Not with group,
+ *          scope=local; last not with durable, leader
+ *  durable=NAME
+ *          goes on where it was under that name, after a restart too: at least once. EVBUS_ENOTSUP
+ *          as for from. Not with group, leader, scope=local
+ *  group=NAME, retries=5
+ *          one exact type, through Redis alone: each event is handled by one member of the group,
+ *          at least once. size=64 then: what it may have in hand. What fails is given out again, so
+ *          often (setting group.retries), then published as `<type>.dead`. deliver=inline is loop.
+ *          EVBUS_ENOTSUP without Redis. Not with claim, leader, poll, from, durable, scope, echo=no
+ *  claim=NAME
+ *          of all with this name, in whichever process, one handles each event, and has it again if
+ *          it fails, or another one. Not with group, leader, poll, deliver=inline, nor for queues
+ *  leader=NAME, away=none|last
+ *          of all with this name, those of one bus get events: the one that holds the lease on it;
+ *          its number is the attribute "evbus.fence". away: who handles own events while Redis is
+ *          away. Not with group, claim, durable, from=last, deliver=inline, nor for queues
+ *  poll=2s|yes, when=away|always
+ *          fn also gets "evbus.poll", to look for itself; yes: as often as the setting
+ *          poll.interval says. Not with group, claim, deliver=inline, nor for queues
+ * With group, claim and leader an event comes again if its process dies with it: evbus(7), SHARING
+ * WORK. drop-oldest drops the oldest of all that waits, whatever its key.
  */
 evbus_sub *evbus_subscribe(evbus *bus, const char *pattern, const char *options, evbus_event_fn fn,
                            void *user);
@@ -242,7 +257,7 @@ int evbus_unsubscribe(
 /* ---- pull: many subscriptions, one bounded queue, one descriptor ---- */
 evbus_queue *evbus_queue_open(evbus *bus, const char *options); /* size= bytes= full= */
 evbus_sub *evbus_queue_subscribe(evbus_queue *queue, const char *pattern, const char *options,
-                                 int64_t tag); /* scope= echo= from= durable= limit= group=
+                                 int64_t tag); /* scope= echo= limit= from= durable= group=
                                                 retries= ack=next|call (a group's event is handled
                                                 at this thread's next pull, or only by
                                                 evbus_event_ack()) */
@@ -350,8 +365,8 @@ void evbus_list_free(evbus_list *list);                        /* NULL is fine *
 /*
  * ---- claims ----
  * A key in Redis that one bus has at a time, for ttl_ms (0: the setting claim.ttl). 1: it is this
- * bus's, anew for the whole ttl_ms if it was before; 0: somebody else's. EVBUS_EAWAY: Redis is away;
- * EVBUS_EDENIED: a right is missing; EVBUS_EFULL: this bus has too many.
+ * bus's, anew for the whole ttl_ms if it was before; 0: somebody else's. EVBUS_EAWAY: Redis is
+ * away; EVBUS_EDENIED: a right is missing; EVBUS_EFULL: this bus has too many.
  */
 int evbus_claim_async(evbus *bus, const char *key, int64_t ttl_ms, evbus_done_fn fn, void *user);
 int evbus_claim(evbus *bus, const char *key, int64_t ttl_ms, int timeout_ms);
