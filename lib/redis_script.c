@@ -16,6 +16,8 @@
  * the next one tells the same.
  * Redis's Lua hashes each byte of each string that it makes, a third of what calls would cost: an
  * event is one string as it comes and one as it goes out, and the latter is kept.
+ * What is not kept goes this way because its publisher knows that its type has groups: if this user
+ * may not see which, they do not have it.
  * The mark moves last: Redis 7.0, killed while it writes a transaction to its log, runs the part
  * that it had written when it starts a second time. What is there twice then can be told, what only
  * the mark knows of would be lost. */
@@ -60,7 +62,8 @@ static const char append[] =
     "n = tonumber(n)\n"
     "redis.call('SET', mark, mark_of(done), 'PX', ARGV[4])\n"
     "local reply, newest, before, failed = {ms, n}, {}, n, nil\n"
-    "local known = redis.pcall('HGET', KEYS[5], '') == '1' and {} or nil\n"
+    "local groups = redis.pcall('HGET', KEYS[5], '')\n"
+    "local known, hidden = groups == '1' and {} or nil, type(groups) == 'table' and groups.err\n"
     "local function hand_out(channel, event)\n"
     "  local to, missed = known[channel], nil\n"
     "  if not to then\n"
@@ -94,7 +97,8 @@ static const char append[] =
     "      result = result.err\n"
     "      numbers, why = numbers .. string.format('%.0f,', number), result\n"
     "    else\n"
-    "      local missed = known and hand_out(channel, event)\n"
+    "      local missed = known and hand_out(channel, event) or\n"
+    "          stays and key == '' and hidden\n"
     "      local kept = not stays and\n"
     "          (failed or redis.pcall('XADD', stream, at, 'c', channel, 'e', event))\n"
     "      if type(kept) == 'table' then\n"

@@ -68,6 +68,19 @@ static void publish_one(const char *first)
         "0", "a", "{", NULL);
 }
 
+/* Who may not see which groups there are passes none by in silence. */
+START_TEST(groups_are_hidden)
+{
+    MEMBER("w", "60000");
+    server_command(server, "ACL SETUSER default -hget");
+    const char *special = SPECIAL("1", "no", "", "", "a", "{");
+    ck_assert_msg(strstr(special, "GROUP ") != NULL, "%s", special);
+    publish_one("2"); /* it is kept, and its publisher knows of no group */
+    ck_assert_int_eq(server_command(server, "XLEN s"), 1);
+    server_command(server, "ACL SETUSER default +hget");
+}
+END_TEST
+
 START_TEST(announces)
 {
     ck_assert_str_eq(MEMBER("workers", "60000"), "{0 1 0-0 0}");
@@ -229,6 +242,7 @@ int main(int argc, char **argv)
     TCase *all = tcase_create("groups");
     tcase_add_checked_fixture(all, setup, teardown);
     tcase_set_timeout(all, 30);
+    tcase_add_test(all, groups_are_hidden);
     tcase_add_test(all, announces);
     tcase_add_test(all, hands_out);
     tcase_add_test(all, tells_whom_it_did_not_reach);
