@@ -28,6 +28,7 @@ SRC := lib/err.c lib/alloc.c lib/pool.c lib/clock.c lib/fork.c lib/ending.c lib/
        lib/open.c lib/default.c
 
 PKG_CONFIG ?= pkg-config
+OBJCOPY ?= objcopy
 B := build
 
 # The version is written once, in evbus.h: 0xMMmmpp.
@@ -49,8 +50,8 @@ HARDEN_ALL = $(or $(call takes,-D_FORTIFY_SOURCE=3),$(call takes,-D_FORTIFY_SOUR
 HARDEN = $(eval HARDEN := $(if $(findstring sanitize,$(CPPFLAGS) $(CFLAGS)),,$(HARDEN_ALL)))$(HARDEN)
 # A prefetch for writing is a read elsewhere, and then helps nobody. Processors of x86-64 without it ignore it.
 PREFETCH = $(eval PREFETCH := $(call takes,-mprfchw))$(PREFETCH)
-# To the compiler the files of lib/ are one program, if it can put that beside the usual form into an object (gcc): who
-# links the archive without a word of this gets the usual one, who says -flto=auto the same as libevbus.so.
+# To the compiler the files of lib/ are one program, if it can put that beside the usual form into an object (gcc). It
+# makes libevbus.so of it; the archive has the usual form alone, which every compiler and version of it can link.
 LTO = $(eval LTO := $(if $(findstring sanitize,$(CPPFLAGS) $(CFLAGS)),, \
 	$(if $(call takes,-ffat-lto-objects),-flto=auto -ffat-lto-objects)))$(LTO)
 # Asked for when a recipe runs, not when make starts: `make deps demo` installs them in between.
@@ -108,6 +109,7 @@ $(B)/lib/%.o: lib/%.c Makefile | $(B)/deps.ok
 $(B)/libevbus.a: $(OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $^
+	$(if $(LTO),$(OBJCOPY) --wildcard -R '.gnu.lto_*' -R '.gnu.debuglto_*' $@)
 
 $(B)/$(SO): $(OBJ) lib/libevbus.map
 	$(CC) $(HARDEN) $(LTO) -fPIC $(CFLAGS) $(LIB_LINK) $(LDFLAGS) -o $@ $(OBJ) $(PKG_LIBS) -pthread

@@ -17,9 +17,9 @@ $(B)/bench/%: $(call bench_objects,probe)
 	$(CC) $(LTO) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(BENCH_LIBS) -pthread
 
 $(B)/bench/bench: $(call bench_objects,bench rows run server judge)
-$(B)/bench/local: $(call bench_objects,local) $(B)/libevbus.a
-$(B)/bench/threads: $(call bench_objects,threads) $(B)/libevbus.a
-$(B)/bench/wire: $(call bench_objects,wire wire_latency wire_request wire_drain latency resp) $(B)/libevbus.a
+$(B)/bench/local: $(call bench_objects,local) $(OBJ)
+$(B)/bench/threads: $(call bench_objects,threads) $(OBJ)
+$(B)/bench/wire: $(call bench_objects,wire wire_latency wire_request wire_drain latency resp) $(OBJ)
 $(B)/bench/peer_raw: $(call bench_objects,peer_raw latency resp)
 $(B)/bench/peer_hiredis: $(call bench_objects,peer_hiredis resp)
 $(B)/bench/peer_gsignal: $(call bench_objects,peer_gsignal)
