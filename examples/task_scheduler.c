@@ -396,6 +396,16 @@ static bool read_options(int argc, char **argv)
            !(demo.url && demo.kills);
 }
 
+/* A folder of our own for Redis's files and its socket, whose path has 107 bytes at most. */
+static void name_folder(void)
+{
+    static const char template[] = "/task-scheduler-XXXXXX"; /* mkdtemp(3) fills it in */
+    const char *tmp = getenv("TMPDIR");
+    if (!tmp || tmp[0] != '/' || strlen(tmp) + sizeof template > sizeof demo.folder)
+        tmp = P_tmpdir;
+    snprintf(demo.folder, sizeof demo.folder, "%s%s", tmp, template);
+}
+
 int main(int argc, char **argv)
 {
     if (!read_options(argc, argv)) {
@@ -405,7 +415,7 @@ int main(int argc, char **argv)
                 TASKS_MOST);
         return 2;
     }
-    snprintf(demo.folder, sizeof demo.folder, "/tmp/task-scheduler-XXXXXX");
+    name_folder();
     db = mmap(NULL, sizeof *db, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (db == MAP_FAILED || (!demo.url && !mkdtemp(demo.folder))) {
         perror("task_scheduler");
