@@ -53,6 +53,20 @@ unsigned suite_seed(const char *what)
     return seed;
 }
 
+unsigned suite_seed_in(const char *name, const char *what)
+{
+    const char *text = getenv(name);
+    unsigned seed = text ? (unsigned)strtoul(text, NULL, 10) : 0;
+    return seed ? seed : suite_seed(what);
+}
+
+int suite_number(const char *name, int least, int most, int otherwise)
+{
+    const char *text = getenv(name);
+    long value = text && *text ? strtol(text, NULL, 10) : least - 1L;
+    return value >= least && value <= most ? (int)value : otherwise;
+}
+
 int suite_patience(int ms)
 {
     return ms * PATIENCE;

@@ -21,6 +21,10 @@ int suite_scaled(int count);
 int suite_rounds(int count);
 /* EVB_TEST_SEED if it is set, else another one each time; printed with `what`, never 0. */
 unsigned suite_seed(const char *what);
+/* The number in a variable of the environment; `otherwise` without one from least to most. */
+int suite_number(const char *name, int least, int most, int otherwise);
+/* The seed in a variable of the environment, else suite_seed(what). */
+unsigned suite_seed_in(const char *name, const char *what);
 int suite_patience(int ms); /* a deadline: longer under a sanitizer */
 bool suite_sanitized(void); /* memory figures mean nothing */
 bool suite_forks_whole(

@@ -1,29 +1,18 @@
 /* claim_main.c - the long run: SHARE_EVENTS, SHARE_KILLS, SHARE_SEED. `make soak-claim` starts it. */
 #include "harness/suite.h"
 #include "share/claim.h"
-#include <stdlib.h>
-
-static int number(const char *name, int otherwise)
-{
-    const char *text = getenv(name);
-    long value = text && *text ? strtol(text, NULL, 10) : -1;
-    return value >= 0 && value <= 10000000 ? (int)value : otherwise;
-}
 
 START_TEST(share)
 {
-    const char *seed = getenv("SHARE_SEED");
     char command[120];
-    struct share_plan plan = {.events = number("SHARE_EVENTS", 100000),
-                              .kills = number("SHARE_KILLS", 50),
+    struct share_plan plan = {.events = suite_number("SHARE_EVENTS", 0, 10000000, 100000),
+                              .kills = suite_number("SHARE_KILLS", 0, 10000000, 50),
                               .rate = 1500,
-                              .seed = seed ? (unsigned)strtoul(seed, NULL, 10) : 0,
+                              .seed = suite_seed_in("SHARE_SEED", "share"),
                               .command = command};
-    if (!plan.seed)
-        plan.seed = suite_seed("share");
     snprintf(command, sizeof command,
-             "make soak-claim SHARE_SEED=%u SHARE_EVENTS=%d SHARE_KILLS=%d", plan.seed,
-             plan.events, plan.kills);
+             "make soak-claim SHARE_SEED=%u SHARE_EVENTS=%d SHARE_KILLS=%d", plan.seed, plan.events,
+             plan.kills);
     share_run(&plan);
 }
 END_TEST

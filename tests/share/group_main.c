@@ -7,27 +7,17 @@
 #include "share/group_run.h"
 #include <check.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-static int number(const char *name, int otherwise)
-{
-    const char *text = getenv(name);
-    long value = text && *text ? strtol(text, NULL, 10) : -1;
-    return value >= 0 && value <= 100000000 ? (int)value : otherwise;
-}
 
 START_TEST(group)
 {
     char command[160];
-    struct group_plan plan = {.events = number("SHARE_EVENTS", 100000),
-                              .rate = number("SHARE_RATE", 1500),
+    struct group_plan plan = {.events = suite_number("SHARE_EVENTS", 0, 100000000, 100000),
+                              .rate = suite_number("SHARE_RATE", 0, 100000000, 1500),
                               .members = 8,
-                              .kills = number("SHARE_KILLS", 100),
-                              .restarts = number("SHARE_RESTARTS", 20),
-                              .seed = (unsigned)number("SHARE_SEED", 0),
+                              .kills = suite_number("SHARE_KILLS", 0, 100000000, 100),
+                              .restarts = suite_number("SHARE_RESTARTS", 0, 100000000, 20),
+                              .seed = suite_seed_in("SHARE_SEED", "group"),
                               .command = command};
-    if (!plan.seed)
-        plan.seed = suite_seed("group");
     snprintf(command, sizeof command,
              "make soak-group SHARE_SEED=%u SHARE_EVENTS=%d SHARE_KILLS=%d SHARE_RESTARTS=%d",
              plan.seed, plan.events, plan.kills, plan.restarts);

@@ -8,28 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int number(const char *name, int otherwise)
-{
-    const char *text = getenv(name);
-    long value = text && *text ? strtol(text, NULL, 10) : -1;
-    return value >= 0 && value <= 100000000 ? (int)value : otherwise;
-}
-
 START_TEST(soak)
 {
-    const char *seed = getenv("SOAK_SEED"), *history = getenv("SOAK_HISTORY");
+    const char *history = getenv("SOAK_HISTORY");
     char command[160];
-    struct soak_plan plan = {.events = number("SOAK_EVENTS", 1000000),
-                             .faults = number("SOAK_FAULTS", 200),
-                             .seed = seed ? (unsigned)strtoul(seed, NULL, 10) : 0,
+    struct soak_plan plan = {.events = suite_number("SOAK_EVENTS", 0, 100000000, 1000000),
+                             .faults = suite_number("SOAK_FAULTS", 0, 100000000, 200),
+                             .seed = suite_seed_in("SOAK_SEED", "soak"),
                              .history =
                                  history && *history ? !strcmp(history, "yes") : soak_has_history(),
                              .spacing_ms = 1500,
                              .stop_ms = 4000,
                              .backoff_max_ms = 2000,
                              .command = command};
-    if (!plan.seed)
-        plan.seed = suite_seed("soak");
     snprintf(command, sizeof command,
              "make soak SOAK_SEED=%u SOAK_EVENTS=%d SOAK_FAULTS=%d SOAK_HISTORY=%s", plan.seed,
              plan.events, plan.faults, plan.history ? "yes" : "no");
