@@ -75,6 +75,19 @@ bool evb_bus_post(struct evbus *bus, struct evb_job *job)
     return open;
 }
 
+int evb_bus_ask(struct evbus *bus, struct evb_job *job)
+{
+    struct evb_thread *thread = evb_thread_self();
+    if (!thread)
+        return EVBUS_ENOMEM;
+    evb_hazard_hold(thread, &bus->state);
+    int rc = evb_bus_check(bus, false);
+    if (rc == 0)
+        evb_loop_post(&bus->loop, job);
+    evb_hazard_release(thread);
+    return rc;
+}
+
 bool evb_bus_is_inbox(const struct evbus *bus, const char *channel)
 {
     size_t length = strlen(bus->inbox) - EVB_NODE_LENGTH;

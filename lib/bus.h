@@ -119,6 +119,10 @@ int evb_bus_may_wait(const struct evbus *bus, const char *call, int timeout_ms);
 /* To the loop, from a thread that nothing else keeps from running when the bus ends. False: the bus
  * is closed, and the job is still the caller's. */
 bool evb_bus_post(struct evbus *bus, struct evb_job *job);
+/* The same for a call of the user's: 0, or the error; the job is still the caller's then. As
+ * publishing does, it holds the state meanwhile: closing waits, so that an answer comes before
+ * evbus_close() returns. */
+int evb_bus_ask(struct evbus *bus, struct evb_job *job);
 /* Is the channel one on which some bus is answered? Any thread. */
 bool evb_bus_is_inbox(const struct evbus *bus, const char *channel);
 bool evb_bus_connected(

@@ -316,19 +316,10 @@ static struct call *call_new(struct evbus *bus, enum evb_key_lease_verb verb, co
     return call;
 }
 
-/* Holds the state while it posts, as publishing does: closing waits, so that the answer comes
- * before evbus_close() returns. Frees a call that it refuses. */
+/* Frees a call that is refused. */
 static int post(struct call *call)
 {
-    struct evbus *bus = call->bus;
-    struct evb_thread *thread = evb_thread_self();
-    int rc = thread ? 0 : EVBUS_ENOMEM;
-    if (thread) {
-        evb_hazard_hold(thread, &bus->state);
-        if ((rc = evb_bus_check(bus, false)) == 0)
-            evb_loop_post(&bus->loop, &call->job);
-        evb_hazard_release(thread);
-    }
+    int rc = evb_bus_ask(call->bus, &call->job);
     if (rc != 0)
         call_free(call);
     return rc;

@@ -213,19 +213,10 @@ static struct evb_history *history_new(struct evbus *bus, const char *text, evbu
     return NULL;
 }
 
-/* Holds the state while it posts, as publishing does: closing waits, so that the answer comes
- * before evbus_close() returns. Frees a query that it refuses. */
+/* Frees a query that is refused. */
 static int post(struct evb_history *history)
 {
-    struct evbus *bus = history->bus;
-    struct evb_thread *thread = evb_thread_self();
-    int rc = thread ? 0 : EVBUS_ENOMEM;
-    if (thread) {
-        evb_hazard_hold(thread, &bus->state);
-        if ((rc = evb_bus_check(bus, false)) == 0)
-            evb_loop_post(&bus->loop, &history->job);
-        evb_hazard_release(thread);
-    }
+    int rc = evb_bus_ask(history->bus, &history->job);
     if (rc != 0)
         history_free(history);
     return rc;
