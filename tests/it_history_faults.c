@@ -120,12 +120,21 @@ static void fail_to_save(void)
     let_be_acked(200);
 }
 
+static int64_t peer_connects(void)
+{
+    return strtoll(peer_ask(peer, "stat connects"), NULL, 10);
+}
+
+/* All at once: what happens next, happens to processes that are both back. */
 static void kill_clients(void)
 {
-    int64_t connects = evbus_stat(bus, "connects");
-    server_command(server, "CLIENT KILL TYPE normal");
-    server_command(server, "CLIENT KILL TYPE pubsub");
-    expect_stat(bus, "connects", connects + 1, SOON);
+    int64_t here = evbus_stat(bus, "connects"), there = peer_connects();
+    server_command(server, "CLIENT KILL USER default SKIPME yes");
+    expect_stat(bus, "connects", here + 1, SOON);
+    struct wait wait = wait_for(SOON);
+    while (peer_connects() <= there && wait_more(&wait))
+        ;
+    ck_assert_int_gt(peer_connects(), there);
     let_be_acked(20);
 }
 
@@ -234,6 +243,25 @@ static void expect_sound_stream(const struct trouble *trouble)
     recorder_fini(&kept);
 }
 
+static void expect_totals(int received)
+{
+    char wanted[40];
+    snprintf(wanted, sizeof wanted, "%d 0 0 0", received);
+    struct wait wait = wait_for(SOON);
+    while (strcmp(peer_ask(peer, "totals"), wanted) != 0 && wait_more(&wait))
+        ;
+    ck_assert_str_eq(peer_ask(peer, "totals"), wanted);
+}
+
+/* Then it has come back from the last break, too. */
+static void expect_peer_has_all(void)
+{
+    int published = 0;
+    for (int i = 0; i < TRAFFIC_THREADS; i++)
+        published += atomic_load(&traffic->threads[i].published);
+    expect_totals(published);
+}
+
 START_TEST(under_traffic)
 {
     const struct trouble *trouble = &troubles[_i];
@@ -252,22 +280,14 @@ START_TEST(under_traffic)
     traffic_stop(traffic);
     ck_assert_int_eq(evbus_flush(bus, suite_patience(SOON)), 0);
     expect_sound_stream(trouble);
+    if (trouble->promise == TRAFFIC_KEPT)
+        expect_peer_has_all(); /* before it hears what nobody keeps */
     talk_start(&talk, bus, peer);
     talk_again(&talk, now_us());
     traffic_close(traffic, &talk, peer, trouble->promise, trouble->what);
     server_free(server);
 }
 END_TEST
-
-static void expect_totals(int received)
-{
-    char wanted[40];
-    snprintf(wanted, sizeof wanted, "%d 0 0 0", received);
-    struct wait wait = wait_for(SOON);
-    while (strcmp(peer_ask(peer, "totals"), wanted) != 0 && wait_more(&wait))
-        ;
-    ck_assert_str_eq(peer_ask(peer, "totals"), wanted);
-}
 
 /* ---- a call that fails amid calls that do not ---- */
 

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Runs test programs: B=build tests/run.sh NAME... Each is build/NAME, a Check program, or tests/NAME.sh, a
-# script that ends with such a line itself. At the end one line: "N passed, N failed". A program that crashes, hangs or reports nothing counts as one failed test.
+# script that ends with such a line itself. At the end what failed is said once more, and one line: "N passed, N
+# failed". A program that crashes, hangs or reports nothing counts as one failed test.
 # EVB_TEST_TIMEOUT: seconds a program may take (300).
 set -u
 
 B=${B:-build}
 limit=${EVB_TEST_TIMEOUT:-300}
 log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+said=$(mktemp) || exit 1
+trap 'rm -f "$log" "$said"' EXIT
 passed=0
 failed=0
 bad=''
@@ -35,6 +37,8 @@ for name in "$@"; do
     fi
     if [ "$wrong" -ne 0 ] || [ "$status" -ne 0 ]; then
         bad="$bad $name"
+        echo "== $name" >>"$said"
+        grep -E '^[^ ]+:[0-9]+:[FE]:|^FAILED' "$log" >>"$said" || tail -n 20 "$log" >>"$said"
         [ "$status" -eq 124 ] || [ "$status" -eq 137 ] && echo "== $name: stopped after $limit s"
     fi
     passed=$((passed + checks - wrong))
@@ -42,6 +46,6 @@ for name in "$@"; do
     printf '== %s: %d.%03d s, exit %d\n' "$name" $((took / 1000)) $((took % 1000)) "$status"
 done
 
-[ -z "$bad" ] || echo "failed:$bad"
+[ -z "$bad" ] || { echo && cat "$said" && echo "failed:$bad"; }
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -269,7 +269,7 @@ END_TEST
 
 START_TEST(without_an_inbox)
 {
-    scripted_answer(server, "SUBSCRIBE", "-NOPERM this user has no permissions\r\n", 1);
+    scripted_answer(server, "SUBSCRIBE", "-NOPERM this user has no permissions\r\n", 0);
     open_hybrid(NULL, NULL);
     scripted_answer(server, "PUBLISH", ":1\r\n", 1);
     ask(NULL);
