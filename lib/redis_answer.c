@@ -118,9 +118,8 @@ bool evb_answer_error(struct evb_outbox *outbox, const char *error)
     complain(outbox);
     if (publish_errors[i].again) {
         put_off(outbox, item);
-        outbox->refusing = true;
-        item->seq = 0; /* not executed: as a new one, for later ones may have been */
-        item->maybe_old = false;
+        if (!item->in_doubt)
+            item->seq = 0; /* not executed: as a new one, for later ones may have been */
         return true;
     }
     fail(outbox, item, publish_errors[i].error);
@@ -207,7 +206,6 @@ void evb_answer_refused(struct evb_outbox *outbox, const char *error)
     struct evb_item *item = oldest(outbox);
     size_t count = item ? item->call : 0;
     outbox->answered_count++;
-    outbox->refusing = outbox->refusing || publish_errors[find_error(error)].again;
     snprintf(outbox->refusal, sizeof outbox->refusal, "history refused: %s", error);
     complain(outbox);
     for (size_t i = 0; i < count && (item = oldest(outbox)); i++)

@@ -29,7 +29,7 @@ struct evb_item {
     uint32_t call; /* the first of a command: how many events that has; else 0 */
     bool written_once;
     bool in_doubt;  /* in flight when a link dropped: it may have been executed */
-    bool maybe_old; /* or refused, and those behind it not: who heard them drops it */
+    bool maybe_old; /* so far behind the others that receivers may take it for one that they had */
     size_t size;    /* bytes reserved */
     char *bytes;    /* the PUBLISH command in RESP, in the item's own memory */
     char *seq_slot; /* in `bytes` */

@@ -5,6 +5,7 @@
 #include "codec.h"
 #include "config.h"
 #include "err.h"
+#include "seen.h"
 #include "thread.h"
 #include <stdio.h>
 #include <string.h>
@@ -302,6 +303,7 @@ static void write_one(struct evb_outbox *outbox, struct evb_item *item)
         evb_codec_write_seq(item->seq_slot, item->seq);
         note_number(outbox, item);
     }
+    item->maybe_old = item->in_doubt && !scripted && outbox->seq - item->seq >= EVB_SEEN_LATE;
     if (item->written_once)
         evb_count(outbox->metrics, EVB_COUNT_resent, 1);
     item->written_once = true;
@@ -359,14 +361,13 @@ static void scripted_first(struct evb_outbox *outbox)
     evb_list_prepend(&outbox->resend, &scripted);
 }
 
-/* All waits again. Receivers let go what is below a number they saw: what has one goes before what
- * was refused and gets a new one; marks wait for both. */
+/* All waits again. In the order of numbers, as far as may be: what has one goes before what was
+ * refused and gets a new one; marks wait for both. */
 static void put_back(struct evb_outbox *outbox)
 {
     bool refused = !evb_list_empty(&outbox->again);
     struct evb_node marks;
     evb_list_init(&marks);
-    outbox->refusing = false;
     evb_list_prepend(&outbox->resend, &outbox->written);
     scripted_first(outbox);
     EVB_LIST_EACH(&outbox->resend, node)
@@ -393,26 +394,8 @@ void evb_outbox_retry(struct evb_outbox *outbox)
     put_back(outbox);
 }
 
-/* Those in flight may have been refused like some before them; receivers that heard one behind them
- * take their numbers for old. */
-static void doubt_numbers(struct evb_outbox *outbox)
-{
-    struct evb_item *last = NULL;
-    EVB_LIST_EACH(&outbox->written, node)
-    {
-        struct evb_item *item = evb_container(node, struct evb_item, node);
-        if (item->mark || item->scripted)
-            continue;
-        if (last)
-            last->maybe_old = true;
-        last = item;
-    }
-}
-
 void evb_outbox_link_lost(struct evb_outbox *outbox)
 {
-    if (outbox->refusing)
-        doubt_numbers(outbox);
     EVB_LIST_EACH(&outbox->written, node)
     {
         struct evb_item *item = evb_container(node, struct evb_item, node);

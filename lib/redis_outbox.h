@@ -41,7 +41,6 @@ struct evb_outbox {
     struct evb_node written;
     struct evb_node again; /* refused for now, until all that was written is answered */
     bool history;          /* the script can be run: what is to be kept goes by it */
-    bool refusing;         /* Redis refuses for now, perhaps some of what is in flight, too */
     bool no_script;        /* it cannot: what is for groups fails */
     bool hold;             /* a call of the script is under way that no other may follow */
     int64_t soonest_ms;    /* monotonic: nothing expires before; INT64_MAX: nothing expires */

@@ -1,7 +1,9 @@
 /*
- * seen.h - one delivery per subscription: rising marks per publishing node, and a small window of
- * ids for foreign events that carry one. What has a position in the history has a mark of its own:
- * it may come later than what has none. Loop only, no lock; bounded.
+ * seen.h - one delivery per subscription: marks per publishing node, and a small window of ids for
+ * foreign events that carry one. What has a position in the history comes in the order of its
+ * numbers, and has a mark of its own: it may come later than what has none. What has none may come
+ * late, when Redis refused it for a while and took what was behind it: of the last numbers below
+ * the mark it is known which came. Loop only, no lock; bounded.
  */
 #ifndef EVB_SEEN_H
 #define EVB_SEEN_H
@@ -10,13 +12,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define EVB_SEEN_NODES 65536 /* beyond, the node longest not heard of is forgotten */
+/* Beyond, the node longest not heard of is forgotten. */
+#define EVB_SEEN_NODES      65536
+/* So far below its node's highest number an event may come late; of so many nodes: of others, what
+ * comes late counts as old. */
+#define EVB_SEEN_LATE       65472
+#define EVB_SEEN_LATE_NODES 1024
 
 struct evb_seen_id;
 
 struct evb_seen {
     struct evb_map nodes;     /* node -> struct evb_seen_node, owned */
     struct evb_node idle;     /* the same, longest not heard of first */
+    size_t late_nodes;        /* have a window of their last numbers */
     struct evb_map ids;       /* id -> struct evb_seen_id in the ring */
     struct evb_seen_id *ring; /* owned: the window, oldest overwritten first */
     size_t window, next;      /* fixed after init, 0 for none; where the next id goes */

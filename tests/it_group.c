@@ -350,7 +350,8 @@ static void *let_go(void *state)
 /* Nothing comes from the dead while a test runs. */
 static evbus *open_patient(void)
 {
-    evbus *made = server_bus(server, "group.reclaim", "1h", "bus.mode", "hybrid", "workers", "1", NULL);
+    evbus *made =
+        server_bus(server, "group.reclaim", "1h", "bus.mode", "hybrid", "workers", "1", NULL);
     expect_connected(made, SOON);
     return made;
 }

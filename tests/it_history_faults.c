@@ -55,26 +55,12 @@ static void flush_scripts(void)
 /* Somebody else's script that does not end: all get BUSY for a second. */
 static void be_busy(void)
 {
-    redisContext *other = redisConnectUnix(server->socket);
-    redisReply *reply = NULL;
-    int done = 0;
-    ck_assert(other && !other->err);
-    command("CONFIG SET lua-time-limit 20");
-    redisAppendCommand(other, "EVAL %s 0", "while true do end");
-    while (!done)
-        ck_assert_int_eq(redisBufferWrite(other, &done), REDIS_OK);
     int64_t start = now_us();
-    struct wait wait = wait_for(SOON);
-    while ((server_command(server, "PING") >= 0 || strncmp(server_error(), "BUSY", 4) != 0) &&
-           wait_more(&wait))
-        ;
+    server_be_busy(server);
     let_pass(300);
     nap_us(start + 1000000 - now_us()); /* the fault itself: a second */
     ck_assert_int_ge(evbus_stat(bus, "outbox_events"), 200);
-    command("SCRIPT KILL");
-    redisGetReply(other, (void **)&reply);
-    freeReplyObject(reply);
-    redisFree(other);
+    server_be_calm(server);
     let_be_acked(200);
 }
 

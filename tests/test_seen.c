@@ -29,15 +29,87 @@ static bool id(const char *text, int64_t now_ms)
 
 START_TEST(marks_rise)
 {
+    ck_assert(evb_seen_seq(&seen, A, 5, true, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 5, true, 0)); /* SUBSCRIBE and PSUBSCRIBE both sent it */
+    ck_assert(!evb_seen_seq(&seen, A, 4, true, 0));
+    ck_assert(evb_seen_seq(&seen, B, 4, true, 0));
+    ck_assert(evb_seen_seq(&seen, A, 7, true, 0)); /* 6 went elsewhere */
+    ck_assert(!evb_seen_seq(&seen, A, 6, true, 0));
+    ck_assert(!evb_seen_seq(&seen, B, 4, true, 0));
+    ck_assert(evb_seen_seq(&seen, A, UINT64_MAX, true, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 8, true, 0));
+}
+END_TEST
+
+/* What has no position may come late, once, if it is not too late. */
+START_TEST(late_ones)
+{
     ck_assert(evb_seen_seq(&seen, A, 5, false, 0));
-    ck_assert(!evb_seen_seq(&seen, A, 5, false, 0)); /* SUBSCRIBE and PSUBSCRIBE both sent it */
+    ck_assert(!evb_seen_seq(&seen, A, 5, false, 0));
+    ck_assert(evb_seen_seq(&seen, A, 4, false, 0));
     ck_assert(!evb_seen_seq(&seen, A, 4, false, 0));
+    ck_assert(evb_seen_seq(&seen, A, 70, false, 0)); /* over a word's edge */
+    ck_assert(evb_seen_seq(&seen, A, 64, false, 0));
+    ck_assert(evb_seen_seq(&seen, A, 63, false, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 4, false, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 64, false, 0));
     ck_assert(evb_seen_seq(&seen, B, 4, false, 0));
-    ck_assert(evb_seen_seq(&seen, A, 7, false, 0)); /* 6 went elsewhere */
-    ck_assert(!evb_seen_seq(&seen, A, 6, false, 0));
-    ck_assert(!evb_seen_seq(&seen, B, 4, false, 0));
+    ck_assert(evb_seen_seq(&seen, A, 6 + EVB_SEEN_LATE, false, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 6, false, 0)); /* too late */
+    ck_assert(evb_seen_seq(&seen, A, 7, false, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 70, false, 0));
     ck_assert(evb_seen_seq(&seen, A, UINT64_MAX, false, 0));
-    ck_assert(!evb_seen_seq(&seen, A, 8, false, 0));
+    ck_assert(!evb_seen_seq(&seen, A, 8 + EVB_SEEN_LATE, false, 0));
+    ck_assert(evb_seen_seq(&seen, A, UINT64_MAX - EVB_SEEN_LATE + 1, false, 0));
+}
+END_TEST
+
+/* Each number at random once and again, within the window: as a list of all would have it. */
+START_TEST(late_at_random)
+{
+    enum { COUNT = 300000, NEAR = 2 * EVB_SEEN_LATE };
+    static bool came[COUNT + NEAR];
+    unsigned seed = 20261129;
+    uint64_t mark = 0;
+    int late = 0;
+    for (int i = 1; i < COUNT; i++) {
+        uint64_t back = (uint64_t)rand_r(&seed) % NEAR >> (unsigned)rand_r(&seed) % 17;
+        uint64_t seq = mark + 1 + (uint64_t)rand_r(&seed) % 3;
+        if (i % 2 && back < mark)
+            seq = mark - back;
+        bool wanted = !came[seq] && (seq > mark || mark - seq < EVB_SEEN_LATE);
+        late += wanted && seq < mark;
+        ck_assert_int_eq(evb_seen_seq(&seen, A, seq, false, 0), wanted);
+        came[seq] = came[seq] || wanted;
+        mark = seq > mark ? seq : mark;
+        if (mark >= COUNT)
+            break;
+    }
+    ck_assert_int_gt(late, 10000);
+}
+END_TEST
+
+START_TEST(late_bounded)
+{
+    char node[EVB_NODE_LENGTH + 1];
+    for (uint64_t i = 0; i < EVB_SEEN_LATE_NODES; i++) {
+        snprintf(node, sizeof node, "%016" PRIx64, i);
+        ck_assert(evb_seen_seq(&seen, node, 9, true, 0)); /* takes no window */
+        ck_assert(evb_seen_seq(&seen, node, 9, false, 1));
+        ck_assert(evb_seen_seq(&seen, node, 8, false, 1));
+    }
+    ck_assert(evb_seen_seq(&seen, A, 9, false, 2));
+    ck_assert(!evb_seen_seq(&seen, A, 8, false, 2)); /* as if it were old */
+    ck_assert(evb_seen_seq(&seen, A, 10, false, 2));
+    ck_assert_uint_eq(seen.late_nodes, EVB_SEEN_LATE_NODES);
+    evb_seen_prune(&seen, 3, 1);
+    ck_assert_uint_eq(seen.late_nodes, 0);
+    ck_assert_uint_eq(seen.nodes.count, 1);
+    ck_assert(evb_seen_seq(&seen, A, 20, false, 3)); /* there is room for its window now */
+    ck_assert(!evb_seen_seq(&seen, A, 9, false, 3)); /* which came before, is not known: it came */
+    ck_assert(evb_seen_seq(&seen, A, 90, false, 3));
+    ck_assert(evb_seen_seq(&seen, A, 89, false, 3));
+    ck_assert_uint_eq(seen.late_nodes, 1);
 }
 END_TEST
 
@@ -47,7 +119,6 @@ START_TEST(two_marks)
     ck_assert(evb_seen_seq(&seen, A, 9, false, 0));
     ck_assert(evb_seen_seq(&seen, A, 3, true, 0));
     ck_assert(!evb_seen_seq(&seen, A, 3, true, 0));
-    ck_assert(!evb_seen_seq(&seen, A, 8, false, 0));
     ck_assert(evb_seen_seq(&seen, A, 8, true, 0));
     ck_assert(evb_seen_seq(&seen, A, 20, true, 0));
     ck_assert(evb_seen_seq(&seen, A, 10, false, 0)); /* nor does it hide what has none */
@@ -190,6 +261,9 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, marks_rise);
+    tcase_add_test(tests, late_ones);
+    tcase_add_test(tests, late_at_random);
+    tcase_add_test(tests, late_bounded);
     tcase_add_test(tests, two_marks);
     tcase_add_test(tests, no_seq_is_new);
     tcase_add_test(tests, prune_idle);

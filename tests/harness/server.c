@@ -295,3 +295,28 @@ char *server_text(struct server *server, const char *format, ...)
     freeReplyObject(reply);
     return text;
 }
+
+void server_be_busy(struct server *server)
+{
+    redisContext *busy = redisConnectUnix(server->socket);
+    int done = 0;
+    ck_assert(busy && !busy->err);
+    ck_assert_int_eq(server_command(server, "CONFIG SET lua-time-limit 20"), 0);
+    redisAppendCommand(busy, "EVAL %s 0", "while true do end");
+    while (!done)
+        ck_assert_int_eq(redisBufferWrite(busy, &done), REDIS_OK);
+    server->busy = busy;
+    struct wait wait = wait_for(10000);
+    while (server_command(server, "PING") >= 0 || strncmp(server_error(), "BUSY", 4) != 0)
+        ck_assert(wait_more(&wait));
+}
+
+void server_be_calm(struct server *server)
+{
+    redisReply *reply = NULL;
+    ck_assert_int_eq(server_command(server, "SCRIPT KILL"), 0);
+    redisGetReply(server->busy, (void **)&reply);
+    freeReplyObject(reply);
+    redisFree(server->busy);
+    server->busy = NULL;
+}

@@ -17,6 +17,7 @@ struct server {
     pid_t pid;          /* 0: not running */
     int port, tls_port; /* 0: no TCP, no TLS */
     char folder[80], socket[100], config[100];
+    struct redisContext *busy; /* runs a script that does not end; NULL: nobody does */
 };
 
 struct server *server_plan(bool tcp,
@@ -39,6 +40,9 @@ long long server_command(struct server *server, const char *format, ...);
 const char *server_error(void);
 /* The reply as text ("" for nil), an array's items each on a line; the caller frees. */
 char *server_text(struct server *server, const char *format, ...);
+/* Somebody's script does not end: everybody gets BUSY until it is killed. */
+void server_be_busy(struct server *server);
+void server_be_calm(struct server *server);
 /* PUBLISH bytes that may hold NULs; receivers. */
 long long server_publish(struct server *server, const char *channel, const void *bytes,
                          size_t length);
