@@ -49,6 +49,8 @@ static void on_down(struct evb_link *link, int error, const char *why, void *use
     struct evb_blocking *blocking = user;
     (void)link;
     blocking->state = EVB_BLOCKING_PAUSED;
+    if (error == EVBUS_EPARSE)
+        evb_count(blocking->redis->metrics, EVB_COUNT_protocol_errors, 1);
     evb_log(blocking->redis->log, EVBUS_LOG_INFO, "redis: %s (%s)", why, evbus_strerror(error));
     int64_t wait_ms = evb_backoff_next_ms(&blocking->backoff);
     evb_pair_arm(blocking->timer, error == EVBUS_EAUTH ? AUTH_PAUSE_MS : wait_ms);

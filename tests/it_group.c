@@ -385,6 +385,33 @@ START_TEST(gives_back)
 }
 END_TEST
 
+/* What waits together is larger than any answer that a bus takes: it comes in parts. */
+START_TEST(large_ones_wait)
+{
+    enum { COUNT = 40, SIZE = 1000000 };
+    atomic_int none = 0;
+    struct recorder done;
+    recorder_init(&done);
+    begin("workers", "0");
+    bus_unsubscribe(member(other, "group=g", handle_count, &none));
+    for (int n = 1; n <= COUNT; n++) {
+        evbus_event *event = event_numbered("job", 0, n, SIZE);
+        ck_assert_int_gt(evbus_publish_event(bus, event, 0), 0);
+        evbus_event_unref(event);
+    }
+    ck_assert_int_eq(evbus_flush(bus, suite_patience(SOON)), 0);
+    expect_length(COUNT);
+    member(bus, "group=g size=1000", recorder_handle, &done); /* knows of no size yet */
+    expect_drained();
+    int published[] = {COUNT};
+    recorder_expect_perfect(&done, "large ones", 1, published);
+    ck_assert_int_eq(evbus_stat(bus, "protocol_errors"), 1); /* the first answer, of them all */
+    ck_assert_int_eq(evbus_stat(bus, "group_redeliveries"), 0); /* nobody saw them before */
+    recorder_fini(&done);
+    end();
+}
+END_TEST
+
 START_TEST(with_a_limit)
 {
     atomic_int few = 0, rest = 0;
@@ -502,6 +529,7 @@ int main(int argc, char **argv)
     tcase_set_timeout(back, 40);
     tcase_add_loop_test(back, gives_back, 0, 2);
     suite_add_tcase(suite, back);
+    suite_add(suite, "large_ones_wait", large_ones_wait, 40);
     suite_add(suite, "with_a_limit", with_a_limit, 40);
     suite_add(suite, "over_tls", over_tls, 40);
     suite_add(suite, "in_a_forked_child", in_a_forked_child, 40);
