@@ -362,18 +362,19 @@ static void scan_start(struct evb_scan *scan)
 
 static int read_object(struct evb_scan *scan)
 {
-    bool typed = scan->event->type.ptr != NULL;
+    bool typed = scan->event->type.ptr != NULL, own;
+    int error = 0;
     scan_start(scan);
-    if (typed && evb_scan_own(scan))
-        return take_envelope(scan);
-    scan_start(scan);
-    int error = evb_scan_object(scan);
+    if (!(own = evb_scan_own(scan))) {
+        scan_start(scan);
+        error = evb_scan_object(scan);
+    }
     if (!error && !typed)
         error = take_type(scan);
     if (error)
         return error;
-    if (is_envelope(scan)) {
-        error = check_kinds(scan);
+    if (own || is_envelope(scan)) {
+        error = own ? 0 : check_kinds(scan);
         return error ? error : take_envelope(scan);
     }
     scan->event->data = (struct evb_text){scan->begin, (uint32_t)(scan->p - scan->begin)};

@@ -209,6 +209,17 @@ static inline bool take_plain(struct evb_scan *scan, const char *lead, enum evb_
     return true;
 }
 
+static inline bool take_digits(struct evb_scan *scan, enum evb_scan_slot slot)
+{
+    char *first = scan->p;
+    while (*scan->p >= '0' && *scan->p <= '9')
+        scan->p++;
+    uint32_t length = (uint32_t)(scan->p - first);
+    scan->slots[slot] =
+        (struct evb_scan_value){.ptr = first, .length = length, .kind = EVB_KIND_NUMBER};
+    return length == 1 || (length && *first != '0');
+}
+
 static inline bool take_seq(struct evb_scan *scan)
 {
     if (!skip_lead(scan, ",\"local\":true,\"seq\":") &&
@@ -216,13 +227,16 @@ static inline bool take_seq(struct evb_scan *scan)
         return false;
     skip_lead(scan, "        "); /* half of the slot, unless the node has sent 10^8 events */
     scan->p = skip_space(scan, scan->p);
-    char *first = scan->p;
-    while (*scan->p >= '0' && *scan->p <= '9')
-        scan->p++;
-    uint32_t length = (uint32_t)(scan->p - first);
-    scan->slots[EVB_SLOT_SEQ] =
-        (struct evb_scan_value){.ptr = first, .length = length, .kind = EVB_KIND_NUMBER};
-    return length == 1 || (length && *first != '0');
+    return take_digits(scan, EVB_SLOT_SEQ);
+}
+
+/* A request's words, or a reply's. */
+static inline bool take_exchange(struct evb_scan *scan)
+{
+    if (take_plain(scan, ",\"replyTo\":\"", EVB_SLOT_REPLY_TO))
+        return !skip_lead(scan, ",\"deadline\":") || take_digits(scan, EVB_SLOT_DEADLINE);
+    take_plain(scan, ",\"inReplyTo\":\"", EVB_SLOT_IN_REPLY_TO);
+    return true;
 }
 
 bool evb_scan_own(struct evb_scan *scan)
@@ -237,7 +251,7 @@ bool evb_scan_own(struct evb_scan *scan)
         return false;
     take_plain(scan, ",\"source\":\"", EVB_SLOT_SOURCE);
     take_plain(scan, ",\"correlationId\":\"", EVB_SLOT_CORRELATION);
-    if (!skip_lead(scan, ",\"data\":") || scan->end == scan->p)
+    if (!take_exchange(scan) || !skip_lead(scan, ",\"data\":") || scan->end == scan->p)
         return false;
     if (!scan->check) {
         if (take_rest(scan, data))

@@ -223,10 +223,12 @@ static bool is_control(const struct evb_redis *redis, const char *channel)
 
 static void on_inbox(struct evb_redis *redis, const struct evb_reply *payload)
 {
-    if (evb_heart_arrived(&redis->heart, payload))
+    if (!evb_heart_is_fence(payload)) {
+        if (redis->hooks->inbox)
+            redis->hooks->inbox(payload, redis->user);
+    } else if (evb_heart_arrived(&redis->heart, payload)) {
         maybe_proven(redis);
-    else if (redis->hooks->inbox && !evb_heart_is_fence(payload))
-        redis->hooks->inbox(payload, redis->user);
+    }
 }
 
 /* What Redis has answered counts: it is not in doubt. */

@@ -201,12 +201,14 @@ static int judge_receivers(const struct evb_request *request, const evbus_event 
     struct evbus *bus = request->bus;
     struct evb_subs *subs = &bus->redis.subs;
     char channel[2 * EVB_TYPE_MAX + 1];
-    int length = snprintf(channel, sizeof channel, "%s%s", bus->prefix, event->type.ptr);
+    size_t length = bus->prefix_length + event->type.length;
+    memcpy(channel, bus->prefix, bus->prefix_length);
+    memcpy(channel + bus->prefix_length, event->type.ptr, event->type.length);
     bool known =
         subs->changes == request->changes && receivers <= (int64_t)subs->patterns.count + 1;
     if (bus->redis.outbox.doubtful)
         return 0;
-    if (receivers == 0 || (known && receivers <= evb_subs_matching(subs, channel, (size_t)length)))
+    if (receivers == 0 || (known && receivers <= evb_subs_matching(subs, channel, length)))
         return evb_fail(EVBUS_ENORESPONDER, "nobody listens to %s", event->type.ptr);
     if (bus->redis.heart.fence.no_inbox)
         return evb_fail(EVBUS_EDENIED,

@@ -75,18 +75,35 @@ static inline void sane(const evbus_event *event, unsigned flags)
 }
 
 /* ---- events to write ---- */
-enum { BARE, PLAIN, FULL, BYTES, EMPTY_BYTES, ESCAPES, REQUEST, REPLY, REFUSAL, SHAPES };
+enum {
+    BARE,
+    PLAIN,
+    FULL,
+    BYTES,
+    EMPTY_BYTES,
+    ESCAPES,
+    REQUEST,
+    PLAIN_REQUEST,
+    REPLY,
+    PLAIN_REPLY,
+    REFUSAL,
+    SHAPES
+};
 
 static inline void exchange_of(evbus_event *event, int which)
 {
     struct evb_exchange *exchange = event->exchange = evb_event_exchange(event);
     ck_assert_ptr_nonnull(exchange);
-    if (which == REQUEST) {
+    if (which == REQUEST || which == PLAIN_REQUEST) {
         exchange->reply_to = (struct evb_text){"evbus:inbox:\"me\"", 16};
+        if (which == PLAIN_REQUEST)
+            exchange->reply_to = (struct evb_text){"evbus:inbox:me", 14};
         exchange->deadline_ms = INT64_C(1734863400123);
         return;
     }
     exchange->in_reply_to = (struct evb_text){"an \"id\"", 7};
+    if (which == PLAIN_REPLY)
+        exchange->in_reply_to = (struct evb_text){"id", 2};
     if (which == REFUSAL)
         exchange->error = (struct evb_text){"no \"\xc3\xa9\"", 7};
 }
@@ -107,7 +124,7 @@ static inline evbus_event *shape(int which)
     }
     if (which >= REQUEST)
         exchange_of(event, which);
-    if (which == PLAIN || which == REQUEST || which == REPLY)
+    if (which == PLAIN || (which >= REQUEST && which != REFUSAL))
         evbus_event_set_json(event, "{\"task_id\":[1,\"}\"]}", 19);
     if (which == BYTES || which == EMPTY_BYTES)
         evbus_event_set_bytes(event, "\0\xff{}\"\n", which == BYTES ? 6 : 0);

@@ -168,16 +168,21 @@ static char changed(char byte, size_t change)
  * short way, a text gets the same answer. */
 static bool read_changed(const struct evb_buf *text)
 {
-    evbus_event *event, *spaced_event;
+    evbus_event *event, *spaced_event, *typed;
     char spaced[1024] = "{ ";
     json_error_t why;
     int error = read_bytes(text->data, text->length, EVB_READ_CHECK, &event);
     memcpy(spaced + 2, text->data + 1, text->length - 1);
-    if (*text->data == '{')
+    if (*text->data == '{') {
         ck_assert_int_eq(read_bytes(spaced, text->length + 1, EVB_READ_CHECK, &spaced_event),
                          error);
-    if (*text->data == '{' && !error)
         evbus_event_unref(spaced_event);
+        ck_assert_int_eq(
+            read_bytes(spaced, text->length + 1, EVB_READ_CHECK | EVB_READ_TYPE, &spaced_event),
+            read_bytes(text->data, text->length, EVB_READ_CHECK | EVB_READ_TYPE, &typed));
+        evbus_event_unref(spaced_event);
+        evbus_event_unref(typed);
+    }
     if (error)
         return false;
     sane(event, EVB_READ_CHECK);
