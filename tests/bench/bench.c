@@ -4,6 +4,7 @@
  * round. BENCH_ROUNDS=5     rounds a row must keep BENCH_ROWS=a,b     only rows whose name begins
  * with a or b
  */
+#include "awake.h"
 #include "judge.h"
 #include "probe.h"
 #include "rows.h"
@@ -29,6 +30,7 @@ struct suite {
 
 struct group { /* the distinct programs of the rows in use */
     const char *probes[MAX_PROBES];
+    bool latency[MAX_PROBES];
     struct run_outcome outcomes[MAX_PROBES];
     bool ran[MAX_PROBES];
     int count;
@@ -80,10 +82,12 @@ static int find_probe(const struct group *group, const char *command)
     return -1;
 }
 
-static void add_probe(struct group *group, const char *command)
+static void add_probe(struct group *group, const char *command, bool latency)
 {
-    if (command && find_probe(group, command) < 0 && group->count < MAX_PROBES)
-        group->probes[group->count++] = command;
+    if (!command || find_probe(group, command) >= 0 || group->count == MAX_PROBES)
+        return;
+    group->latency[group->count] = latency;
+    group->probes[group->count++] = command;
 }
 
 /* Odd rounds run backwards, so that no program always has the same one before it. */
@@ -91,7 +95,11 @@ static void run_round(struct group *group, int round)
 {
     for (int i = 0; i < group->count && !interrupted; i++) {
         int at = round % 2 ? group->count - 1 - i : i;
+        if (group->latency[at])
+            awake_begin();
         group->ran[at] = run_probe(group->probes[at], &group->outcomes[at]);
+        if (group->latency[at])
+            awake_end();
     }
 }
 
@@ -156,8 +164,9 @@ static void run_group(struct suite *suite, size_t first, size_t end)
     for (size_t i = first; i < end; i++) {
         choose_row(suite, i);
         if (suite->use[i] == ROW_ON) {
-            add_probe(&group, bench_rows[i].ours);
-            add_probe(&group, bench_rows[i].peer);
+            bool latency = !strcmp(bench_rows[i].figure, "us");
+            add_probe(&group, bench_rows[i].ours, latency);
+            add_probe(&group, bench_rows[i].peer, latency);
         }
     }
     int most = suite->rounds * 2 < JUDGE_ROUNDS ? suite->rounds * 2 : JUDGE_ROUNDS;

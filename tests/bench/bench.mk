@@ -16,7 +16,7 @@ $(B)/bench/%: $(call bench_objects,probe)
 	@mkdir -p $(@D)
 	$(CC) $(LTO) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(BENCH_LIBS) -pthread
 
-$(B)/bench/bench: $(call bench_objects,bench rows run server judge)
+$(B)/bench/bench: $(call bench_objects,bench rows run server judge awake)
 $(B)/bench/local: $(call bench_objects,local) $(OBJ)
 $(B)/bench/threads: $(call bench_objects,threads) $(OBJ)
 $(B)/bench/wire: $(call bench_objects,wire wire_latency wire_request wire_drain latency resp) $(OBJ)
