@@ -61,7 +61,7 @@ void evb_sub_unref(evbus_sub *sub)
 
 /* ENDING -> ENDED, by whoever finds that no handler runs any more. on_free comes before ENDED, so
  * that nothing of the caller's is touched once evbus_unsubscribe() has returned. */
-static void try_end(evbus_sub *sub)
+static AWAY void try_end(evbus_sub *sub)
 {
     evb_hazard_barrier();
     if (evb_hazard_held(sub))
@@ -113,15 +113,11 @@ int evb_sub_wait_ended(evbus_sub *sub, int timeout_ms)
     return ended ? 0 : evb_fail(EVBUS_ETIMEDOUT, "a handler still runs");
 }
 
-void evb_sub_count(evbus_sub *sub, struct evb_thread *thread)
+void evb_sub_count_shared(evbus_sub *sub, struct evb_thread *thread)
 {
-    struct evb_thread *counting = atomic_load_explicit(&sub->counting, memory_order_relaxed);
-    if (!counting && atomic_compare_exchange_strong(&sub->counting, &counting, thread))
-        counting = thread;
-    if (counting == thread)
-        atomic_store_explicit(&sub->delivered_there,
-                              atomic_load_explicit(&sub->delivered_there, memory_order_relaxed) + 1,
-                              memory_order_relaxed);
+    struct evb_thread *nobody = NULL;
+    if (atomic_compare_exchange_strong(&sub->counting, &nobody, thread))
+        evb_sub_count(sub, thread);
     else
         atomic_fetch_add_explicit(&sub->delivered_elsewhere, 1, memory_order_relaxed);
 }
@@ -134,13 +130,15 @@ static AWAY void count_failed(evbus_sub *sub, int rc)
     evb_count(sub->metrics, EVB_COUNT_failed, 1);
 }
 
-void evb_sub_call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
+/* In place: it is most of what a delivery costs. */
+static inline __attribute__((always_inline)) void call(evbus_sub *sub, evbus_event *event,
+                                                       struct evb_thread *thread)
 {
-    evb_hazard_hold(thread, sub);
+    unsigned slot = evb_hazard_hold(thread, sub), callbacks = thread->callbacks;
     if (atomic_load(&sub->state) == EVB_SUB_LIVE) {
-        thread->callbacks++;
+        thread->callbacks = callbacks + 1;
         int rc = sub->fn(sub, event, sub->user);
-        thread->callbacks--;
+        thread->callbacks = callbacks;
         if (rc == 0) {
             thread->handled++;
             evb_sub_count(sub, thread);
@@ -148,9 +146,14 @@ void evb_sub_call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
             count_failed(sub, rc);
         }
     }
-    evb_hazard_release(thread);
+    evb_hazard_release_slot(thread, slot);
     if (atomic_load(&sub->state) == EVB_SUB_ENDING)
         try_end(sub);
+}
+
+void evb_sub_call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread)
+{
+    call(sub, event, thread);
 }
 
 /* The fn of those that have a limit. It ends with the last call, when those that began before have
@@ -200,7 +203,7 @@ static bool may_call_now(evbus_sub *sub, unsigned how, const struct evb_thread *
 }
 
 /* True: the event's reference was given, and is kept. */
-static AWAY bool queue_up(evbus_sub *sub, evbus_event *event, unsigned how)
+static bool queue_up(evbus_sub *sub, evbus_event *event, unsigned how)
 {
     bool given = how & EVB_GIVEN;
     if (is_spent(sub))
@@ -211,23 +214,35 @@ static AWAY bool queue_up(evbus_sub *sub, evbus_event *event, unsigned how)
     return given;
 }
 
+/* The same where it is not called in this thread whatever else. */
+static AWAY bool deliver_on(evbus_sub *sub, evbus_event *event, unsigned how,
+                            struct evb_thread *thread)
+{
+    if (sub->deliver != EVB_DELIVER_LOOP || !may_call_now(sub, how, thread))
+        return queue_up(sub, event, how);
+    call(sub, event, thread);
+    return false;
+}
+
+static inline bool wants(const evbus_sub *sub, unsigned how)
+{
+    return atomic_load_explicit(&sub->scope, memory_order_relaxed) & (int)how &&
+           (sub->echo || !(how & EVB_FROM_SELF));
+}
+
 bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)
 {
-    if (!(atomic_load_explicit(&sub->scope, memory_order_relaxed) & (int)how) ||
-        (!sub->echo && how & EVB_FROM_SELF))
+    if (!wants(sub, how))
         return false;
-    if (sub->deliver == EVB_DELIVER_INLINE ||
-        (sub->deliver == EVB_DELIVER_LOOP && may_call_now(sub, how, thread))) {
-        evb_sub_call(sub, event, thread);
-        return false;
-    }
-    return queue_up(sub, event, how);
+    if (sub->deliver != EVB_DELIVER_INLINE)
+        return deliver_on(sub, event, how, thread);
+    call(sub, event, thread);
+    return false;
 }
 
 bool evb_sub_wants(const evbus_sub *sub, unsigned how)
 {
-    return atomic_load_explicit(&sub->scope, memory_order_relaxed) & (int)how &&
-           (sub->echo || !(how & EVB_FROM_SELF));
+    return wants(sub, how);
 }
 
 bool evb_sub_offer(evbus_sub *sub, evbus_event *event, unsigned how, struct evb_thread *thread)

@@ -70,9 +70,12 @@ struct evbus_sub {
     atomic_int scope; /* EVB_FROM_LOCAL | EVB_FROM_KEPT | EVB_FROM_REDIS; a leader's may change */
     bool echo;
     unsigned generation; /* of forks */
-    int64_t created_ms;  /* monotonic: what is older is not recovered for it */
     evbus_event_fn fn;
     void *user;
+    /* The first thread that delivers counts alone and needs no locked instruction; the others
+     * share. Written once. */
+    struct evb_thread *_Atomic counting;
+    int64_t created_ms;      /* monotonic: what is older is not recovered for it */
     struct evb_limit *limit; /* owned; NULL: none */
     int64_t tag;
     evbus_queue *queue;                /* ref; EVB_DELIVER_QUEUE */
@@ -98,11 +101,8 @@ struct evbus_sub {
 
     struct evb_node node; /* in its entry; under the registry's lock */
 
-    /* The first thread that delivers counts alone and needs no locked instruction; the others
-     * share. Both counts and the lock are written for each event, perhaps on several cores: what is
-     * seldom used keeps them on cache lines of their own. */
-    struct evb_thread *_Atomic counting; /* written once */
-
+    /* Both counts and the lock are written for each event, perhaps on several cores: what is seldom
+     * used keeps them on cache lines of their own. */
     pthread_cond_t ended;  /* under lock */
     evbus_free_fn on_free; /* under lock */
     _Atomic int64_t failed, dropped, polled;
@@ -156,7 +156,17 @@ bool evb_sub_deliver(evbus_sub *sub, evbus_event *event, unsigned how, struct ev
 void evb_sub_end(evbus_sub *sub); /* no handler starts after it */
 /* Waits until ENDED, unless this thread is inside a callback. 0, or EVBUS_ETIMEDOUT. */
 int evb_sub_wait_ended(evbus_sub *sub, int timeout_ms);
-void evb_sub_count(evbus_sub *sub, struct evb_thread *thread); /* one delivered */
+void evb_sub_count_shared(evbus_sub *sub, struct evb_thread *thread);
+/* One delivered. */
+static inline void evb_sub_count(evbus_sub *sub, struct evb_thread *thread)
+{
+    if (atomic_load_explicit(&sub->counting, memory_order_relaxed) != thread)
+        evb_sub_count_shared(sub, thread);
+    else
+        atomic_store_explicit(&sub->delivered_there,
+                              atomic_load_explicit(&sub->delivered_there, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+}
 /* Brings the thread's count of handler calls to the bus that it delivered for. */
 static inline void evb_sub_flush_count(struct evb_metrics *metrics, struct evb_thread *thread)
 {

@@ -55,10 +55,19 @@ static inline void evb_hazard_set(struct evb_thread *thread, unsigned slot, cons
     atomic_signal_fence(memory_order_seq_cst); /* the compiler's part; membarrier does the other */
 }
 
-static inline void evb_hazard_hold(struct evb_thread *thread, const void *object)
-{ /* one that is safe right now */
-    assert(thread->hazards < EVB_HAZARDS);
-    evb_hazard_set(thread, thread->hazards++, object);
+static inline unsigned evb_hazard_hold(struct evb_thread *thread, const void *object)
+{ /* one that is safe right now; answers its slot */
+    unsigned slot = thread->hazards;
+    assert(slot < EVB_HAZARDS);
+    thread->hazards = slot + 1;
+    evb_hazard_set(thread, slot, object);
+    return slot;
+}
+
+static inline void evb_hazard_release_slot(struct evb_thread *thread, unsigned slot)
+{ /* the one taken last: who knows it need not wait for memory to tell */
+    thread->hazards = slot;
+    evb_hazard_set(thread, slot, NULL);
 }
 
 static inline void evb_hazard_release(struct evb_thread *thread)
