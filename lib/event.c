@@ -211,7 +211,7 @@ int evb_event_add_attr(evbus_event *event, struct evb_text name, struct evb_text
 
 int evb_event_freeze(evbus_event *event, const char *node, const char *source)
 {
-    int building = 0;
+    unsigned char building = 0;
     if (atomic_load_explicit(&event->frozen, memory_order_relaxed) == EVB_EVENT_PRIVATE)
         atomic_store_explicit(&event->frozen, 1, memory_order_relaxed);
     else if (!atomic_compare_exchange_strong(&event->frozen, &building, 1))

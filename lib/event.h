@@ -63,33 +63,37 @@ struct evb_delivery_door {                        /* any thread */
 };
 
 struct evbus_event {
-    /* atomic */
+    /* What every receiver touches: a cache line, with what pool.c puts in front. Fixed once frozen,
+     * but for refs. */
     atomic_int refs;
-    atomic_int text_state;             /* id_text and time_text: EVB_TEXT_* */
-    atomic_int frozen;                 /* 1 once published or received; or EVB_EVENT_PRIVATE */
+    bool is_json;                  /* of data */
+    bool has_time;                 /* time_us was given or received */
+    uint8_t origin;                /* EVBUS_ORIGIN_* */
+    atomic_uchar frozen;           /* 1 once published or received; or EVB_EVENT_PRIVATE */
+    struct evb_piece *pieces;      /* owned */
+    struct evb_delivery *delivery; /* ref; NULL: it is everybody's */
+    evbus_event *base;             /* ref: of a view, whose texts stand there; NULL: it is none */
+    struct evb_exchange *exchange; /* in a piece of its own; NULL: neither request nor reply */
+    struct evb_text data;
+
+    /* atomic */
     const char *_Atomic position_text; /* NULL: none known; lives as long as the event */
+    atomic_int text_state;             /* id_text and time_text: EVB_TEXT_* */
 
     /* fixed once frozen */
-    bool is_json;                 /* of data */
-    bool has_time;                /* time_us was given or received */
-    uint8_t origin;               /* EVBUS_ORIGIN_* */
-    uint32_t size;                /* bytes of memory that the event holds, pieces included */
+    uint32_t size;       /* bytes of memory that the event holds, pieces included */
+    uint32_t spare_room; /* bytes at `spare` */
+    uint16_t attr_count, attr_room;
     uint64_t seq;                 /* of a received event; 0: none */
     struct evb_position position; /* loop only; none without history */
     int64_t time_us;
     int64_t ttl_ms; /* 0: none */
-    struct evb_text type, version, source, node, correlation, data;
+    struct evb_text type, version, source, node, correlation;
     struct evb_text
         id; /* given or received; ptr NULL: id_text, a UUIDv7 drawn when first asked for */
     struct evb_attr *attrs; /* owned array, in a piece of its own */
-    uint32_t attr_count, attr_room;
-    struct evb_exchange *exchange; /* in a piece of its own; NULL: neither request nor reply */
-    struct evb_piece *pieces;      /* owned */
-    struct evb_delivery *delivery; /* ref; NULL: it is everybody's */
-    evbus_event *base;             /* ref: of a view, whose texts stand there; NULL: it is none */
-    uint64_t term;                 /* of a view: what its receiver counts by; else 0 */
-    char *spare;                   /* what is left of body */
-    uint32_t spare_room;
+    uint64_t term;          /* of a view: what its receiver counts by; else 0 */
+    char *spare;            /* what is left of body */
     char node_text[EVB_NODE_LENGTH + 1];
     char id_text[EVB_ID_TEXT];     /* under text_state */
     char time_text[EVB_TIME_TEXT]; /* under text_state */
