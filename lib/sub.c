@@ -116,7 +116,8 @@ int evb_sub_wait_ended(evbus_sub *sub, int timeout_ms)
 void evb_sub_count_shared(evbus_sub *sub, struct evb_thread *thread)
 {
     struct evb_thread *nobody = NULL;
-    if (atomic_compare_exchange_strong(&sub->counting, &nobody, thread))
+    if (!atomic_load_explicit(&sub->counting, memory_order_relaxed) &&
+        atomic_compare_exchange_strong(&sub->counting, &nobody, thread))
         evb_sub_count(sub, thread);
     else
         atomic_fetch_add_explicit(&sub->delivered_elsewhere, 1, memory_order_relaxed);
