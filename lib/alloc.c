@@ -2,6 +2,7 @@
 #include "alloc.h"
 #include "err.h"
 #include <evbus.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -63,12 +64,25 @@ void evb_wipe_free(char *secret)
     evb_free(secret);
 }
 
+/* Valgrind's memcheck puts its malloc in front by LD_PRELOAD. */
+static bool is_memcheck(void)
+{
+    static atomic_int known; /* 0: nobody has looked yet; 1: no; 2: yes */
+    int is = atomic_load_explicit(&known, memory_order_relaxed);
+    if (is == 0) {
+        const char *preload = getenv("LD_PRELOAD");
+        is = preload && strstr(preload, "vgpreload_memcheck") ? 2 : 1;
+        atomic_store_explicit(&known, is, memory_order_relaxed);
+    }
+    return is == 2;
+}
+
 bool evb_alloc_is_hooked(void)
 {
 #if defined(__SANITIZE_ADDRESS__)
     return true;
 #else
-    return hook.alloc != malloc;
+    return hook.alloc != malloc || is_memcheck();
 #endif
 }
 

@@ -11,7 +11,8 @@ void evb_free(void *memory);
 char *evb_strndup(const char *text, size_t length);
 char *evb_strdup(const char *text);
 void evb_wipe_free(char *secret); /* overwrites a NUL-terminated secret first; NULL is fine */
-bool evb_alloc_is_hooked(
-    void); /* the caller brought an allocator, or a sanitizer watches malloc's */
+/* The caller brought an allocator, or a sanitizer or valgrind watches malloc's: nothing is kept
+ * back for the next time. */
+bool evb_alloc_is_hooked(void);
 
 #endif
