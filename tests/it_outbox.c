@@ -245,7 +245,7 @@ static bool all_written(void *user)
  * call of a connection none is written. */
 static void write_sixty(void)
 {
-    publish_as(0, 0, 0, 0);
+    publish_as(MOST - 1, 0, 0, 0);
     ck_assert_int_eq(evbus_flush(bus, suite_patience(SOON)), 0);
     server_stop(server);
     bytes_before = evbus_stat(bus, "bytes_out");
