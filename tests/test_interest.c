@@ -113,9 +113,11 @@ START_TEST(told)
     ck_assert_msg(strstr(evbus_last_error(), "+psubscribe and &evbus:events:p.* (word for word)"),
                   "%s", evbus_last_error());
     /* asked once more while the link is up */
+    evb_loop_begin(&bus->loop);
     evb_interest_again(bus);
     ck_assert_int_eq(evbus_sub_wait(p, 0), EVBUS_ETIMEDOUT);
     ck_assert_int_eq(evbus_sub_wait(a, 0), 0);
+    evb_loop_end(&bus->loop);
     await("evbus.refused ");
     expect("evbus.refused ");
     /* a drop: open again, asked again, and the access list may have changed */
