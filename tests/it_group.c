@@ -364,7 +364,7 @@ START_TEST(gives_back)
     server = server_start(NULL);
     bus = open_patient();
     other = open_patient();
-    evbus_sub *sub = bus_subscribe(bus, "job", "group=g deliver=workers size=10", block, &state);
+    evbus_sub *sub = bus_subscribe(bus, "job", "group=g deliver=workers size=1000", block, &state);
     ck_assert_int_eq(evbus_sub_wait(sub, SOON), 0);
     for (int n = 1; n <= 10; n++)
         publish_numbered(other, "job", 0, n);

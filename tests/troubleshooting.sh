@@ -168,6 +168,7 @@ with_redis() {
     run 0 $cli pubsub numpat
     run 0 $cli client list type pubsub
     run 0 "$B/evbus" -s "$work/a" pub --wait task.created '{"id":7}'
+    until_true grep -q "task.created" "$work/sub"
     end_sub
     run 0 $cli --scan --pattern 'evbus:*'
     run 0 $cli xlen 'evbus:history:{0}'
@@ -235,6 +236,7 @@ refusals() {
     check 'Redis refused it nothing' [ -z "$($cli acl log)" ]
     run 0 $cli acl setuser bob resetchannels '&evbus:events:*'
     start_sub -s "$work/b" -a password --user bob -v sub -W 300ms task.created
+    until_true grep -qF '&evbus:inbox:*' "$work/sub"
     end_sub
     check 'the right to the inbox is named' grep -qF '&evbus:inbox:*; without it delivery is not proven' "$work/sub"
     run 0 $cli acl setuser bob resetchannels '&*' -evalsha -eval
