@@ -403,8 +403,8 @@ START_TEST(large_ones_wait)
     expect_length(COUNT);
     member(bus, "group=g size=1000", recorder_handle, &done); /* knows of no size yet */
     expect_drained();
-    int published[] = {COUNT};
-    recorder_expect_perfect(&done, "large ones", 1, published);
+    ck_assert_int_eq(recorder_received(&done), COUNT); /* in any order */
+    ck_assert_int_eq(done.doubled, 0);
     ck_assert_int_eq(evbus_stat(bus, "protocol_errors"), 1); /* the first answer, of them all */
     ck_assert_int_eq(evbus_stat(bus, "group_redeliveries"), 0); /* nobody saw them before */
     recorder_fini(&done);
