@@ -218,9 +218,9 @@ int main(int argc, char **argv)
     else if (!strcmp(what, "latency") && argc == 3)
         wire_latency(!strcmp(argv[2], "loop"));
     else if (!strcmp(what, "request"))
-        wire_request();
+        wire_request(argc == 3 && !strcmp(argv[2], "paced"));
     else
         probe_fail("usage: wire capture FILE | publish | receive | drain | idle | heartbeat | "
-                   "latency loop|thread | request [tls|history]");
+                   "latency loop|thread | request [paced] [tls|history]");
     return 0;
 }

@@ -14,6 +14,6 @@ void wire_publish(evbus *bus, int count); /* accepted, and perhaps not answered 
 void wire_flush(evbus *bus);              /* all of them have their answers */
 
 void wire_latency(bool on_loop);
-void wire_request(void);
+void wire_request(bool paced);
 void wire_drain(bool history);
 #endif

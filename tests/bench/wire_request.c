@@ -1,7 +1,8 @@
 /*
  * wire_request.c - libevbus, ask and answer between two processes:
- *   wire request    asked on the bus's own loop one by one, answered in another process: from the
- *                   request to its reply
+ *   wire request [paced]    asked on the bus's own loop one by one, answered in another process: from
+ *                           the request to its reply. The next is asked by the reply's handler; or
+ *                           a while later by a timer of the caller's, which has to wake the bus
  */
 #include "latency.h"
 #include "probe.h"
@@ -15,6 +16,7 @@ struct asker {
     evbus *bus;
     struct event_base *base;
     int timer;
+    bool paced;
 };
 
 static int on_request(evbus_sub *sub, evbus_event *request, void *user)
@@ -37,6 +39,8 @@ static void answer(int gate[2])
     pause(); /* until the asker ends this process */
 }
 
+static void ask(struct asker *asker);
+
 static void on_reply(evbus_event *reply, int error, void *user)
 {
     struct asker *asker = user;
@@ -44,25 +48,30 @@ static void on_reply(evbus_event *reply, int error, void *user)
         return; /* measured; this one was under way */
     if (!reply)
         probe_fail("no reply: %d: %s", error, evbus_last_error());
-    latency_timer_once(asker->timer);
     if (latency_add(probe_stamp(evbus_event_data(reply, NULL))))
         event_base_loopbreak(asker->base);
+    else if (asker->paced)
+        latency_timer_once(asker->timer);
+    else
+        ask(asker);
 }
 
-/* One at a time, the next a while after the reply: what it takes, not what waits for it, nor what a
- * timer costs meanwhile that the processes share a core with. */
-static void on_tick(evutil_socket_t fd, short what, void *user)
+static void ask(struct asker *asker)
 {
-    struct asker *asker = user;
     char data[PROBE_DATA + 1];
-    (void)what;
-    latency_timer_read(fd);
     probe_data(data, probe_now_ns());
     evbus_event *request = evbus_event_new(PROBE_TYPE);
     if (evbus_event_set_json(request, data, PROBE_DATA) != 0 ||
         evbus_request_async(asker->bus, request, NULL, on_reply, asker) != 0)
         probe_fail("asking: %s", evbus_last_error());
     evbus_event_unref(request);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *user)
+{
+    (void)what;
+    latency_timer_read(fd);
+    ask(user);
 }
 
 static void begin_asking(evutil_socket_t fd, short what, void *user)
@@ -75,7 +84,7 @@ static void begin_asking(evutil_socket_t fd, short what, void *user)
     latency_timer_once(asker->timer);
 }
 
-void wire_request(void)
+void wire_request(bool paced)
 {
     const struct timeval soon = {0, 200000}; /* it connects */
     int gate[2];
@@ -87,7 +96,7 @@ void wire_request(void)
     }
     probe_gate_await(gate);
     evbus_config *config = wire_config();
-    struct asker asker = {.base = event_base_new(), .timer = latency_timer()};
+    struct asker asker = {.base = event_base_new(), .timer = latency_timer(), .paced = paced};
     asker.bus = evbus_open_on(asker.base, config);
     evbus_config_free(config);
     if (!asker.bus)
