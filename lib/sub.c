@@ -215,7 +215,7 @@ static bool queue_up(evbus_sub *sub, evbus_event *event, unsigned how)
     return given;
 }
 
-/* The same where it is not called in this thread whatever else. */
+/* To those that are not called inline: at once where nothing waits in front, or in the queue. */
 static AWAY bool deliver_on(evbus_sub *sub, evbus_event *event, unsigned how,
                             struct evb_thread *thread)
 {
