@@ -5,8 +5,6 @@
 #include <string.h>
 #include <time.h>
 
-#define US_PER_DAY INT64_C(86400000000)
-
 static int64_t (*wall_clock)(void);
 static int64_t (*mono_clock)(void);
 
@@ -113,31 +111,33 @@ void evb_time_write(int64_t unix_us, char out[EVB_TIME_TEXT])
     put(out + 20, milli, 3);
 }
 
-/* `digits` decimal digits at *p, then the byte `after` (0: nothing); -1 when they are not there. */
-static int take(const char **p, const char *end, int digits, char after)
+/* Two decimal digits; -1: they are none. */
+static inline int two_digits(const char *p)
 {
-    int value = 0;
-    if (end - *p < digits + (after != 0))
+    unsigned tens = (unsigned)(p[0] - '0'), ones = (unsigned)(p[1] - '0');
+    return tens < 10 && ones < 10 ? (int)(tens * 10 + ones) : -1;
+}
+
+/* The same at *p, and then the byte `after` (0: nothing). */
+static int take(const char **p, const char *end, char after)
+{
+    int length = 2 + (after != 0);
+    if (end - *p < length || (after && (*p)[2] != after))
         return -1;
-    for (; digits; digits--, ++*p) {
-        if (**p < '0' || **p > '9')
-            return -1;
-        value = value * 10 + (**p - '0');
-    }
-    if (after && *(*p)++ != after)
-        return -1;
-    return value;
+    *p += length;
+    return two_digits(*p - length);
 }
 
 static bool take_fraction(const char **p, const char *end, int64_t *us)
 {
-    int64_t unit = 100000;
+    static const int units[] = {100000, 10000, 1000, 100, 10, 1};
     *us = 0;
     if (*p == end || **p != '.')
         return true;
     const char *first = ++*p;
-    for (; *p < end && **p >= '0' && **p <= '9'; ++*p, unit /= 10)
-        *us += (**p - '0') * unit;
+    for (; *p < end && **p >= '0' && **p <= '9'; ++*p)
+        if (*p - first < 6)
+            *us += (**p - '0') * units[*p - first];
     return *p > first;
 }
 
@@ -151,29 +151,52 @@ static bool take_offset(const char **p, const char *end, int64_t *minutes)
         return true;
     if (sign != '+' && sign != '-')
         return false;
-    int hours = take(p, end, 2, ':'), rest = take(p, end, 2, 0);
+    int hours = take(p, end, ':'), rest = take(p, end, 0);
     if (hours < 0 || hours > 23 || rest < 0 || rest > 59)
         return false;
     *minutes = (sign == '-' ? -1 : 1) * (hours * 60 + rest);
     return true;
 }
 
-int evb_time_read(const char *text, size_t length, int64_t *unix_us)
+/* Unix time in seconds of "2026-11-21T02:42:34", so many bytes. */
+static bool read_second(const char *p, int64_t *second)
 {
     static const int month_days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    const char *p = text, *end = text + length;
-    int year = take(&p, end, 4, '-'), month = take(&p, end, 2, '-'), day = take(&p, end, 2, 0);
-    if (year < 0 || month < 1 || month > 12 || day < 1 || p == end)
-        return -1;
+    int century = two_digits(p), year = two_digits(p + 2), month = two_digits(p + 5);
+    int day = two_digits(p + 8), hour = two_digits(p + 11), minute = two_digits(p + 14);
+    int rest = two_digits(p + 17);
+    if (century < 0 || year < 0 || p[4] != '-' || p[7] != '-' || !memchr("Tt ", p[10], 3) ||
+        p[13] != ':' || p[16] != ':')
+        return false;
+    year += 100 * century;
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    if (day > month_days[month - 1] + (month == 2 && leap) || !memchr("Tt ", *p++, 3))
+    if (month < 1 || month > 12 || day < 1 || day > month_days[month - 1] + (month == 2 && leap) ||
+        hour < 0 || hour > 23 || minute < 0 || minute > 59 || rest < 0 || rest > 60)
+        return false;
+    *second = (days_from_civil(year, month, day) * 24 + hour) * 3600 + minute * 60 + rest;
+    return true;
+}
+
+/* The second is read once and remembered, as it is written. */
+int evb_time_read(const char *text, size_t length, int64_t *unix_us)
+{
+    enum { SECOND = sizeof "1970-01-01T00:00:00" - 1 };
+    static _Thread_local struct {
+        int64_t second;
+        char text[SECOND + 1];
+    } last = {.text = "1970-01-01T00:00:00"};
+    const char *p = text + SECOND, *end = text + length;
+    int64_t second, fraction, offset;
+    if (length <= SECOND)
         return -1;
-    int hour = take(&p, end, 2, ':'), minute = take(&p, end, 2, ':'), second = take(&p, end, 2, 0);
-    int64_t fraction, offset;
-    if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60 ||
-        !take_fraction(&p, end, &fraction) || !take_offset(&p, end, &offset) || p != end)
+    if (memcmp(text, last.text, SECOND) != 0) {
+        if (!read_second(text, &second))
+            return -1;
+        memcpy(last.text, text, SECOND);
+        last.second = second;
+    }
+    if (!take_fraction(&p, end, &fraction) || !take_offset(&p, end, &offset) || p != end)
         return -1;
-    *unix_us = days_from_civil(year, month, day) * US_PER_DAY +
-               ((hour * 60 + minute - offset) * 60 + second) * 1000000 + fraction;
+    *unix_us = (last.second - offset * 60) * 1000000 + fraction;
     return 0;
 }

@@ -220,6 +220,36 @@ START_TEST(every_byte_matters)
 }
 END_TEST
 
+/* The second that was read last is remembered: nothing else of its text, and none that was bad. */
+START_TEST(one_second_after_another)
+{
+    static const char nothing[24] = {[19] = 'Z'};
+    static const struct {
+        const char *text;
+        int64_t us; /* -1: no time */
+    } steps[] = {
+        {nothing, -1},
+        {"1970-01-01T00:00:00Z", 0},
+        {"2023-11-14T22:13:20.123Z", INT64_C(1700000000123000)},
+        {"2023-11-14T22:13:20Z", INT64_C(1700000000000000)},
+        {"2023-11-14T22:13:20.5+01:00", INT64_C(1699996400500000)},
+        {"2023-11-14T22:13:20", -1},
+        {"2023-11-14T22:13:20.Z", -1},
+        {"2023-11-14T22:13:60.1Z", INT64_C(1700000040100000)},
+        {"2023-11-14T22:13:61.1Z", -1},
+        {"2023-11-14T22:13:61.1Z", -1},
+        {"2023-11-14T22:13:60.2Z", INT64_C(1700000040200000)},
+        {"2023-11-14T22:13:21.1Z", INT64_C(1700000001100000)},
+    };
+    for (size_t i = 0; i < EVB_COUNT(steps); i++) {
+        int64_t us = -1;
+        size_t length = i ? strlen(steps[i].text) : 20;
+        ck_assert_int_eq(read_exact(steps[i].text, length, &us), steps[i].us < 0 ? -1 : 0);
+        ck_assert_int_eq(us, steps[i].us);
+    }
+}
+END_TEST
+
 static int64_t wall = INT64_C(1700000000000000), mono = 5000999;
 
 static int64_t test_wall(void)
@@ -288,6 +318,7 @@ int main(void)
     tcase_add_loop_test(tests, forms_of_one_time, 0, (int)EVB_COUNT(forms));
     tcase_add_loop_test(tests, malformed_times, 0, (int)EVB_COUNT(malformed));
     tcase_add_test(tests, every_byte_matters);
+    tcase_add_test(tests, one_second_after_another);
     tcase_add_test(tests, a_clock_of_its_own);
     tcase_add_test(tests, threads_share_no_text);
     return unit_run(suite);
