@@ -354,6 +354,7 @@ static void retry(struct evb_redis *redis)
 
 static void expire(struct evb_redis *redis)
 {
+    redis->expiry_ms = 0;
     evb_outbox_expire(&redis->outbox);
 }
 

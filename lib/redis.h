@@ -80,7 +80,7 @@ struct evb_redis {
     int64_t pause_ms; /* before what was refused goes again */
     struct evb_lacks lacks;
     struct event *timer, *deadline, *pause, *expiry; /* owned */
-    int64_t expiry_ms;                               /* monotonic: when `expiry` fires */
+    int64_t expiry_ms; /* monotonic: when `expiry` fires; 0: it is not planned */
 
     /* any thread */
     struct evb_fault fault;      /* why it is away */

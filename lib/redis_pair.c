@@ -154,5 +154,6 @@ void evb_redis_stop(struct evb_redis *redis)
     evb_pair_enter(redis, EVB_REDIS_CLOSING, "the bus closes");
     hang_up(redis);
     event_del(redis->expiry);
+    redis->expiry_ms = 0;
     evb_pair_enter(redis, EVB_REDIS_OFF, "the bus closes");
 }

@@ -38,14 +38,18 @@ static bool pump(struct evb_redis *redis)
 
 static void plan_expiry(struct evb_redis *redis)
 {
-    int64_t at_ms = evb_outbox_next_expiry_ms(&redis->outbox), now_ms = evb_clock_mono_ms();
-    bool planned = event_pending(redis->expiry, EV_TIMEOUT, NULL);
-    if (evb_pair_state(redis) == EVB_REDIS_READY || at_ms == INT64_MAX) {
-        event_del(redis->expiry);
+    int64_t at_ms = evb_pair_state(redis) == EVB_REDIS_READY
+                        ? INT64_MAX
+                        : evb_outbox_next_expiry_ms(&redis->outbox);
+    if (at_ms == INT64_MAX) {
+        if (redis->expiry_ms)
+            event_del(redis->expiry);
+        redis->expiry_ms = 0;
         return;
     }
+    int64_t now_ms = evb_clock_mono_ms();
     at_ms = at_ms > now_ms + EXPIRY_PAUSE_MS ? at_ms + 1 : now_ms + EXPIRY_PAUSE_MS;
-    if (planned && redis->expiry_ms <= at_ms)
+    if (redis->expiry_ms && redis->expiry_ms <= at_ms)
         return;
     redis->expiry_ms = at_ms;
     evb_pair_arm(redis->expiry, at_ms - now_ms);
