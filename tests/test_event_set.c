@@ -1,0 +1,268 @@
+/* test_event_set.c - what the setters take and refuse, and what a copy has of its event. */
+#include "event_fixture.h"
+#include <stdio.h>
+
+START_TEST(given_stays)
+{
+    evbus_event *event = evbus_event_new("order.paid");
+    size_t length;
+    ck_assert_int_eq(evbus_event_set_id(event, "evt_abc123"), 0);
+    ck_assert_int_eq(evbus_event_set_version(event, "2.1"), 0);
+    ck_assert_int_eq(evbus_event_set_source(event, "shop"), 0);
+    ck_assert_int_eq(evbus_event_set_correlation(event, "corr-1"), 0);
+    ck_assert_int_eq(evbus_event_set_time_us(event, INT64_C(1734863400000000)), 0);
+    ck_assert_str_eq(evbus_event_timestamp(event), "2024-12-22T10:30:00.000Z");
+    ck_assert_int_eq(evbus_event_set_time_us(event, INT64_C(1734863400999999)), 0);
+    ck_assert_str_eq(evbus_event_timestamp(event), "2024-12-22T10:30:00.999Z");
+    ck_assert_int_eq(evbus_event_set_ttl(event, 1500), 0);
+    ck_assert_int_eq(evbus_event_set_bytes(event, "a\0b", 3), 0);
+    ck_assert_int_eq(evbus_event_set_attr(event, "userId", "user123"), 0);
+    ck_assert_int_eq(evb_event_freeze(event, NODE, "not taken"), 0);
+    ck_assert_str_eq(evbus_event_id(event), "evt_abc123");
+    ck_assert_str_eq(evbus_event_version(event), "2.1");
+    ck_assert_str_eq(evbus_event_source(event), "shop");
+    ck_assert_str_eq(evbus_event_correlation(event), "corr-1");
+    ck_assert_str_eq(evbus_event_timestamp(event), "2024-12-22T10:30:00.999Z");
+    ck_assert_int_eq(evbus_event_ttl(event), 1500);
+    ck_assert_mem_eq(evbus_event_data(event, &length), "a\0b", 4);
+    ck_assert_uint_eq(length, 3);
+    ck_assert_int_eq(evbus_event_is_json(event), 0);
+    ck_assert_str_eq(evbus_event_attr(event, "userId"), "user123");
+    ck_assert_str_eq(evbus_event_attr_name(event, 0), "userId");
+    ck_assert_ptr_null(evbus_event_attr(event, "userid"));
+    ck_assert_ptr_null(evbus_event_attr_name(event, 1));
+    ck_assert_ptr_null(evbus_event_attr_name(event, -1));
+    evbus_event_unref(event);
+}
+END_TEST
+
+START_TEST(frozen_refuses)
+{
+    evbus_event *event = make("1");
+    ck_assert_int_eq(evb_event_freeze(event, NODE, "a"), 0);
+    refused(evbus_event_set_id(event, "x"));
+    refused(evbus_event_set_version(event, "x"));
+    refused(evbus_event_set_source(event, "x"));
+    refused(evbus_event_set_time_us(event, 1));
+    refused(evbus_event_set_correlation(event, "x"));
+    refused(evbus_event_set_cause(event, event));
+    refused(evbus_event_set_json(event, "2", 1));
+    refused(evbus_event_set_bytes(event, "x", 1));
+    refused(evbus_event_set_attr(event, "a", "b"));
+    refused(evbus_event_set_ttl(event, 1));
+    ck_assert_ptr_nonnull(strstr(evbus_last_error(), "NULL"));
+    ck_assert_str_eq(evbus_event_data(event, NULL), "1");
+    evbus_event_unref(event);
+}
+END_TEST
+
+START_TEST(null_refused)
+{
+    evbus_event *event = evbus_event_new("a");
+    refused(evbus_event_set_id(event, NULL));
+    refused(evbus_event_set_version(event, NULL));
+    refused(evbus_event_set_source(event, NULL));
+    refused(evbus_event_set_correlation(event, NULL));
+    refused(evbus_event_set_cause(event, NULL));
+    refused(evbus_event_set_json(event, NULL, 5));
+    refused(evbus_event_set_json(event, "1", 0));
+    refused(evbus_event_set_bytes(event, NULL, 0));
+    refused(evbus_event_set_attr(event, NULL, "x"));
+    refused(evbus_event_set_attr(event, "x", NULL));
+    refused(evbus_event_set_ttl(event, -1));
+    refused(evbus_event_set_id(NULL, "x"));
+    refused(evbus_event_set_json(NULL, "1", 1));
+    ck_assert_ptr_null(evbus_event_copy(NULL));
+    evbus_event_unref(event);
+}
+END_TEST
+
+START_TEST(types_checked)
+{
+    static const char *const rows[] = {"", "a b", ".a", "evbus.mode", "evbus.", "caf\xc3\xa9"};
+    for (size_t i = 0; i < EVB_COUNT(rows); i++) {
+        ck_assert_ptr_null(evbus_event_new(rows[i]));
+        ck_assert_int_eq(evbus_last_code(), EVBUS_EINVAL);
+    }
+    evbus_event *event = evbus_event_new("evbusiness.a");
+    ck_assert_ptr_nonnull(event);
+    evbus_event_unref(event);
+}
+END_TEST
+
+START_TEST(texts_checked)
+{
+    static const char *const rows[] = {"", "a\nb", "\x01", "caf\xc3", "\xff", "\xed\xa0\x80"};
+    evbus_event *event = evbus_event_new("a");
+    char text[4098];
+    for (size_t i = 0; i < EVB_COUNT(rows); i++) {
+        refused(evbus_event_set_id(event, rows[i]));
+        refused(evbus_event_set_version(event, rows[i]));
+        refused(evbus_event_set_correlation(event, rows[i]));
+        refused(evbus_event_set_attr(event, rows[i], "x"));
+        if (*rows[i]) {
+            refused(evbus_event_set_source(event, rows[i]));
+            if ((unsigned char)rows[i][0] >= 0x80 || rows[i][0] == 'c')
+                refused(evbus_event_set_attr(event, "x", rows[i]));
+        }
+    }
+    ck_assert_int_eq(evbus_event_set_attr(event, "a", "two\nlines"), 0);
+    memset(text, 'x', sizeof text);
+    text[255] = '\0';
+    ck_assert_int_eq(evbus_event_set_id(event, text), 0);
+    ck_assert_int_eq(evbus_event_set_attr(event, text, ""), 0);
+    text[255] = 'x';
+    text[256] = '\0';
+    refused(evbus_event_set_id(event, text));
+    refused(evbus_event_set_attr(event, text, ""));
+    text[256] = 'x';
+    text[4096] = '\0';
+    ck_assert_int_eq(evbus_event_set_attr(event, "a", text), 0);
+    text[4096] = 'x';
+    text[4097] = '\0';
+    refused(evbus_event_set_attr(event, "a", text));
+    ck_assert_int_eq(evbus_event_attr_count(event), 2);
+    evbus_event_unref(event);
+}
+END_TEST
+
+START_TEST(attrs_bounded)
+{
+    evbus_event *event = evbus_event_new("a");
+    char name[16];
+    for (int i = 0; i < EVB_ATTR_MAX; i++) {
+        snprintf(name, sizeof name, "name%d", i);
+        ck_assert_int_eq(evbus_event_set_attr(event, name, name + 4), 0);
+    }
+    ck_assert_int_eq(evbus_event_set_attr(event, "one more", "x"), EVBUS_EFULL);
+    ck_assert_int_eq(evbus_event_set_attr(event, "name7", "again"), 0);
+    ck_assert_int_eq(evbus_event_attr_count(event), EVB_ATTR_MAX);
+    for (int i = 0; i < EVB_ATTR_MAX; i++) {
+        snprintf(name, sizeof name, "name%d", i);
+        ck_assert_str_eq(evbus_event_attr_name(event, i), name);
+        ck_assert_str_eq(evbus_event_attr(event, name), i == 7 ? "again" : name + 4);
+    }
+    evbus_event_unref(event);
+}
+END_TEST
+
+START_TEST(set_again_replaces)
+{
+    evbus_event *event = evbus_event_new("a");
+    static const char json[] =
+        "\"a text that is too long for the spare room of an event's allocation\"";
+    ck_assert_int_eq(evbus_event_set_json(event, json, sizeof json - 1), 0);
+    ck_assert_int_eq(evbus_event_set_attr(event, "name", json), 0);
+    ck_assert_int_eq(evbus_event_set_id(event, json), 0);
+    uint32_t size = event->size;
+    for (int i = 0; i < 1000; i++) {
+        size_t length;
+        const char *data = evbus_event_data(event, &length);
+        ck_assert_int_eq(evbus_event_set_json(event, data, length), 0); /* its own text, even */
+        ck_assert_int_eq(evbus_event_set_attr(event, "name", evbus_event_attr(event, "name")), 0);
+        ck_assert_int_eq(evbus_event_set_id(event, evbus_event_id(event)), 0);
+    }
+    ck_assert_uint_le(event->size, size + 100);
+    ck_assert_str_eq(evbus_event_data(event, NULL), json);
+    ck_assert_str_eq(evbus_event_attr(event, "name"), json);
+    ck_assert_str_eq(evbus_event_id(event), json);
+    evbus_event_unref(event);
+}
+END_TEST
+
+START_TEST(exact_length)
+{
+    evbus_event *event = evbus_event_new("a");
+    size_t length;
+    ck_assert_int_eq(evbus_event_set_json(event, "[1,2]and more", 5), 0);
+    ck_assert_str_eq(evbus_event_data(event, &length), "[1,2]");
+    ck_assert_uint_eq(length, 5);
+    ck_assert_int_eq(evbus_event_set_bytes(event, "", 0), 0);
+    ck_assert_str_eq(evbus_event_data(event, &length), "");
+    ck_assert_uint_eq(length, 0);
+    ck_assert_int_eq(evbus_event_set_json(event, "1", SIZE_MAX), EVBUS_ETOOBIG);
+    ck_assert_int_eq(evbus_event_set_json(event, "1", (size_t)UINT32_MAX + 2), EVBUS_ETOOBIG);
+    evbus_event_unref(event);
+}
+END_TEST
+
+START_TEST(cause)
+{
+    evbus_event *first = evbus_event_new("a"), *second = evbus_event_new("b");
+    evbus_event *third = evbus_event_new("c");
+    refused(evbus_event_set_cause(second, first)); /* not published: nothing to point at */
+    evbus_event_set_attr(first, "traceparent", "00-1-2-01");
+    evbus_event_set_attr(first, "tracestate", "x=1");
+    evbus_event_set_attr(first, "userId", "u");
+    ck_assert_int_eq(evb_event_freeze(first, NODE, NULL), 0);
+    ck_assert_int_eq(evbus_event_set_cause(second, first), 0);
+    ck_assert_str_eq(evbus_event_correlation(second), evbus_event_id(first));
+    ck_assert_str_eq(evbus_event_attr(second, "traceparent"), "00-1-2-01");
+    ck_assert_str_eq(evbus_event_attr(second, "tracestate"), "x=1");
+    ck_assert_int_eq(evbus_event_attr_count(second), 2);
+    ck_assert_int_eq(evb_event_freeze(second, NODE, NULL), 0);
+    ck_assert_int_eq(evbus_event_set_cause(third, second), 0);
+    ck_assert_str_eq(evbus_event_correlation(third), evbus_event_id(first));
+    evbus_event_unref(first);
+    evbus_event_unref(second);
+    ck_assert_int_eq((int)strlen(evbus_event_correlation(third)), 36);
+    evbus_event_unref(third);
+}
+END_TEST
+
+START_TEST(copy)
+{
+    evbus_event *event = evbus_event_new("a.b");
+    evbus_event_set_version(event, "3");
+    evbus_event_set_source(event, "s");
+    evbus_event_set_ttl(event, 9);
+    evbus_event_set_json(event, "[1]", 3);
+    evbus_event_set_attr(event, "k", "v");
+    evbus_event_set_attr(event, "l", "");
+    evb_event_freeze(event, NODE, NULL);
+    evbus_event *twin = evbus_event_copy(event);
+    ck_assert_str_eq(evbus_event_id(twin), "");
+    ck_assert_str_eq(evbus_event_correlation(twin), evbus_event_id(event));
+    ck_assert_int_eq(evbus_event_set_attr(twin, "k", "w"), 0);
+    ck_assert_int_eq(evb_event_freeze(twin, "fedcba9876543210", "t"), 0);
+    ck_assert_str_ne(evbus_event_id(twin), evbus_event_id(event));
+    ck_assert_str_eq(evbus_event_correlation(twin), evbus_event_id(event));
+    ck_assert_str_eq(evbus_event_node(twin), "fedcba9876543210");
+    ck_assert_str_eq(evbus_event_type(twin), "a.b");
+    ck_assert_str_eq(evbus_event_version(twin), "3");
+    ck_assert_str_eq(evbus_event_source(twin), "s");
+    ck_assert_str_eq(evbus_event_data(twin, NULL), "[1]");
+    ck_assert_int_eq(evbus_event_is_json(twin), 1);
+    ck_assert_int_eq(evbus_event_ttl(twin), 9);
+    ck_assert_str_eq(evbus_event_attr(event, "k"), "v");
+    ck_assert_str_eq(evbus_event_attr(twin, "k"), "w");
+    ck_assert_str_eq(evbus_event_attr(twin, "l"), "");
+    evbus_event_unref(event);
+    evbus_event_unref(twin);
+    event = evbus_event_new("bare");
+    twin = evbus_event_copy(event); /* nothing to copy but the type */
+    ck_assert_ptr_null(evbus_event_data(twin, NULL));
+    ck_assert_int_eq(evb_event_freeze(twin, NODE, NULL), 0);
+    ck_assert_str_eq(evbus_event_correlation(twin), evbus_event_id(twin));
+    evbus_event_unref(event);
+    evbus_event_unref(twin);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("event_set");
+    TCase *tests = unit_case(suite, "event_set");
+
+    tcase_add_test(tests, given_stays);
+    tcase_add_test(tests, frozen_refuses);
+    tcase_add_test(tests, null_refused);
+    tcase_add_test(tests, types_checked);
+    tcase_add_test(tests, texts_checked);
+    tcase_add_test(tests, attrs_bounded);
+    tcase_add_test(tests, set_again_replaces);
+    tcase_add_test(tests, exact_length);
+    tcase_add_test(tests, cause);
+    tcase_add_test(tests, copy);
+    return unit_run(suite);
+}
