@@ -74,6 +74,42 @@ static inline void sane(const evbus_event *event, unsigned flags)
     ck_assert_int_eq(evbus_event_origin(event), EVBUS_ORIGIN_REDIS);
 }
 
+static inline void text_equal(struct evb_text a, struct evb_text b)
+{
+    ck_assert_uint_eq(a.length, b.length);
+    ck_assert_int_eq(!a.ptr, !b.ptr);
+    if (!a.ptr)
+        return;
+    ck_assert_mem_eq(a.ptr, b.ptr, a.length);
+    ck_assert_int_eq(a.ptr[a.length], '\0');
+    ck_assert_int_eq(b.ptr[b.length], '\0');
+}
+
+static inline void event_equal(const evbus_event *a, const evbus_event *b)
+{
+    text_equal(a->type, b->type);
+    text_equal(a->version, b->version);
+    text_equal(a->source, b->source);
+    text_equal(a->data, b->data);
+    ck_assert_str_eq(evbus_event_id(a), evbus_event_id(b));
+    ck_assert_str_eq(evbus_event_correlation(a), evbus_event_correlation(b));
+    ck_assert_str_eq(evbus_event_timestamp(a), evbus_event_timestamp(b));
+    ck_assert_int_eq(a->is_json, b->is_json);
+    ck_assert_int_eq(a->ttl_ms, b->ttl_ms);
+    ck_assert_int_eq(!a->exchange, !b->exchange);
+    if (a->exchange) {
+        text_equal(a->exchange->reply_to, b->exchange->reply_to);
+        text_equal(a->exchange->in_reply_to, b->exchange->in_reply_to);
+        text_equal(a->exchange->error, b->exchange->error);
+        ck_assert_int_eq(a->exchange->deadline_ms, b->exchange->deadline_ms);
+    }
+    ck_assert_uint_eq(a->attr_count, b->attr_count);
+    for (uint32_t i = 0; i < a->attr_count; i++) {
+        text_equal(a->attrs[i].name, b->attrs[i].name);
+        text_equal(a->attrs[i].value, b->attrs[i].value);
+    }
+}
+
 /* ---- events to write ---- */
 enum {
     BARE,
