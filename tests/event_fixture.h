@@ -3,6 +3,7 @@
 #define EVENT_FIXTURE_H
 #include "event.h"
 #include "unit.h"
+#include <stdio.h>
 
 #define NODE "0123456789abcdef"
 
@@ -33,6 +34,36 @@ static inline void refused(int result)
     ck_assert_int_eq(evbus_last_code(), EVBUS_EINVAL);
     ck_assert_int_gt((int)strlen(evbus_last_error()), 0);
     evbus_event_unref(evbus_event_new(NULL)); /* another sentence, so that the next one is seen */
+}
+
+static inline evbus_event *full_of_attrs(const char *first)
+{
+    evbus_event *event = evbus_event_new("full");
+    char name[16];
+    ck_assert_int_eq(evbus_event_set_attr(event, first, "old"), 0);
+    for (int i = 1; i < EVB_ATTR_MAX; i++) {
+        snprintf(name, sizeof name, "name%d", i);
+        ck_assert_int_eq(evbus_event_set_attr(event, name, "x"), 0);
+    }
+    return event;
+}
+
+static char big[200]; /* beyond the spare room of an event's allocation */
+
+static inline void big_setup(void)
+{
+    memset(big, 'x', sizeof big - 1);
+}
+
+/* It came through, or an allocation failed, and it says so. */
+static inline bool came_through(int result, bool fails)
+{
+    if (result == 0)
+        return true;
+    ck_assert(fails && memory_failed());
+    ck_assert_int_eq(result, EVBUS_ENOMEM);
+    ck_assert_int_eq(evbus_last_code(), EVBUS_ENOMEM);
+    return false;
 }
 
 #endif
