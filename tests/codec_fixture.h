@@ -1,7 +1,8 @@
-/* codec_fixture.h - events and readers for the tests of the envelope. */
+/* codec_fixture.h - events, readers and scans for the tests of the envelope. */
 #ifndef CODEC_FIXTURE_H
 #define CODEC_FIXTURE_H
 #include "codec.h"
+#include "codec_scan.h"
 #include "json.h"
 #include "list.h"
 #include <check.h>
@@ -108,6 +109,32 @@ static inline void event_equal(const evbus_event *a, const evbus_event *b)
         text_equal(a->attrs[i].name, b->attrs[i].name);
         text_equal(a->attrs[i].value, b->attrs[i].value);
     }
+}
+
+/* ---- a scan alone ---- */
+/* Over a copy, a NUL behind it, as codec.c makes it. */
+static inline void scan_open(struct evb_scan *scan, const char *text, bool check)
+{
+    size_t length = strlen(text);
+    memset(scan, 0, sizeof *scan);
+    scan->begin = malloc(length + 1);
+    memcpy(scan->begin, text, length + 1);
+    scan->p = scan->begin + 1;
+    scan->end = scan->begin + length;
+    scan->first = true;
+    scan->check = check;
+}
+
+static inline void scan_close(struct evb_scan *scan)
+{
+    free(scan->begin);
+}
+
+static inline void value_is(const struct evb_scan_value *value, int kind, const char *text)
+{
+    ck_assert_int_eq(value->kind, kind);
+    ck_assert_uint_eq(value->length, strlen(text));
+    ck_assert_mem_eq(value->ptr, text, value->length);
 }
 
 /* ---- events to write ---- */
