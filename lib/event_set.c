@@ -112,6 +112,12 @@ int evbus_event_set_cause(evbus_event *event, const evbus_event *cause)
     struct evb_text correlation = evb_event_correlation(cause);
     if (!correlation.length)
         return evb_fail(EVBUS_EINVAL, "the cause is not published yet and has no id");
+    uint32_t more = 0;
+    for (size_t i = 0; i < sizeof trace / sizeof trace[0]; i++)
+        more += evbus_event_attr(cause, trace[i]) && !evbus_event_attr(event, trace[i]);
+    if (event->attr_count + more > EVB_ATTR_MAX)
+        return evb_fail(EVBUS_EFULL, "an event has at most %d attributes: no room for the trace",
+                        EVB_ATTR_MAX);
     error = field_set(event, &event->correlation, correlation.ptr, correlation.length);
     for (size_t i = 0; i < sizeof trace / sizeof trace[0] && !error; i++) {
         const char *value = evbus_event_attr(cause, trace[i]);
