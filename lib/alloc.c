@@ -80,10 +80,11 @@ static bool is_memcheck(void)
 bool evb_alloc_is_hooked(void)
 {
 #if defined(__SANITIZE_ADDRESS__)
-    return true;
+    const bool watched = true;
 #else
-    return hook.alloc != malloc || is_memcheck();
+    const bool watched = false;
 #endif
+    return watched || hook.alloc != malloc || is_memcheck();
 }
 
 void evbus_string_free(char *text)
