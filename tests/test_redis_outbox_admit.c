@@ -1,5 +1,16 @@
 /* test_redis_outbox_admit.c - room in the outbox: who gets it, who does not, what is given back. */
 #include "outbox_fixture.h"
+#include <pthread.h>
+
+/* What is reserved in all, and by reports among it. */
+static void expect_room(int64_t events, int64_t bytes, int64_t reports, int64_t report_bytes)
+{
+    ck_assert_int_eq(atomic_load(&outbox.events), events);
+    ck_assert_int_eq(atomic_load(&outbox.bytes), bytes);
+    ck_assert_int_eq(atomic_load(&outbox.reports), reports);
+    ck_assert_int_eq(atomic_load(&outbox.report_bytes), report_bytes);
+    ck_assert_int_eq(evb_outbox_owed(&outbox), events - reports);
+}
 
 static const struct {
     int full, up;
@@ -62,6 +73,128 @@ START_TEST(reports)
 }
 END_TEST
 
+static const struct {
+    int64_t events, bytes;           /* the limits */
+    int64_t most_events, most_bytes; /* that reports may fill */
+} eighths[] = {
+    {8191, 100, 8191 + 1024, 100 + (1 << 20)},
+    {8192, 8 << 20, 8192 + 1024, 9 << 20},
+    {8199, (8 << 20) + 7, 8199 + 1024, (9 << 20) + 7},
+    {8200, (8 << 20) + 8, 8200 + 1025, (9 << 20) + 9},
+    {80000, 80 << 20, 90000, 90 << 20},
+};
+
+/* An eighth of a large limit is more than what reports have at least. What finds no room takes
+ * none. */
+START_TEST(an_eighth_for_reports)
+{
+    size_t most_bytes = (size_t)eighths[_i].most_bytes;
+    begin(EVB_FULL_REJECT, eighths[_i].events, eighths[_i].bytes, 0);
+    ck_assert(!evb_outbox_admit_report(&outbox, most_bytes + 1));
+    expect_room(0, 0, 0, 0);
+    ck_assert(evb_outbox_admit_report(&outbox, most_bytes));
+    expect_room(1, eighths[_i].most_bytes, 1, eighths[_i].most_bytes);
+    for (int64_t n = 1; n < eighths[_i].most_events; n++)
+        ck_assert(evb_outbox_admit_report(&outbox, 0));
+    ck_assert(!evb_outbox_admit_report(&outbox, 0));
+    evb_outbox_release_reports(&outbox, eighths[_i].most_events - 1, 0);
+    expect_room(1, eighths[_i].most_bytes, 1, eighths[_i].most_bytes);
+    evb_outbox_release_report(&outbox, most_bytes);
+    expect_room(0, 0, 0, 0);
+}
+END_TEST
+
+/* Events and reports fill the same room, of which reports have more. */
+START_TEST(events_and_reports)
+{
+    begin(EVB_FULL_REJECT, 3, 1000, 0);
+    ck_assert(evb_outbox_admit_report(&outbox, 10));
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(evb_outbox_admit(&outbox, 100), EVB_ADMIT);
+    ck_assert_int_eq(evb_outbox_admit(&outbox, 100), EVB_ADMIT_REFUSE);
+    expect_room(3, 210, 1, 10);
+    ck_assert(evb_outbox_admit_report(&outbox, 20));
+    expect_room(4, 230, 2, 30);
+    evb_outbox_release(&outbox, 100);
+    evb_outbox_release_report(&outbox, 20);
+    ck_assert_int_eq(evb_outbox_admit(&outbox, 1), EVB_ADMIT);
+    expect_room(3, 111, 1, 10);
+    evb_outbox_release(&outbox, 1);
+    evb_outbox_release(&outbox, 100);
+    evb_outbox_release_report(&outbox, 10);
+    expect_room(0, 0, 0, 0);
+}
+END_TEST
+
+/* Whatever the policy, and however full it is, that is granted; others find less room then. */
+START_TEST(promised)
+{
+    begin(_i, 3, 100, 0);
+    for (int n = 1; n <= 5; n++) {
+        evb_outbox_admit_promised(&outbox, 60, true);
+        expect_room(n, n * 60, 0, 0);
+    }
+    for (int n = 1; n <= 5; n++) {
+        evb_outbox_admit_promised(&outbox, 7, false);
+        expect_room(5 + n, 300 + n * 7, n, n * 7);
+    }
+    ck_assert_int_ne(evb_outbox_admit(&outbox, 0), EVB_ADMIT);
+    expect_room(10, 335, 5, 35);
+    evb_outbox_release_reports(&outbox, 4, 28);
+    expect_room(6, 307, 1, 7);
+    for (int n = 0; n < 5; n++)
+        evb_outbox_release(&outbox, 60);
+    expect_room(1, 7, 1, 7);
+    evb_outbox_release_report(&outbox, 7);
+    expect_room(0, 0, 0, 0);
+}
+END_TEST
+
+enum { PUBLISHERS = 4, ROUNDS = 50000, LIMIT = 5 };
+
+static atomic_int granted, wrong;
+
+/* Takes room for two before it gives any back. */
+static void *publisher(void *arg)
+{
+    (void)arg;
+    for (int i = 0, held = 0; i < ROUNDS; i++) {
+        for (; held < 2 && evb_outbox_admit(&outbox, 10) == EVB_ADMIT; held++)
+            atomic_fetch_add(&wrong, atomic_fetch_add(&granted, 1) >= LIMIT);
+        for (; held; held--) {
+            atomic_fetch_sub(&granted, 1);
+            evb_outbox_release(&outbox, 10);
+        }
+    }
+    return NULL;
+}
+
+static void *reporter(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        atomic_fetch_add(&wrong, !evb_outbox_admit_report(&outbox, 10));
+        evb_outbox_admit_promised(&outbox, 7, false);
+        evb_outbox_release_reports(&outbox, 2, 17);
+    }
+    return NULL;
+}
+
+/* Never more than the limit at a time; and all that was taken is given back. */
+START_TEST(many_threads)
+{
+    pthread_t threads[PUBLISHERS + 1];
+    begin(_i ? EVB_FULL_REJECT : EVB_FULL_DROP_NEWEST, LIMIT, 1000, 0);
+    for (int i = 0; i <= PUBLISHERS; i++)
+        ck_assert_int_eq(
+            pthread_create(&threads[i], NULL, i == PUBLISHERS ? reporter : publisher, NULL), 0);
+    for (int i = 0; i <= PUBLISHERS; i++)
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+    ck_assert_int_eq(atomic_load(&wrong), 0);
+    expect_room(0, 0, 0, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("redis outbox admit");
@@ -71,5 +204,9 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_add_loop_test(tests, admission, 0, (int)EVB_COUNT(admissions));
     tcase_add_test(tests, reports);
+    tcase_add_loop_test(tests, an_eighth_for_reports, 0, (int)EVB_COUNT(eighths));
+    tcase_add_test(tests, events_and_reports);
+    tcase_add_loop_test(tests, promised, EVB_FULL_DROP_OLDEST, EVB_FULL_OFF + 1);
+    tcase_add_loop_test(tests, many_threads, 0, 2);
     return run(suite);
 }
