@@ -15,6 +15,7 @@
 #include "thread.h"
 #include <check.h>
 #include <event2/event.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -199,6 +200,18 @@ static inline bool is_told(void *what)
 static inline void await_story(char *what)
 {
     ck_assert_msg(run_until(base, is_told, what, 20000), "%s", story);
+}
+
+static inline bool is_hung_up(void *readable)
+{
+    struct pollfd peer = {.fd = event_get_fd(readable)};
+    return poll(&peer, 1, 0) == 1 && peer.revents & POLLHUP;
+}
+
+/* Only then does writing fail: what is written before is lost without a word. */
+static inline void await_hang_up(struct evb_link *link)
+{
+    ck_assert(run_until(base, is_hung_up, link->readable, 20000));
 }
 
 static inline void publish_as(int id, int64_t ttl_ms, bool history)

@@ -1,6 +1,5 @@
 /* test_redis.c - a shard against a script on the same loop: readiness, replies. */
 #include "redis_fixture.h"
-#include <poll.h>
 
 /* ---- up and down ---- */
 
@@ -154,13 +153,6 @@ static const struct {
     {"-BUSY x\r\n", SCRIPTED_PUBLISHER, "a2 backoff dialing handshake ready a3 a1 ", "4"},
 };
 
-/* Only then does writing fail: what is written before is lost without a word. */
-static bool is_hung_up(void *readable)
-{
-    struct pollfd peer = {.fd = event_get_fd(readable)};
-    return poll(&peer, 1, 0) == 1 && peer.revents & POLLHUP;
-}
-
 /* The answers are there when a connection is found dead, be it by writing: they count, and what was
  * refused gets a new number. */
 START_TEST(answered_before_a_drop)
@@ -176,7 +168,7 @@ START_TEST(answered_before_a_drop)
     ck_assert_str_eq(story, "");
     scripted_close(server, unread[_i].gone);
     if (unread[_i].gone == SCRIPTED_PUBLISHER) {
-        ck_assert(run_until(base, is_hung_up, redis.publisher.readable, 20000));
+        await_hang_up(&redis.publisher);
         publish(3, 0);
     }
     await_story(whole);
