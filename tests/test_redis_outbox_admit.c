@@ -201,6 +201,7 @@ int main(void)
     TCase *tests = tcase_create("redis outbox admit");
 
     suite_add_tcase(suite, tests);
+    tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, setup, NULL);
     tcase_add_loop_test(tests, admission, 0, (int)EVB_COUNT(admissions));
     tcase_add_test(tests, reports);
