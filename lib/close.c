@@ -155,7 +155,7 @@ int evbus_flush(evbus *bus, int timeout_ms)
         rc = evb_bus_may_wait(bus, "evbus_flush", timeout_ms);
     if (rc != 0)
         return rc;
-    if (timeout_ms == 0 && atomic_load(&bus->redis.outbox.events) == 0)
+    if (timeout_ms == 0 && evb_outbox_events(&bus->redis.outbox) == 0)
         return 0;
     struct evb_wait *wait = evb_wait_new();
     if (!wait || flush(bus, evb_wait_done, wait) != 0) {
@@ -166,7 +166,7 @@ int evbus_flush(evbus *bus, int timeout_ms)
     rc = evb_wait_for(wait, timeout_ms);
     if (rc == EVBUS_ETIMEDOUT)
         return evb_fail(rc, "%lld events still wait for Redis after %d ms (%s)",
-                        (long long)evb_outbox_owed(&bus->redis.outbox), timeout_ms,
+                        (long long)atomic_load(&bus->redis.outbox.owed.events), timeout_ms,
                         evbus_mode_name(atomic_load(&bus->mode)));
     return rc == 0 ? 0 : evb_fail(rc, "the bus was closed before all was sent");
 }
@@ -368,7 +368,7 @@ int evbus_close(evbus *bus, int timeout_ms)
             rc,
             "still closing after %d ms: %lld events wait for Redis, or a handler for its "
             "end; call again, or evbus_free()",
-            timeout_ms, (long long)evb_outbox_owed(&bus->redis.outbox));
+            timeout_ms, (long long)atomic_load(&bus->redis.outbox.owed.events));
     return rc != 0 ? rc : wait_handlers(bus, deadline_ms);
 }
 

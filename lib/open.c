@@ -122,8 +122,9 @@ static void on_water(bool high, void *user)
     snprintf(
         json, sizeof json,
         "{\"level\":\"%s\",\"events\":%lld,\"limit\":%lld,\"bytes\":%lld,\"bytes_limit\":%lld}",
-        high ? "high" : "low", (long long)evb_outbox_owed(outbox), (long long)outbox->max_events,
-        (long long)atomic_load(&outbox->bytes), (long long)outbox->max_bytes);
+        high ? "high" : "low", (long long)atomic_load(&outbox->owed.events),
+        (long long)outbox->max_events, (long long)atomic_load(&outbox->owed.bytes),
+        (long long)outbox->max_bytes);
     evb_log(&bus->log, high ? EVBUS_LOG_WARNING : EVBUS_LOG_INFO, "outbox %s: %s",
             high ? "high" : "low", json);
     evb_route_system(bus, "evbus.outbox", json);

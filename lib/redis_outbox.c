@@ -1,4 +1,4 @@
-/* redis_outbox.c - the accounts of what is owed. Loop only, but for evb_outbox_owed(). */
+/* redis_outbox.c - the accounts of what is owed. Loop only, but for the sums. */
 #include "redis_outbox.h"
 #include "alloc.h"
 #include "clock.h"
@@ -23,15 +23,17 @@ void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
     outbox->soonest_ms = INT64_MAX;
 }
 
-int64_t evb_outbox_owed(const struct evb_outbox *outbox)
+int64_t evb_outbox_events(const struct evb_outbox *outbox)
 {
-    int64_t owed = atomic_load(&outbox->events) - atomic_load(&outbox->reports);
-    return owed > 0 ? owed : 0;
+    int64_t reports =
+        atomic_load(&outbox->reports.events); /* first: what leaves here is owed then */
+    return reports + atomic_load(&outbox->owed.events);
 }
 
-static int64_t owed_bytes(const struct evb_outbox *outbox)
+int64_t evb_outbox_bytes(const struct evb_outbox *outbox)
 {
-    return atomic_load(&outbox->bytes) - atomic_load(&outbox->report_bytes);
+    int64_t reports = atomic_load(&outbox->reports.bytes);
+    return reports + atomic_load(&outbox->owed.bytes);
 }
 
 /* ---- ends ---- */
@@ -44,7 +46,7 @@ static const enum evb_counter outcome_counter[] = {
 
 static void check_water(struct evb_outbox *outbox)
 {
-    int64_t events = evb_outbox_owed(outbox), bytes = owed_bytes(outbox);
+    int64_t events = atomic_load(&outbox->owed.events), bytes = atomic_load(&outbox->owed.bytes);
     bool above = events * 5 >= outbox->max_events * 4 || bytes / 4 >= outbox->max_bytes / 5;
     bool below = events * 2 <= outbox->max_events && bytes <= outbox->max_bytes / 2;
     if (outbox->high ? !below : !above)
@@ -108,7 +110,8 @@ void evb_outbox_finish_marks(struct evb_outbox *outbox)
 
 static bool over_limit(const struct evb_outbox *outbox)
 {
-    return evb_outbox_owed(outbox) > outbox->max_events || owed_bytes(outbox) > outbox->max_bytes;
+    return atomic_load(&outbox->owed.events) > outbox->max_events ||
+           atomic_load(&outbox->owed.bytes) > outbox->max_bytes;
 }
 
 /* The oldest that was never written; what was written may have been executed and is kept. */

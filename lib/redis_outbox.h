@@ -18,6 +18,10 @@ enum { EVB_CALL_EVENTS = 64, EVB_CALL_BYTES = 64 * 1024 }; /* most in one comman
 
 enum { EVB_NUMBERS_KNOWN = 65536 }; /* the last ones: by far more than echoes are late */
 
+struct evb_room {
+    _Atomic int64_t events, bytes;
+};
+
 struct evb_outbox {
     /* fixed after init */
     int64_t max_events, max_bytes, max_age_ms;
@@ -31,9 +35,10 @@ struct evb_outbox {
     bool (*grouped)(const struct evb_item *item, void *groups);
     void *groups;
 
-    _Atomic int64_t events, bytes;         /* reserved by whatever has no outcome yet */
-    _Atomic int64_t reports, report_bytes; /* among them: reports of what goes not to Redis */
-    atomic_int up;                         /* the link is READY */
+    /* any thread: reserved by whatever has no outcome yet */
+    struct evb_room owed;    /* to Redis; for a moment also what is being refused */
+    struct evb_room reports; /* of what does not go to Redis */
+    atomic_int up;           /* the link is READY */
 
     /* loop only */
     struct evb_node waiting; /* never written, or refused for now */
@@ -56,7 +61,9 @@ struct evb_outbox {
     bool doubtful; /* while a report is given: its event was in flight at a drop, and went again */
 };
 
-int64_t evb_outbox_owed(const struct evb_outbox *outbox); /* events; any thread */
+/* Any thread: what is owed and reports together. */
+int64_t evb_outbox_events(const struct evb_outbox *outbox);
+int64_t evb_outbox_bytes(const struct evb_outbox *outbox);
 
 enum evb_admission { EVB_ADMIT, EVB_ADMIT_DROP, EVB_ADMIT_REFUSE, EVB_ADMIT_AWAY };
 

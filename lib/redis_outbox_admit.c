@@ -12,31 +12,40 @@ static int64_t with_slack(const struct evb_outbox *outbox, int64_t limit)
     return outbox->full == EVB_FULL_DROP_OLDEST ? limit + limit / 8 : limit;
 }
 
+/* Counted first, then looked at: of two at once that have room for one, one at least sees the other.
+ */
+static bool count(struct evb_outbox *outbox, struct evb_room *room, size_t size,
+                  int64_t most_events, int64_t most_bytes)
+{
+    atomic_fetch_add(&room->events, 1);
+    atomic_fetch_add(&room->bytes, (int64_t)size);
+    return evb_outbox_events(outbox) <= most_events && evb_outbox_bytes(outbox) <= most_bytes;
+}
+
+static void uncount(struct evb_room *room, int64_t events, size_t size)
+{
+    atomic_fetch_sub(&room->events, events);
+    atomic_fetch_sub(&room->bytes, (int64_t)size);
+}
+
 enum evb_admission evb_outbox_admit(struct evb_outbox *outbox, size_t size)
 {
     if (outbox->full == EVB_FULL_OFF && !atomic_load_explicit(&outbox->up, memory_order_relaxed))
         return EVB_ADMIT_AWAY;
-    int64_t events = atomic_fetch_add(&outbox->events, 1) + 1;
-    int64_t bytes = atomic_fetch_add(&outbox->bytes, (int64_t)size) + (int64_t)size;
-    if (events <= with_slack(outbox, outbox->max_events) &&
-        bytes <= with_slack(outbox, outbox->max_bytes))
+    if (count(outbox, &outbox->owed, size, with_slack(outbox, outbox->max_events),
+              with_slack(outbox, outbox->max_bytes)))
         return EVB_ADMIT;
     evb_outbox_release(outbox, size);
     return outbox->full == EVB_FULL_REJECT ? EVB_ADMIT_REFUSE : EVB_ADMIT_DROP;
 }
 
-/* Reports are counted first and uncounted last: seen in between, less seems owed than is, and
- * nothing is evicted for it. */
 bool evb_outbox_admit_report(struct evb_outbox *outbox, size_t size)
 {
-    atomic_fetch_add(&outbox->reports, 1);
-    atomic_fetch_add(&outbox->report_bytes, (int64_t)size);
-    int64_t events = atomic_fetch_add(&outbox->events, 1) + 1;
-    int64_t bytes = atomic_fetch_add(&outbox->bytes, (int64_t)size) + (int64_t)size;
     int64_t more_events = outbox->max_events / 8, more_bytes = outbox->max_bytes / 8;
     more_events = more_events < REPORTS_AT_LEAST ? REPORTS_AT_LEAST : more_events;
     more_bytes = more_bytes < REPORT_BYTES_AT_LEAST ? REPORT_BYTES_AT_LEAST : more_bytes;
-    if (events <= outbox->max_events + more_events && bytes <= outbox->max_bytes + more_bytes)
+    if (count(outbox, &outbox->reports, size, outbox->max_events + more_events,
+              outbox->max_bytes + more_bytes))
         return true;
     evb_outbox_release_report(outbox, size);
     return false;
@@ -44,29 +53,20 @@ bool evb_outbox_admit_report(struct evb_outbox *outbox, size_t size)
 
 void evb_outbox_admit_promised(struct evb_outbox *outbox, size_t size, bool owed)
 {
-    if (!owed) {
-        atomic_fetch_add(&outbox->reports, 1);
-        atomic_fetch_add(&outbox->report_bytes, (int64_t)size);
-    }
-    atomic_fetch_add(&outbox->events, 1);
-    atomic_fetch_add(&outbox->bytes, (int64_t)size);
+    count(outbox, owed ? &outbox->owed : &outbox->reports, size, INT64_MAX, INT64_MAX);
 }
 
 void evb_outbox_release_reports(struct evb_outbox *outbox, int64_t count, size_t size)
 {
-    atomic_fetch_sub(&outbox->events, count);
-    atomic_fetch_sub(&outbox->bytes, (int64_t)size);
-    atomic_fetch_sub(&outbox->reports, count);
-    atomic_fetch_sub(&outbox->report_bytes, (int64_t)size);
+    uncount(&outbox->reports, count, size);
 }
 
 void evb_outbox_release_report(struct evb_outbox *outbox, size_t size)
 {
-    evb_outbox_release_reports(outbox, 1, size);
+    uncount(&outbox->reports, 1, size);
 }
 
 void evb_outbox_release(struct evb_outbox *outbox, size_t size)
 {
-    atomic_fetch_sub(&outbox->events, 1);
-    atomic_fetch_sub(&outbox->bytes, (int64_t)size);
+    uncount(&outbox->owed, 1, size);
 }

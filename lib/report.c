@@ -10,12 +10,12 @@
 
 static int64_t gauge_outbox_events(const struct evbus *bus)
 {
-    return evb_outbox_owed(&bus->redis.outbox);
+    return atomic_load(&bus->redis.outbox.owed.events);
 }
 
 static int64_t gauge_outbox_bytes(const struct evbus *bus)
 {
-    return atomic_load(&bus->redis.outbox.bytes);
+    return evb_outbox_bytes(&bus->redis.outbox);
 }
 
 static int64_t gauge_batch_events(const struct evbus *bus)

@@ -289,7 +289,7 @@ START_TEST(off)
     expect("v:t v:t ");
     ck_assert_int_eq(evbus_stat(bus, "batched_dropped"), _i ? 2 : 0);
     ck_assert_int_eq(evbus_stat(bus, "dropped_away"), _i ? 0 : 1);
-    ck_assert_int_eq(atomic_load(&bus->redis.outbox.bytes), 0);
+    ck_assert_int_eq(evb_outbox_bytes(&bus->redis.outbox), 0);
 }
 END_TEST
 
@@ -421,9 +421,9 @@ START_TEST(no_memory)
         ck_assert_msg(told == 3, "%s", story);
         ck_assert_int_eq(strstr(story, "f:t") != NULL, dropped != 0);
         story[0] = '\0';
-        ck_assert_int_eq(atomic_load(&bus->redis.outbox.events), 0);
-        ck_assert_int_eq(atomic_load(&bus->redis.outbox.bytes), 0);
-        ck_assert_int_eq(atomic_load(&bus->redis.outbox.reports), 0);
+        ck_assert_int_eq(evb_outbox_events(&bus->redis.outbox), 0);
+        ck_assert_int_eq(evb_outbox_bytes(&bus->redis.outbox), 0);
+        ck_assert_int_eq(atomic_load(&bus->redis.outbox.reports.events), 0);
     }
     evbus_unsubscribe(sub);
 }

@@ -6,7 +6,7 @@
 
 static int64_t reserved(void)
 {
-    return atomic_load(&bus->redis.outbox.bytes);
+    return evb_outbox_bytes(&bus->redis.outbox);
 }
 
 static int publish(const char *type, const char *json, int flags, evbus_report_fn fn)

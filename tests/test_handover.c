@@ -46,8 +46,8 @@ START_TEST(reserve_and_release)
 {
     open_row(_i);
     evbus_event *event = evbus_event_new("t");
-    int64_t events = atomic_load(&bus->redis.outbox.events);
-    int64_t bytes = atomic_load(&bus->redis.outbox.bytes);
+    int64_t events = evb_outbox_events(&bus->redis.outbox);
+    int64_t bytes = evb_outbox_bytes(&bus->redis.outbox);
     struct evb_handover way = {.report = rows[_i].asks ? on_report : NULL};
     ck_assert_int_eq(evb_handover_reserve(&way, bus, event, rows[_i].where), rows[_i].answer);
     if (rows[_i].answer == 0) {
@@ -55,12 +55,12 @@ START_TEST(reserve_and_release)
             way.way == EVB_WAY_OUTBOX || way.way == EVB_WAY_REPORT || way.way == EVB_WAY_EVICTED;
         ck_assert_int_eq(way.way, rows[_i].way);
         ck_assert_int_eq(way.bits, rows[_i].bits);
-        ck_assert_int_eq(atomic_load(&bus->redis.outbox.events), events + room);
-        ck_assert_int_eq(atomic_load(&bus->redis.outbox.bytes) > bytes, room);
+        ck_assert_int_eq(evb_outbox_events(&bus->redis.outbox), events + room);
+        ck_assert_int_eq(evb_outbox_bytes(&bus->redis.outbox) > bytes, room);
         evb_handover_release(&way, bus);
     }
-    ck_assert_int_eq(atomic_load(&bus->redis.outbox.events), events);
-    ck_assert_int_eq(atomic_load(&bus->redis.outbox.bytes), bytes);
+    ck_assert_int_eq(evb_outbox_events(&bus->redis.outbox), events);
+    ck_assert_int_eq(evb_outbox_bytes(&bus->redis.outbox), bytes);
     ck_assert_int_eq(evbus_stat(bus, "published_redis"), rows[_i].before);
     evbus_event_unref(event);
 }
@@ -71,8 +71,8 @@ START_TEST(promised)
 {
     open_row(_i);
     evbus_event *event = evbus_event_new("t");
-    int64_t events = atomic_load(&bus->redis.outbox.events);
-    int64_t bytes = atomic_load(&bus->redis.outbox.bytes);
+    int64_t events = evb_outbox_events(&bus->redis.outbox);
+    int64_t bytes = evb_outbox_bytes(&bus->redis.outbox);
     struct evb_special special = {.promised = true, .more = 1000};
     struct evb_handover way = {.report = rows[_i].asks ? on_report : NULL, .special = &special};
     bool off = !strcmp(rows[_i].full, "off") && rows[_i].where & REDIS;
@@ -82,14 +82,14 @@ START_TEST(promised)
         bool report = way.way == EVB_WAY_REPORT || way.way == EVB_WAY_EVICTED;
         bool room = report || way.way == EVB_WAY_OUTBOX;
         ck_assert_int_eq(way.way == EVB_WAY_OUTBOX, rows[_i].where & REDIS && !off);
-        ck_assert_int_eq(atomic_load(&bus->redis.outbox.events), events + room);
-        ck_assert_int_eq(atomic_load(&bus->redis.outbox.bytes) >= bytes + 1000, room);
-        ck_assert_int_eq(atomic_load(&bus->redis.outbox.reports), report);
+        ck_assert_int_eq(evb_outbox_events(&bus->redis.outbox), events + room);
+        ck_assert_int_eq(evb_outbox_bytes(&bus->redis.outbox) >= bytes + 1000, room);
+        ck_assert_int_eq(atomic_load(&bus->redis.outbox.reports.events), report);
         evb_handover_release(&way, bus);
     }
-    ck_assert_int_eq(atomic_load(&bus->redis.outbox.events), events);
-    ck_assert_int_eq(atomic_load(&bus->redis.outbox.bytes), bytes);
-    ck_assert_int_eq(atomic_load(&bus->redis.outbox.reports), 0);
+    ck_assert_int_eq(evb_outbox_events(&bus->redis.outbox), events);
+    ck_assert_int_eq(evb_outbox_bytes(&bus->redis.outbox), bytes);
+    ck_assert_int_eq(atomic_load(&bus->redis.outbox.reports.events), 0);
     evbus_event_unref(event);
 }
 END_TEST
@@ -171,7 +171,7 @@ END_TEST
 static void run_before(struct evb_job *job)
 {
     (void)job;
-    ck_assert_int_eq(evb_outbox_owed(&bus->redis.outbox), 1); /* reserved */
+    ck_assert_int_eq(atomic_load(&bus->redis.outbox.owed.events), 1); /* reserved */
     tell(evb_list_empty(&bus->redis.outbox.waiting) ? "before " : "behind ");
 }
 

@@ -193,7 +193,7 @@ START_TEST(between_events)
     int id = 0;
     come_up_fast(5, 300);
     while (beats() < 20) {
-        for (int i = 0; i < 7 && atomic_load(&redis.outbox.events) < 90; i++)
+        for (int i = 0; i < 7 && evb_outbox_events(&redis.outbox) < 90; i++)
             publish(++id, 0);
         if (beats() % 5 == 4)
             scripted_answer(server, "PUBLISH", "-ERR x\r\n", 1);

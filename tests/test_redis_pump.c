@@ -127,7 +127,7 @@ START_TEST(breaks_under_it)
     ck_assert(!evb_redis_idle(&redis));
     ck_assert_str_eq(story, "backoff ");
     expect_written(0);
-    ck_assert_int_eq(evb_outbox_owed(&redis.outbox), MANY);
+    ck_assert_int_eq(atomic_load(&redis.outbox.owed.events), MANY);
     evb_loop_end(&loop);
     await(EVB_REDIS_READY);
     ck_assert_str_eq(story, "backoff dialing handshake ready ");
