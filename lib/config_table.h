@@ -67,7 +67,7 @@ X(RECONNECT_BACKOFF, "reconnect.backoff", DURATION, NULL, 1, 3600000, "100ms", f
 X(RECONNECT_BACKOFF_MAX, "reconnect.backoff.max", DURATION, NULL, 1, 86400000, "2s", false, "",
   "longest wait between attempts")
 X(RECONNECT_MAX_RETRIES, "reconnect.max.retries", INT, NULL, -1, 2147483647, "-1", false, "",
-  "attempts until the bus stays local; -1: for ever")
+  "attempts after one that failed, until the bus stays local; -1: for ever")
 
 X(CHANNEL_PREFIX, "channel.prefix", TEXT, NULL, 0, 255, "<key.prefix>events:", false,
   "EVENT_CHANNEL_PREFIX", "stands before the type in a channel's name; empty: bare types")

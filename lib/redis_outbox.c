@@ -25,8 +25,7 @@ void evb_outbox_init(struct evb_outbox *outbox, struct evb_metrics *metrics,
 
 int64_t evb_outbox_events(const struct evb_outbox *outbox)
 {
-    int64_t reports =
-        atomic_load(&outbox->reports.events); /* first: what leaves here is owed then */
+    int64_t reports = atomic_load(&outbox->reports.events); /* first: some is owed afterwards */
     return reports + atomic_load(&outbox->owed.events);
 }
 

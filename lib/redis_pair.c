@@ -59,17 +59,17 @@ static void hang_up(struct evb_redis *redis)
 static void back_off(struct evb_redis *redis, int error, const char *why)
 {
     evb_pair_enter(redis, EVB_REDIS_BACKOFF, why);
+    atomic_store(&redis->attempts, redis->backoff.attempts + 1);
     if (redis->set.max_retries >= 0 && redis->backoff.attempts >= redis->set.max_retries) {
         evb_log(redis->log, EVBUS_LOG_ERROR,
-                "redis: gave up after %d tries (%s): local only until evbus_reconnect()",
-                redis->backoff.attempts, why);
+                "redis: gave up after %d failures (%s): local only until evbus_reconnect()",
+                redis->backoff.attempts + 1, why);
         atomic_store(&redis->retry_at_ms, 0);
         evb_pair_enter(redis, EVB_REDIS_OFF, why);
         return;
     }
     int64_t wait_ms = evb_backoff_next_ms(&redis->backoff);
     wait_ms = error == EVBUS_EAUTH ? AUTH_PAUSE_MS : wait_ms;
-    atomic_store(&redis->attempts, redis->backoff.attempts);
     atomic_store(&redis->retry_at_ms, evb_clock_mono_ms() + wait_ms);
     evb_pair_arm(redis->timer, wait_ms);
 }
@@ -155,5 +155,6 @@ void evb_redis_stop(struct evb_redis *redis)
     hang_up(redis);
     event_del(redis->expiry);
     redis->expiry_ms = 0;
+    atomic_store(&redis->retry_at_ms, 0);
     evb_pair_enter(redis, EVB_REDIS_OFF, "the bus closes");
 }

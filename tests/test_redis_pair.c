@@ -95,6 +95,7 @@ START_TEST(gives_up)
         }
         ck_assert_str_eq(story, "off ");
         ck_assert_int_eq(atomic_load(&redis.retry_at_ms), 0);
+        ck_assert_int_eq(atomic_load(&redis.attempts), _i + 1);
     }
     evb_fault_read(&redis.fault, error, sizeof error);
     ck_assert_str_ne(error, "");
@@ -271,6 +272,7 @@ START_TEST(nothing_is_left)
     ck_assert_int_eq(redis.lacks.told, 0);
     ck_assert_int_eq(redis.heart.fence.sent_us, 0);
     ck_assert_int_eq(atomic_load(&redis.rtt_us), -1);
+    ck_assert_int_eq(atomic_load(&redis.retry_at_ms), 0);
 }
 END_TEST
 
