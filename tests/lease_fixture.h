@@ -120,6 +120,13 @@ static inline void await_told(const char *what)
     await(text);
 }
 
+/* The bus's only one. */
+static inline struct evb_lease *lease_now(void)
+{
+    ck_assert(!evb_list_empty(&bus->leases));
+    return evb_container(bus->leases.next, struct evb_lease, node);
+}
+
 static inline TCase *lease_case(Suite *suite, const char *name)
 {
     TCase *tests = tcase_create(name);
