@@ -9,15 +9,23 @@ struct evb_in_hand {
     struct evb_position at;
     evbus_event *event; /* ref; NULL: `at` is all that is told */
     const struct evb_thread *thread;
+    unsigned life; /* of its record */
 };
 
-/* Of deliveries to groups, only those that this thread has pulled (NULL: all). */
+/* Who pulled it has ended, and never says that it is handled: it comes again. */
+static bool is_abandoned(const struct evb_in_hand *one)
+{
+    return one->event && atomic_load(&one->thread->life) != one->life;
+}
+
+/* Of deliveries to groups, only those that this thread has pulled, or one that has ended (NULL:
+ * all). */
 static struct evb_in_hand *take_in_hand(evbus_queue *queue, const struct evb_thread *thread)
 {
     struct evb_in_hand *all = NULL, **link = &queue->in_hand, *one;
     pthread_mutex_lock(&queue->lock);
     while ((one = *link)) {
-        if (thread && one->event && one->thread != thread) {
+        if (thread && one->event && one->thread != thread && !is_abandoned(one)) {
             link = &one->next;
             continue;
         }
@@ -42,7 +50,7 @@ void evb_queue_settle(evbus_queue *queue, const struct evb_thread *thread)
     struct evb_in_hand *next, *all = take_in_hand(queue, thread);
     for (; all; all = next) {
         next = all->next;
-        if (thread)
+        if (thread && !is_abandoned(all))
             tell_handled(queue, all);
         evbus_event_unref(all->event);
         evb_sub_unref(all->sub);
@@ -59,7 +67,12 @@ void evb_queue_remember(evbus_queue *queue, evbus_sub *sub, evbus_event *event,
     evb_sub_ref(sub);
     evbus_event *kept = event->delivery ? evbus_event_ref(event) : NULL;
     pthread_mutex_lock(&queue->lock);
-    *one = (struct evb_in_hand){queue->in_hand, sub, event->position, kept, thread};
+    *one = (struct evb_in_hand){.next = queue->in_hand,
+                                .sub = sub,
+                                .at = event->position,
+                                .event = kept,
+                                .thread = thread,
+                                .life = atomic_load(&thread->life)};
     queue->in_hand = one;
     pthread_mutex_unlock(&queue->lock);
 }

@@ -21,6 +21,7 @@ static void thread_gone(void *record)
     thread->hazards = thread->callbacks = thread->handled = 0;
     thread->delivering = false;
     evb_thread_known = NULL;
+    atomic_fetch_add(&thread->life, 1);
     atomic_store(&thread->used, 0);
 }
 
@@ -37,6 +38,7 @@ static void forked(void)
         t->deferred = NULL;
         t->deferred_end = &t->deferred;
         t->deferred_count = t->deferred_bytes = 0;
+        atomic_fetch_add(&t->life, 1);
         atomic_store(&t->used, 0);
     }
 }

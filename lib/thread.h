@@ -17,6 +17,7 @@ struct evb_deferred;
 struct evb_thread {
     struct evb_thread *next; /* fixed after init */
     atomic_int used;
+    atomic_uint life; /* how many threads that had it have ended */
     const void *_Atomic hazard[EVB_HAZARDS]; /* written by its thread, read by all */
 
     /* own thread only */

@@ -196,6 +196,19 @@ START_TEST(a_delivery_is_its_pullers)
 }
 END_TEST
 
+/* Who has pulled it ends: nobody says that it is handled, least of all a thread that got the record
+ * of the first. It comes again when the next one pulls, whoever that is. */
+START_TEST(its_puller_has_ended)
+{
+    deliver_all(OF_GROUP, 1);
+    ck_assert_int_eq(pull_elsewhere(), 1);
+    ck_assert_int_eq(atomic_load(&gone), 0);
+    ck_assert_int_eq(_i ? pull_elsewhere() : next(queue, 0), -1);
+    expect_told(1, 0);
+    ck_assert_int_eq(atomic_load(&gone), 1);
+}
+END_TEST
+
 /* What no pull says anything of is not remembered. */
 START_TEST(not_remembered)
 {
@@ -302,6 +315,7 @@ int main(void)
     tcase_add_loop_test(tests, many_in_their_order, 0, 2);
     tcase_add_test(tests, a_place_is_everybodys);
     tcase_add_test(tests, a_delivery_is_its_pullers);
+    tcase_add_loop_test(tests, its_puller_has_ended, 0, 2);
     tcase_add_test(tests, not_remembered);
     tcase_add_loop_test(tests, cleared, 0, 2);
     tcase_add_loop_test(tests, no_memory, 0, 2);
