@@ -43,9 +43,8 @@ static void tell_edge(evbus_sub *sub)
 static bool well_again(evbus_sub *sub)
 {
     struct evb_fill fill = evb_sub_fill(sub);
-    bool roomy = sub->starved && evb_fill_is_well(&fill);
-    sub->starved = sub->starved && !roomy;
-    return roomy;
+    sub->starved = !evb_fill_is_well(&fill);
+    return !sub->starved;
 }
 
 /* Lock held. False: no room, and the event comes again. */
@@ -218,8 +217,10 @@ void evb_sub_run_work(struct evb_work *work)
     bool again;
     do {
         while ((item = next_item(sub, item, &again))) {
-            call(sub, item->event, thread);
-            evb_sub_flush_count(sub->metrics, thread);
+            if (thread) { /* without memory for its record nobody is called any more */
+                call(sub, item->event, thread);
+                evb_sub_flush_count(sub->metrics, thread);
+            }
             evbus_event_unref(item->event);
         }
     } while (again && !evb_workers_ask(sub->workers, work));

@@ -213,6 +213,37 @@ START_TEST(too_late_for_workers)
 }
 END_TEST
 
+static evbus_event *late; /* goes to evb_sub_put() */
+
+static void *put_without_memory(void *sub)
+{
+    atomic_store(&memory_left, 0); /* for this thread's record */
+    bool taken = evb_sub_put(sub, late, LOCAL);
+    atomic_store(&memory_left, -1);
+    return taken ? sub : NULL;
+}
+
+/* The thread that drops it needs no record for that. */
+START_TEST(too_late_and_without_memory)
+{
+    void *taken;
+    evbus_sub *sub = without_order(10);
+    deliver_numbers(sub, 0, 1); /* room in the lanes is there */
+    hand_over(sub);
+    sub->helpers = 0;
+    evb_sub_end(sub);
+    late = numbered(2);
+    pthread_t thread = thread_start(put_without_memory, sub);
+    ck_assert_int_eq(pthread_join(thread, &taken), 0);
+    ck_assert_ptr_eq(taken, sub);
+    ck_assert_int_eq(atomic_load(&got_count), 1);
+    ck_assert_int_eq(evbus_sub_stat(sub, "queued"), 0);
+    ck_assert(evb_sub_idle(sub));
+    end(sub);
+    close_base();
+}
+END_TEST
+
 /* Other work waits, but nobody would come back to this: it is done to the end. */
 START_TEST(crowded_when_all_leave)
 {
@@ -357,6 +388,7 @@ int main(void)
     tcase_add_loop_test(tests, late_requests_are_nobodys, 0, 2);
     tcase_add_test(tests, stops_when_the_loop_is_late);
     tcase_add_test(tests, too_late_for_workers);
+    tcase_add_test(tests, too_late_and_without_memory);
     tcase_add_test(tests, crowded_when_all_leave);
     tcase_add_test(tests, others_have_their_turn);
     tcase_add_loop_test(tests, drains, 0, 2);
