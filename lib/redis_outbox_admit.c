@@ -12,8 +12,7 @@ static int64_t with_slack(const struct evb_outbox *outbox, int64_t limit)
     return outbox->full == EVB_FULL_DROP_OLDEST ? limit + limit / 8 : limit;
 }
 
-/* Counted first, then looked at: of two at once that have room for one, one at least sees the other.
- */
+/* Counted first, then looked at: of two that come to room for one, one at least sees the other. */
 static bool count(struct evb_outbox *outbox, struct evb_room *room, size_t size,
                   int64_t most_events, int64_t most_bytes)
 {
