@@ -24,7 +24,9 @@ static int members;       /* calls of the script */
 static char called[2000]; /* scripts, "tell:1-1 takeover:60000:256: bell:1-1 letter:1-1 " */
 static char letter[2000]; /* the last dead letter */
 static evbus_queue *own_queue;
-static evbus_sub *mine; /* of join_queue() or join_handler() */
+static evbus_sub *mine;     /* of join_queue() or join_handler() */
+static evbus_event *pulled; /* of pull() */
+static int64_t still_us;    /* of stop_clock() */
 static struct evb_gate gate;
 static redisReader *reader; /* of reply_of() */
 static struct {
@@ -108,7 +110,8 @@ static inline void setup_group(void)
     scripted_eval(server, on_eval, NULL);
     scripted_answer(server, "XPENDING", "*0\r\n", 0);
     scripted_answer(server, "XREADGROUP", "", 0);
-    bus = open_on(1, "history.enabled", "no", "group.retry.delay", "0", "log.level", "none", NULL);
+    bus = open_on(1, "history.enabled", "no", "group.retry.delay", "0", "log.level", "none",
+                  "workers", "1", NULL);
     await_mode(EVBUS_MODE_HYBRID);
 }
 
@@ -121,7 +124,8 @@ static inline void teardown_group(void)
     if (reader)
         redisReaderFree(reader);
     evb_gate_fini(&gate);
-    evb_clock_set(NULL, NULL);
+    if (still_us)
+        evb_clock_set(NULL, NULL);
     mine = NULL;
     own_queue = NULL;
     reader = NULL;
@@ -247,6 +251,53 @@ static inline const struct evb_reply *reply_of(const char *bytes)
     ck_assert_int_eq(redisReaderGetReply(reader, &reply), REDIS_OK);
     ck_assert_ptr_nonnull(reply);
     return reply;
+}
+
+static inline int64_t stand_still(void)
+{
+    return still_us;
+}
+
+/* From now on it stands still, but for what is added to still_us. Its milliseconds. */
+static inline int64_t stop_clock(void)
+{
+    still_us = evb_clock_mono_ms() * 1000;
+    evb_clock_set(NULL, stand_still);
+    return still_us / 1000;
+}
+
+static inline void take(const char *entry)
+{
+    evb_group_take(the_group(), reply_of(entry));
+}
+
+static inline void pull(void)
+{
+    ck_assert_int_eq(evbus_queue_next(own_queue, 0, &pulled, NULL), 1);
+}
+
+/* It says so, and nobody holds it any more. */
+static inline void answer(int (*how)(evbus_event *one))
+{
+    ck_assert_int_eq(how(pulled), 0);
+    evbus_event_unref(pulled);
+    go_round();
+}
+
+static inline int nack(evbus_event *one)
+{
+    return evbus_event_nack(one, -1);
+}
+
+static inline struct evb_member *member(void)
+{
+    return mine->member;
+}
+
+static inline struct evb_hold *first_in(const struct evb_node *list)
+{
+    ck_assert(!evb_list_empty(list));
+    return evb_container(list->next, struct evb_hold, node);
 }
 
 static inline bool is_refused(void *sub)
