@@ -136,5 +136,8 @@ void evb_group_look(struct evb_group *group, int64_t idle_ms); /* for what was l
 /* group_read.c: the command that waits */
 extern const struct evb_blocking_hooks evb_group_link_hooks;
 void evb_group_go(struct evb_groups *all); /* reads, or wakes who reads, if there is room */
+/* Of one without members. False: a command that may bring it something waits, and is woken first;
+ * the next one does not ask for it. */
+bool evb_group_stop_reading(struct evb_group *group);
 
 #endif

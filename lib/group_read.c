@@ -110,6 +110,16 @@ void evb_group_go(struct evb_groups *all)
         all->rung = evb_group_ring(&all->wire, ignore, all);
 }
 
+bool evb_group_stop_reading(struct evb_group *group)
+{
+    struct evb_groups *all = group->all;
+    if (all->link.state != EVB_BLOCKING_READING || !group->listed)
+        return true;
+    if (!all->rung)
+        all->rung = evb_group_ring(&all->wire, ignore, all);
+    return false;
+}
+
 /* ---- answers ---- */
 
 static struct evb_group *group_of(struct evb_groups *all, const char *key)

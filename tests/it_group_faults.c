@@ -339,6 +339,40 @@ START_TEST(nobody_comes_back)
 }
 END_TEST
 
+/* ---- who leaves ---- */
+
+static bool is_alone(void *unused)
+{
+    (void)unused;
+    return server_command(server, "EVAL %s 1 %s",
+                          "return #redis.call('XINFO', 'CONSUMERS', KEYS[1], 'evbus')",
+                          STREAM) == 1;
+}
+
+/* One of two members leaves. No command of its waits on, to be given an event that nobody handles. */
+START_TEST(leaves_nothing_behind)
+{
+    atomic_int all = 0;
+    const char *settings[] = {"redis.ping.interval", "1s", "group.retries", "0"};
+    begin(NULL);
+    evbus *other = server_bus(server, settings[0], settings[1], settings[2], settings[3], NULL);
+    evbus *mine = server_bus(server, settings[0], settings[1], settings[2], settings[3], NULL);
+    evbus_sub *stays = bus_subscribe(other, "job", "group=g", handle_count, &all);
+    evbus_sub *goes = bus_subscribe(mine, "job", "group=g", handle_count, &all);
+    ck_assert_int_eq(evbus_sub_wait(stays, SOON), 0);
+    ck_assert_int_eq(evbus_sub_wait(goes, SOON), 0);
+    publish(6);
+    expect_count(&all, 6, SOON);
+    bus_unsubscribe(goes);
+    ck_assert(until(is_alone, NULL, SOON));
+    publish(6);
+    expect_count(&all, 12, SOON);
+    bus_end(mine);
+    bus_end(other);
+    end();
+}
+END_TEST
+
 /* ---- rights ---- */
 
 static const struct {
@@ -394,6 +428,7 @@ int main(int argc, char **argv)
     suite_add(suite, "redis_is_killed", redis_is_killed, 120);
     suite_add(suite, "redis_is_flushed", redis_is_flushed, 60);
     suite_add(suite, "nobody_comes_back", nobody_comes_back, 60);
+    suite_add(suite, "leaves_nothing_behind", leaves_nothing_behind, 60);
     add_loop(suite, "a_right_is_missing", a_right_is_missing, sizeof rights / sizeof rights[0]);
     return suite_run(suite, argc, argv);
 }

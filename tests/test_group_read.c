@@ -183,6 +183,32 @@ START_TEST(rings)
 }
 END_TEST
 
+/* Nothing more is read for one without members: while the command that waits may bring it something,
+ * that one is woken, once. */
+START_TEST(stops_reading)
+{
+    static const char *const sizes[] = {"10"};
+    int once = 1;
+    struct evb_groups *all = join_many(2, sizes, 1);
+    group_at(1)->looked = false;
+    ck_assert_str_eq(command(all), "t0 10 5000");
+    ck_assert(evb_group_stop_reading(group_at(1)));
+    ck_assert(!all->rung);
+    ck_assert(!evb_group_stop_reading(group_at(0)));
+    ck_assert(all->rung);
+    ck_assert(!evb_group_stop_reading(group_at(0)));
+    go_round();
+    ck_assert(run_until(base, has_rung, &once, suite_patience(20000)));
+    all->link.state = EVB_BLOCKING_IDLE;
+    ck_assert(evb_group_stop_reading(group_at(0)));
+    group_at(0)->looked = false;
+    group_at(1)->looked = true;
+    ck_assert_str_eq(command(all), "t1 10 5000");
+    ck_assert(evb_group_stop_reading(group_at(0)));
+    ck_assert_int_eq(scripted_count(server, "XADD"), 1);
+}
+END_TEST
+
 /* One without room wakes nobody, nor does anybody while the bus closes or reading fails. */
 START_TEST(does_not_ring)
 {
@@ -406,6 +432,7 @@ int main(void)
     tcase_add_test(all, only_those_that_may);
     tcase_add_test(all, in_turn);
     tcase_add_test(all, rings);
+    tcase_add_test(all, stops_reading);
     tcase_add_test(all, does_not_ring);
     tcase_add_test(all, bells_are_settled);
     tcase_add_test(all, bells_without_end);
