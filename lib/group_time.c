@@ -95,8 +95,8 @@ void evb_group_on_left(const struct evb_reply *reply, void *user)
     evb_group_arm(all);
 }
 
-/* Without members here: the consumer is to go, if it has nothing in hand and nothing comes to it any
- * more: what Redis gave to one that is gone would wait until somebody takes it over. */
+/* Without members here: the consumer is to go, if it has nothing in hand and nothing comes to it
+ * any more: what Redis gave to one that is gone would wait until somebody takes it over. */
 static void leave(struct evb_group *group)
 {
     if (group->leaving || !evb_list_empty(&group->members) || !evb_group_is_empty(group) ||
