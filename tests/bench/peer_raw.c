@@ -3,6 +3,7 @@
  *   peer_raw publish | bare    libevbus's own frames, or the data alone
  *   peer_raw history           the frames, each kept in a stream, too
  *   peer_raw latency           publish to receipt in another process, each side a poll loop
+ *   peer_raw request [paced]   the same there and back: asked again at once, or a while later
  */
 #include "latency.h"
 #include "probe.h"
@@ -15,6 +16,7 @@
 #define WARMUP    20000
 #define KEPT      200000 /* with history; so many go into the stream's bounds */
 #define STAMP_KEY "{\"t\":"
+#define INBOX     "evbus:inbox:raw"
 
 static void run_publish(bool bare)
 {
@@ -62,7 +64,8 @@ static void publish_at_pace(int gate[2])
         if (wait[0].revents) {
             latency_timer_read(timer);
             probe_data(data, probe_now_ns());
-            resp_write(fd, command, resp_publish(command, sizeof command, data, PROBE_DATA));
+            resp_write(fd, command,
+                       resp_publish(command, sizeof command, PROBE_CHANNEL, data, PROBE_DATA));
         }
         if (wait[1].revents && read(fd, replies, sizeof replies) <= 0)
             probe_fail("Redis closed the publishing connection");
@@ -95,9 +98,85 @@ static void run_latency(void)
     close(fd);
 }
 
+/* Reads what there is; answers the first stamped data in it, or NULL. */
+static char *read_data(int fd, char *buffer, size_t room)
+{
+    ssize_t n = read(fd, buffer, room - 1);
+    if (n <= 0)
+        probe_fail("Redis closed a connection");
+    buffer[n] = 0;
+    return strstr(buffer, STAMP_KEY);
+}
+
+static void send_data(int fd, const char *channel, const char *data)
+{
+    char command[512];
+    resp_write(fd, command, resp_publish(command, sizeof command, channel, data, PROBE_DATA));
+}
+
+static void answer(int gate[2])
+{
+    char buffer[4096];
+    int in = resp_connect(), out = resp_connect();
+    struct pollfd wait[2] = {{.fd = in, .events = POLLIN}, {.fd = out, .events = POLLIN}};
+    resp_subscribe(in, PROBE_CHANNEL);
+    probe_gate_go(gate);
+    for (;;) { /* until the asker ends this process */
+        poll(wait, 2, -1);
+        if (wait[1].revents)
+            read_data(out, buffer, sizeof buffer);
+        const char *data = wait[0].revents ? read_data(in, buffer, sizeof buffer) : NULL;
+        if (data)
+            send_data(out, INBOX, data);
+    }
+}
+
+static void ask(int fd)
+{
+    char data[PROBE_DATA + 1];
+    probe_data(data, probe_now_ns());
+    send_data(fd, PROBE_CHANNEL, data);
+}
+
+static void run_request(bool paced)
+{
+    char buffer[4096];
+    int gate[2];
+    probe_gate_init(gate);
+    int responder = probe_fork();
+    if (responder == 0)
+        answer(gate);
+    probe_gate_await(gate);
+    int in = resp_connect(), out = resp_connect(), timer = latency_timer();
+    struct pollfd wait[3] = {{.fd = in, .events = POLLIN},
+                             {.fd = out, .events = POLLIN},
+                             {.fd = timer, .events = POLLIN}};
+    resp_subscribe(in, INBOX);
+    ask(out);
+    for (bool last = false; !last;) {
+        poll(wait, 3, -1);
+        if (wait[1].revents)
+            read_data(out, buffer, sizeof buffer);
+        if (wait[2].revents) {
+            latency_timer_read(timer);
+            ask(out);
+        }
+        const char *data = wait[0].revents ? read_data(in, buffer, sizeof buffer) : NULL;
+        if (!data)
+            continue;
+        last = latency_add(probe_stamp(data));
+        if (paced)
+            latency_timer_once(timer);
+        else
+            ask(out);
+    }
+    probe_kill(responder);
+    latency_report();
+}
+
 int main(int argc, char **argv)
 {
-    const char *what = argc == 2 ? argv[1] : "";
+    const char *what = argc >= 2 ? argv[1] : "";
     probe_pin(PROBE_CLIENT_CORE);
     if (!strcmp(what, "publish") || !strcmp(what, "bare"))
         run_publish(what[0] == 'b');
@@ -105,7 +184,9 @@ int main(int argc, char **argv)
         run_history();
     else if (!strcmp(what, "latency"))
         run_latency();
+    else if (!strcmp(what, "request"))
+        run_request(argc == 3 && !strcmp(argv[2], "paced"));
     else
-        probe_fail("usage: peer_raw publish | bare | history | latency");
+        probe_fail("usage: peer_raw publish | bare | history | latency | request [paced]");
     return 0;
 }

@@ -64,10 +64,10 @@ void resp_subscribe(int fd, const char *channel)
         probe_fail("SUBSCRIBE was not confirmed: %s", text);
 }
 
-size_t resp_publish(char *out, size_t room, const char *payload, size_t length)
+size_t resp_publish(char *out, size_t room, const char *channel, const char *payload, size_t length)
 {
-    int head = snprintf(out, room, "*3\r\n$7\r\nPUBLISH\r\n$%zu\r\n%s\r\n$%zu\r\n",
-                        strlen(PROBE_CHANNEL), PROBE_CHANNEL, length);
+    int head = snprintf(out, room, "*3\r\n$7\r\nPUBLISH\r\n$%zu\r\n%s\r\n$%zu\r\n", strlen(channel),
+                        channel, length);
     if ((size_t)head + length + 2 > room)
         probe_fail("a frame of %zu bytes is too long", length);
     memcpy(out + head, payload, length);
@@ -160,7 +160,8 @@ static size_t put_keep(char *out, size_t room, const char *payload)
 static void frames_append(struct frames *frames, int index, const char *payload)
 {
     size_t length = strlen(payload);
-    size_t size = resp_publish(frames->bytes + frames->length, COMMAND_ROOM / 2, payload, length);
+    size_t size = resp_publish(frames->bytes + frames->length, COMMAND_ROOM / 2, PROBE_CHANNEL,
+                               payload, length);
     frames->payload_at[index] = frames->length + size - length - 2;
     frames->payload_length[index] = length;
     const char *seq = strstr(payload, SEQ_KEY), *position = strstr(payload, POSITION);

@@ -28,7 +28,8 @@ int resp_port(void);    /* of the suite's server */
 int resp_connect(void); /* TCP, no delay */
 void resp_write(int fd, const char *bytes, size_t length);
 void resp_subscribe(int fd, const char *channel); /* and awaits its confirmation */
-size_t resp_publish(char *out, size_t room, const char *payload, size_t length); /* one command */
+size_t resp_publish(char *out, size_t room, const char *channel, const char *payload,
+                    size_t length);               /* one command */
 int64_t resp_number(int fd, const char *command); /* the integer that answers it */
 double resp_server_cpu_ns(void);                  /* what the server has used so far */
 void resp_clear(void);                            /* all keys of the server, for good */
