@@ -91,13 +91,26 @@ static void put_data(struct evb_buf *out, const evbus_event *event)
     put(out, "\"", 1);
 }
 
+/* One that was drawn has nothing to escape. */
+static void put_id(struct evb_buf *out, struct evb_text id, bool drawn)
+{
+    if (!drawn) {
+        evb_json_quote(out, id.ptr, id.length);
+        return;
+    }
+    put(out, "\"", 1);
+    put(out, id.ptr, id.length);
+    put(out, "\"", 1);
+}
+
 /* From eventId on, which is always there: with type and version it makes the object an envelope.
  * Without its end. */
 static void put_body(struct evb_buf *out, const evbus_event *event)
 {
-    const char *id = evbus_event_id(event), *timestamp = evbus_event_timestamp(event);
+    const char *timestamp = evbus_event_timestamp(event);
+    struct evb_text correlation = evb_event_correlation(event);
     put_text(out, "\"eventId\":");
-    evb_json_quote(out, id, event->id.ptr ? event->id.length : strlen(id));
+    put_id(out, evb_event_id(event), !event->id.ptr);
     put_text(out, ",\"type\":\"");
     put(out, event->type.ptr, event->type.length);
     put_text(out, "\",\"version\":");
@@ -115,10 +128,9 @@ static void put_body(struct evb_buf *out, const evbus_event *event)
         put_text(out, ",\"source\":");
         evb_json_quote(out, event->source.ptr, event->source.length);
     }
-    struct evb_text correlation = evb_event_correlation(event);
     if (correlation.length) {
         put_text(out, ",\"correlationId\":");
-        evb_json_quote(out, correlation.ptr, correlation.length);
+        put_id(out, correlation, !event->correlation.ptr && !event->id.ptr);
     }
     if (event->exchange)
         put_exchange(out, event->exchange);

@@ -7,14 +7,18 @@
 
 void evb_uuid_write(const uint8_t uuid[16], char out[EVB_ID_TEXT])
 {
-    static const char hex[] = "0123456789abcdef";
+    static const char hex[] = "0123456789abcdef", form[] = "01234567-89ab-4def-8123-456789abcdef";
+    char digits[32];
     for (int i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *out++ = '-';
-        *out++ = hex[uuid[i] >> 4];
-        *out++ = hex[uuid[i] & 15];
+        digits[2 * i] = hex[uuid[i] >> 4];
+        digits[2 * i + 1] = hex[uuid[i] & 15];
     }
-    *out = '\0';
+    memcpy(out, form, EVB_ID_TEXT);
+    memcpy(out, digits, 8);
+    memcpy(out + 9, digits + 8, 4);
+    memcpy(out + 14, digits + 12, 4);
+    memcpy(out + 19, digits + 16, 4);
+    memcpy(out + 24, digits + 20, 12);
 }
 
 static bool is_frozen(const evbus_event *event)

@@ -21,18 +21,27 @@ static inline bool is_special(unsigned char c)
     return c < 0x20 || c >= 0x80 || c == '"' || c == '\\';
 }
 
+static inline uint64_t special_at(const char *p)
+{
+    uint64_t word;
+    memcpy(&word, p, 8);
+    return special_bytes(le64toh(word));
+}
+
+/* Eight bytes at a time; the last eight are looked at once more rather than one by one. */
 static inline const char *plain_end(const char *p, const char *end)
 {
-    for (; end - p >= 8; p += 8) {
-        uint64_t word;
-        memcpy(&word, p, 8);
-        uint64_t special = special_bytes(le64toh(word));
-        if (special)
-            return p + (__builtin_ctzll(special) >> 3);
+    uint64_t special = 0;
+    if (end - p < 8) {
+        while (p < end && !is_special((unsigned char)*p))
+            p++;
+        return p;
     }
-    while (p < end && !is_special((unsigned char)*p))
-        p++;
-    return p;
+    for (; end - p >= 8; p += 8)
+        if ((special = special_at(p)))
+            return p + (__builtin_ctzll(special) >> 3);
+    special = p < end ? special_at(end - 8) : 0;
+    return special ? end - 8 + (__builtin_ctzll(special) >> 3) : end;
 }
 
 /* How long the well-formed sequence at `p` is (Unicode 15.0 table 3-7), 0 for none. `p` is not
@@ -413,8 +422,14 @@ void evb_json_quote(struct evb_buf *out, const char *text, size_t length)
     if (!evb_buf_reserve(out, length + 2))
         return;
     char *at = out->data + out->length;
-    *at = '"';
-    memcpy(at + 1, text, (size_t)(p - text));
+    *at++ = '"';
+    memcpy(at, text, (size_t)(p - text));
+    at += p - text;
+    if (p == end) { /* mostly */
+        memcpy(at, "\"", 2);
+        out->length += length + 2;
+        return;
+    }
     out->length += (size_t)(p - text) + 1;
     while (p < end) {
         p = quote_special(out, p, end);
