@@ -28,20 +28,16 @@ static inline uint64_t special_at(const char *p)
     return special_bytes(le64toh(word));
 }
 
-/* Eight bytes at a time; the last eight are looked at once more rather than one by one. */
 static inline const char *plain_end(const char *p, const char *end)
 {
-    uint64_t special = 0;
-    if (end - p < 8) {
-        while (p < end && !is_special((unsigned char)*p))
-            p++;
-        return p;
-    }
-    for (; end - p >= 8; p += 8)
-        if ((special = special_at(p)))
+    for (; end - p >= 8; p += 8) {
+        uint64_t special = special_at(p);
+        if (special)
             return p + (__builtin_ctzll(special) >> 3);
-    special = p < end ? special_at(end - 8) : 0;
-    return special ? end - 8 + (__builtin_ctzll(special) >> 3) : end;
+    }
+    while (p < end && !is_special((unsigned char)*p))
+        p++;
+    return p;
 }
 
 /* How long the well-formed sequence at `p` is (Unicode 15.0 table 3-7), 0 for none. `p` is not
@@ -416,9 +412,19 @@ static const char *quote_special(struct evb_buf *out, const char *p, const char 
     return p + 1;
 }
 
+/* The same of a whole text. Its last eight bytes are looked at once more rather than one by one. */
+static inline const char *plain_text_end(const char *p, const char *end)
+{
+    bool small = end - p < 8;
+    for (; end - p >= 8; p += 8)
+        if (special_at(p))
+            return plain_end(p, end);
+    return small || (p < end && special_at(end - 8)) ? plain_end(p, end) : end;
+}
+
 void evb_json_quote(struct evb_buf *out, const char *text, size_t length)
 {
-    const char *end = text + length, *p = plain_end(text, end);
+    const char *end = text + length, *p = plain_text_end(text, end);
     if (!evb_buf_reserve(out, length + 2))
         return;
     char *at = out->data + out->length;
