@@ -274,6 +274,18 @@ static void tell_lack(struct evb_subs *subs, const struct ask *entry)
                     subs->user);
 }
 
+static bool is_signed_out(const char *error)
+{
+    return strncmp(error, "NOAUTH", 6) == 0;
+}
+
+/* Does this error end the connection? To a PING most are as good an answer as PONG: a server that
+ * is busy, or cannot save, says so to it and passes events on. */
+static bool breaks(enum ask_kind kind, const char *error)
+{
+    return kind == ASK_SUBSCRIBE || (kind == ASK_PING && is_signed_out(error));
+}
+
 int evb_subs_reply(struct evb_subs *subs, const struct evb_reply *reply, char *why, size_t room)
 {
     bool is_error = reply->kind == EVB_REPLY_ERROR;
@@ -289,9 +301,9 @@ int evb_subs_reply(struct evb_subs *subs, const struct evb_reply *reply, char *w
         return EVBUS_EPARSE;
     }
     bool refused = is_error && evb_acl_refuses(reply->text);
-    if (is_error && !refused && entry->kind != ASK_UNSUBSCRIBE) {
+    if (is_error && !refused && breaks(entry->kind, reply->text)) {
         snprintf(why, room, "%s refused: %s", commands[entry->kind][0], reply->text);
-        return strncmp(reply->text, "NOAUTH", 6) == 0 ? EVBUS_EAUTH : EVBUS_EREMOTE;
+        return is_signed_out(reply->text) ? EVBUS_EAUTH : EVBUS_EREMOTE;
     }
     if (refused)
         tell_lack(subs, entry);

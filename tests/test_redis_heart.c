@@ -105,6 +105,7 @@ START_TEST(fence_is_refused_for_now)
     come_up_fast(20, 200);
     await_beats(1);
     scripted_answer(server, "PUBLISH", "-BUSY x\r\n", 3);
+    scripted_answer(server, "PING", "-BUSY x\r\n", 3);
     await_beats(2);
     int64_t proven_us = redis.heart.fence.proven_us;
     await_beats(10);
