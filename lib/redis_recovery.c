@@ -137,8 +137,12 @@ void evb_recovery_init(struct evb_recovery *recovery, struct evb_stream *stream,
                        struct evb_asks *asks, const struct evb_recovery_settings *settings,
                        const struct evb_recovery_hooks *hooks, void *user)
 {
-    *recovery = (struct evb_recovery){
-        .set = *settings, .hooks = hooks, .user = user, .stream = stream, .offset_ms = INT64_MIN};
+    *recovery = (struct evb_recovery){.set = *settings,
+                                      .hooks = hooks,
+                                      .user = user,
+                                      .stream = stream,
+                                      .offset_ms = INT64_MIN,
+                                      .before_ms = INT64_MAX};
     evb_reader_init(&recovery->reader, stream, asks, &reader_hooks, recovery);
 }
 
@@ -157,9 +161,14 @@ bool evb_recovery_running(const struct evb_recovery *recovery)
     return recovery->reader.running;
 }
 
+/* While the link was down this machine may have slept, when the monotonic clock stands still, or
+ * somebody have set the server's clock: what is still to be read is older than that. */
 int64_t evb_recovery_server_ms(const struct evb_recovery *recovery, int64_t mono_ms)
 {
-    return recovery->offset_ms == INT64_MIN ? 0 : mono_ms + recovery->offset_ms;
+    int64_t offset_ms = recovery->offset_ms;
+    if (offset_ms == INT64_MIN)
+        return 0;
+    return mono_ms + (offset_ms < recovery->before_ms ? offset_ms : recovery->before_ms);
 }
 
 /* The reply came after the server looked at its clock, and both clocks cut off what is less than a
@@ -214,6 +223,8 @@ void evb_recovery_ready(struct evb_recovery *recovery, int64_t since_ms)
 
 void evb_recovery_lost(struct evb_recovery *recovery)
 {
+    if (!recovery->waiting && !evb_recovery_running(recovery) && recovery->offset_ms != INT64_MIN)
+        recovery->before_ms = recovery->offset_ms;
     evb_reader_stop(&recovery->reader);
     recovery->waiting = recovery->waiting || recovery->cursor.known;
     recovery->noted = (struct evb_position){0, 0};

@@ -40,6 +40,7 @@ struct evb_recovery {
     struct evb_position noted; /* of the newest that arrived then */
     struct evb_reader reader;
     int64_t offset_ms;  /* server's time - monotonic, INT64_MIN: not known; never too late */
+    int64_t before_ms;  /* the same on the last connection on which all was heard; or INT64_MAX */
     int64_t started_ms; /* monotonic */
     int64_t entries;    /* read since */
 };

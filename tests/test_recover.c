@@ -246,6 +246,30 @@ START_TEST(own_are_not_unkept)
 }
 END_TEST
 
+static int64_t slept_us;
+
+static int64_t sleepy_clock(void)
+{
+    return now_us() - slept_us;
+}
+
+/* The monotonic clock stands still meanwhile. Nothing else tells this from a server whose clock is
+ * set forward. */
+START_TEST(sleeps_while_away)
+{
+    evb_clock_set(NULL, sleepy_clock);
+    connect_here("history.enabled", "yes");
+    for (int i = 0; i < 2; i++) {
+        cut();
+        others_publish("a", 3, 0);
+        nap_us(1000000);
+        slept_us += 1000000;
+        expect_back("r:a r:a r:a ");
+    }
+    ck_assert_int_eq(evbus_stat(bus, "gaps"), 0);
+}
+END_TEST
+
 /* ---- away from the start ---- */
 
 START_TEST(opened_while_away)
@@ -309,6 +333,7 @@ int main(int argc, char **argv)
     tcase_add_loop_test(tests, announced_once, 0, (int)EVB_COUNT(losses));
     tcase_add_test(tests, unkept);
     tcase_add_test(tests, own_are_not_unkept);
+    tcase_add_test(tests, sleeps_while_away);
     tcase_add_loop_test(tests, opened_while_away, 0, 2);
     tcase_add_loop_test(tests, connected_at_once, 0, 2);
     tcase_add_test(tests, history_comes_and_goes);
