@@ -88,8 +88,12 @@ static int compare(int64_t a_ms, uint64_t a_n, int64_t b_ms, uint64_t b_n)
 static int beside(const evbus_event *event, const struct evb_moment *at,
                   const struct evb_moment *bound)
 {
+    const char *text = at ? NULL : evbus_event_position(event);
+    struct evb_position own;
     if (bound->kind == EVB_MOMENT_POSITION && at)
         return compare(at->ms, at->n, bound->ms, bound->n);
+    if (bound->kind == EVB_MOMENT_POSITION && text && evb_position_read(text, strlen(text), &own))
+        return compare((int64_t)own.ms, own.n, bound->ms, bound->n);
     int64_t us = event->time_us, ms = us / 1000 - (us % 1000 < 0);
     return compare(ms, 0, bound->ms, 0);
 }

@@ -23,8 +23,8 @@ struct evb_query {
  * sentence, and then nothing is to be given back. */
 int evb_query_read(struct evb_query *query, const char *text);
 void evb_query_fini(struct evb_query *query);
-/* Is it one of those asked for? `at` is its position where the source knows one; without it, a
- * bound that is a position counts by its time. */
+/* Is it one of those asked for? `at` is its position where the source knows one, else the event
+ * may; if neither does, a bound that is a position counts by its time. */
 bool evb_query_wants(const struct evb_query *query, const evbus_event *event,
                      const struct evb_moment *at);
 /* The part of it that needs no event. */

@@ -137,11 +137,13 @@ START_TEST(wants)
 }
 END_TEST
 
-/* Where it stands counts, not the clock of who published it. */
+/* Where it stands counts, not the clock of who published it, whether the source tells or it does. */
 START_TEST(positions)
 {
     evbus_event *event = made("a", -3600000, NULL);
     const struct evb_moment at = {EVB_MOMENT_POSITION, 100, 5};
+    if (_i)
+        evb_event_set_position(event, (struct evb_position){100, 5});
     static const struct {
         const char *query;
         bool wanted;
@@ -150,7 +152,8 @@ START_TEST(positions)
                 {"since=30m", false}};
     for (size_t i = 0; i < EVB_COUNT(rows); i++) {
         read_query(rows[i].query);
-        ck_assert_msg(evb_query_wants(&query, event, &at) == rows[i].wanted, "%s", rows[i].query);
+        ck_assert_msg(evb_query_wants(&query, event, _i ? NULL : &at) == rows[i].wanted, "%s",
+                      rows[i].query);
         evb_query_fini(&query);
     }
     evbus_event_unref(event);
@@ -362,7 +365,7 @@ int main(void)
     tcase_add_test(tests, all_options);
     tcase_add_loop_test(tests, refuses, 0, (int)EVB_COUNT(bad));
     tcase_add_loop_test(tests, wants, 0, (int)EVB_COUNT(filters));
-    tcase_add_test(tests, positions);
+    tcase_add_loop_test(tests, positions, 0, 2);
     tcase_add_test(tests, own_id);
     tcase_add_test(tests, sorted_and_cut);
     tcase_add_test(tests, merged);
