@@ -195,6 +195,41 @@ START_TEST(many_threads)
 }
 END_TEST
 
+static atomic_bool enough;
+
+static void *too_large(void *arg)
+{
+    (void)arg;
+    while (!atomic_load(&enough))
+        atomic_fetch_add(&wrong, evb_outbox_admit(&outbox, 1000000) == EVB_ADMIT);
+    return NULL;
+}
+
+/* What finds no room itself costs nobody else his. */
+START_TEST(beside_one_that_is_too_large)
+{
+    pthread_t threads[PUBLISHERS];
+    begin(_i, 100, 100000, 0);
+    for (int i = 0; i < PUBLISHERS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, too_large, NULL), 0);
+    for (int i = 0; i < ROUNDS / 50; i++) {
+        for (int n = 1; n <= 50; n++) {
+            struct evb_item *made = item(n, 10);
+            made->report = NULL;
+            ck_assert_int_eq(evb_outbox_admit(&outbox, 10), EVB_ADMIT);
+            evb_outbox_take(&outbox, made);
+        }
+        evb_outbox_abandon(&outbox, EVBUS_ECLOSED);
+    }
+    atomic_store(&enough, true);
+    for (int i = 0; i < PUBLISHERS; i++)
+        ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+    ck_assert_int_eq(evb_metrics_read(&metrics, EVB_COUNT_evicted), 0);
+    ck_assert_int_eq(atomic_load(&wrong), 0);
+    end("");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("redis outbox admit");
@@ -209,5 +244,7 @@ int main(void)
     tcase_add_test(tests, events_and_reports);
     tcase_add_loop_test(tests, promised, EVB_FULL_DROP_OLDEST, EVB_FULL_OFF + 1);
     tcase_add_loop_test(tests, many_threads, 0, 2);
+    tcase_add_loop_test(tests, beside_one_that_is_too_large, EVB_FULL_DROP_OLDEST,
+                        EVB_FULL_REJECT + 1);
     return run(suite);
 }
