@@ -36,29 +36,38 @@ void evb_recover_gap(struct evbus *bus, const struct evb_gap *gap)
     announce(bus, gap->from_ms * 1000, (gap->to_ms + 1) * 1000, gap);
 }
 
-/* The window in which events may be missing began at `from_us`. */
+/* The window in which events may be missing began at `from_us`. If the clock was set since, it is
+ * as long by that clock as it was before. */
 static void announce_window(struct evbus *bus, int64_t from_us, const char *cause,
                             const char *reason)
 {
     struct evb_gap gap = {cause, reason, 0, 0, -1, NULL};
-    announce(bus, from_us, evb_clock_us(), &gap);
+    int64_t took_us = evb_clock_mono_us() - bus->gap_from_mono_us, to_us = evb_clock_us();
+    int64_t began_us = to_us - took_us, ended_us = from_us + took_us;
+    announce(bus, began_us < from_us ? began_us : from_us, ended_us > to_us ? ended_us : to_us,
+             &gap);
 }
 
-static void open_window(struct evbus *bus, int64_t from_us, const char *why)
+static void open_window(struct evbus *bus, int64_t from_us, int64_t mono_us, const char *why)
 {
-    bus->gap_from_us = from_us ? from_us : evb_clock_us();
+    bus->gap_from_us = from_us;
+    bus->gap_from_mono_us = mono_us;
     snprintf(bus->gap_reason, sizeof bus->gap_reason, "%s", why);
 }
 
 void evb_recover_lost(struct evbus *bus, const char *why)
 {
-    open_window(bus, bus->redis.heart.fence.proven_us, why);
+    const struct evb_fence *fence = &bus->redis.heart.fence;
+    if (fence->proven_us)
+        open_window(bus, fence->proven_us, fence->proven_mono_us, why);
+    else
+        open_window(bus, evb_clock_us(), evb_clock_mono_us(), why);
 }
 
 void evb_recover_away(struct evbus *bus, const char *why)
 {
     if (!bus->gap_from_us) /* away since it was opened */
-        open_window(bus, bus->opened_us, why);
+        open_window(bus, bus->opened_us, bus->opened_ms * 1000, why);
     if (!bus->was_ready)
         evb_recovery_away(&bus->redis.recovery);
 }

@@ -20,12 +20,12 @@ void evb_heart_init(struct evb_heart *heart, const char *inbox, struct evb_strea
 
 void evb_heart_reset(struct evb_heart *heart)
 {
-    int64_t proven_us = heart->fence.proven_us;
-    uint64_t number = heart->fence.number;
+    const struct evb_fence last = heart->fence;
     evb_heart_init(heart, heart->inbox, heart->stream, heart->on_role, heart->on_fence,
                    heart->user);
-    heart->fence.proven_us = proven_us;
-    heart->fence.number = number;
+    heart->fence.proven_us = last.proven_us;
+    heart->fence.proven_mono_us = last.proven_mono_us;
+    heart->fence.number = last.number;
 }
 
 void evb_heart_fence(struct evb_heart *heart, struct evb_asks *asks)
@@ -129,6 +129,7 @@ bool evb_heart_arrived(struct evb_heart *heart, const struct evb_reply *payload)
         return false; /* of an earlier heartbeat, or somebody else's word: it proves nothing */
     heart->fence.arrived = true;
     heart->fence.proven_us = heart->fence.sent_us;
+    heart->fence.proven_mono_us = heart->fence.sent_mono_us;
     return true;
 }
 

@@ -22,6 +22,7 @@ struct evb_fence {
     bool anew;            /* not published: another one is to go at once */
     bool with_history;    /* sent by the history's script */
     int64_t proven_us;    /* Unix time: all that was published before has arrived */
+    int64_t proven_mono_us;
 };
 
 struct evb_heart {

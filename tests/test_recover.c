@@ -8,6 +8,7 @@
 
 static struct server *real;
 static int64_t since_us; /* Unix time before what may be lost */
+static int64_t hour_us;  /* that this process's clock is ahead by, now or at first */
 static char last_gap[1000];
 
 /* Unix time of "from" or "to". */
@@ -39,7 +40,7 @@ static int on_gap(evbus_sub *sub, evbus_event *event, void *user)
     int64_t from_us = time_in(last_gap, "from"), to_us = time_in(last_gap, "to");
     ck_assert_int_le(from_us, to_us);
     ck_assert_int_ge(from_us, since_us);
-    ck_assert_int_le(to_us, now_wall_us() + 3000); /* the server's, never too early */
+    ck_assert_int_le(to_us, now_wall_us() + hour_us + 3000); /* the server's, never too early */
     tell("gap:%s:%d ", cause, count);
     return 0;
 }
@@ -270,6 +271,30 @@ START_TEST(sleeps_while_away)
 }
 END_TEST
 
+static int64_t ahead_us;
+
+static int64_t wall_clock(void)
+{
+    return now_wall_us() + ahead_us;
+}
+
+/* Forward or back, the window lies around what was missed by the clock before and after. */
+START_TEST(the_clock_is_set)
+{
+    hour_us = INT64_C(3600000000);
+    ahead_us = _i ? hour_us : 0;
+    evb_clock_set(wall_clock, NULL);
+    connect_here("history.enabled", "no");
+    int64_t cut_us = now_wall_us();
+    cut();
+    nap_us(20000);
+    ahead_us = hour_us - ahead_us;
+    expect_back("gap:outage:-1 ");
+    ck_assert_int_le(time_in(last_gap, "from"), cut_us);
+    ck_assert_int_ge(time_in(last_gap, "to"), cut_us + hour_us);
+}
+END_TEST
+
 /* ---- away from the start ---- */
 
 START_TEST(opened_while_away)
@@ -334,6 +359,7 @@ int main(int argc, char **argv)
     tcase_add_test(tests, unkept);
     tcase_add_test(tests, own_are_not_unkept);
     tcase_add_test(tests, sleeps_while_away);
+    tcase_add_loop_test(tests, the_clock_is_set, 0, 2);
     tcase_add_loop_test(tests, opened_while_away, 0, 2);
     tcase_add_loop_test(tests, connected_at_once, 0, 2);
     tcase_add_test(tests, history_comes_and_goes);
