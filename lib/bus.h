@@ -89,6 +89,7 @@ struct evbus {
     uint64_t messages;         /* received */
     int64_t gap_from_us;       /* Unix time from which events may be missed; 0: none */
     int64_t gap_from_mono_us;  /* the same by the monotonic clock */
+    int64_t unheard_ms;        /* monotonic: a bus that had no history yet reads it from there */
     bool was_ready;            /* with history, once at least */
     bool heard_unkept;         /* others' events came that no history has */
     bool had_batches;          /* one was published */

@@ -58,6 +58,7 @@ static void open_window(struct evbus *bus, int64_t from_us, int64_t mono_us, con
 void evb_recover_lost(struct evbus *bus, const char *why)
 {
     const struct evb_fence *fence = &bus->redis.heart.fence;
+    bus->unheard_ms = fence->proven_us ? fence->proven_mono_us / 1000 : bus->opened_ms;
     if (fence->proven_us)
         open_window(bus, fence->proven_us, fence->proven_mono_us, why);
     else
@@ -66,8 +67,10 @@ void evb_recover_lost(struct evbus *bus, const char *why)
 
 void evb_recover_away(struct evbus *bus, const char *why)
 {
-    if (!bus->gap_from_us) /* away since it was opened */
+    if (!bus->gap_from_us) { /* away since it was opened */
+        bus->unheard_ms = bus->opened_ms;
         open_window(bus, bus->opened_us, bus->opened_ms * 1000, why);
+    }
     if (!bus->was_ready)
         evb_recovery_away(&bus->redis.recovery);
 }
@@ -93,7 +96,7 @@ void evb_recover_ready(struct evbus *bus)
     else if (from_us && bus->heard_unkept)
         announce_window(bus, from_us, "unkept",
                         "the link was down, and not all that is published here is kept");
-    evb_recovery_ready(&redis->recovery, from_us && since_opened ? bus->opened_ms : 0);
+    evb_recovery_ready(&redis->recovery, from_us && since_opened ? bus->unheard_ms : 0);
 }
 
 /* ---- what the history brings ---- */

@@ -346,6 +346,33 @@ START_TEST(history_comes_and_goes)
 }
 END_TEST
 
+/* Until a heartbeat has proven that all before it has come. */
+static void prove(void)
+{
+    int64_t proven_us = bus->redis.heart.fence.proven_us;
+    while (bus->redis.heart.fence.proven_us == proven_us)
+        event_base_loop(base, EVLOOP_ONCE);
+}
+
+/* What came while there was no history is not missed, though none of it is left. */
+START_TEST(history_comes_late)
+{
+    server_command(real, "ACL SETUSER default -eval -evalsha");
+    connect_here("redis.ping.interval", "50ms");
+    server_command(real, "ACL SETUSER default +eval +evalsha");
+    others_publish("a", 4, 0);
+    char four[] = "a a a a ";
+    await(four);
+    expect("a a a a ");
+    server_command(real, "XTRIM evbus:history:{0} MAXLEN 1");
+    prove();
+    cut();
+    others_publish("a", 2, 0);
+    expect_back("r:a r:a ");
+    ck_assert_int_eq(evbus_stat(bus, "gaps"), 0);
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     Suite *suite = suite_create("recover");
@@ -359,6 +386,7 @@ int main(int argc, char **argv)
     tcase_add_test(tests, unkept);
     tcase_add_test(tests, own_are_not_unkept);
     tcase_add_test(tests, sleeps_while_away);
+    tcase_add_test(tests, history_comes_late);
     tcase_add_loop_test(tests, the_clock_is_set, 0, 2);
     tcase_add_loop_test(tests, opened_while_away, 0, 2);
     tcase_add_loop_test(tests, connected_at_once, 0, 2);
