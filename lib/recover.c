@@ -32,8 +32,10 @@ static void announce(struct evbus *bus, int64_t from_us, int64_t to_us, const st
 
 void evb_recover_gap(struct evbus *bus, const struct evb_gap *gap)
 {
-    /* Both clocks' milliseconds are cut off: it ends no earlier than what was lost. */
-    announce(bus, gap->from_ms * 1000, (gap->to_ms + 1) * 1000, gap);
+    /* Both clocks' milliseconds are cut off: it ends no earlier than what was lost. A position to
+     * begin with may be another server's, and in the future here. */
+    int64_t to_ms = gap->to_ms > gap->from_ms ? gap->to_ms : gap->from_ms;
+    announce(bus, gap->from_ms * 1000, (to_ms + 1) * 1000, gap);
 }
 
 /* The window in which events may be missing began at `from_us`. If the clock was set since, it is

@@ -22,8 +22,8 @@ static void tell_gap(struct evb_recovery *recovery, const char *cause, const cha
     recovery->hooks->gap(&gap, recovery->user);
 }
 
-/* The server's time, never too early: it looked at its clock after it was asked. */
-static int64_t now_ms(const struct evb_recovery *recovery)
+/* It looked at its clock after it was asked. */
+int64_t evb_recovery_now_ms(const struct evb_recovery *recovery)
 {
     const struct evb_stream_facts *facts = &recovery->stream->facts;
     int64_t mono_ms = evb_clock_mono_ms(), ms = evb_recovery_server_ms(recovery, mono_ms);
@@ -36,7 +36,7 @@ static int64_t now_ms(const struct evb_recovery *recovery)
 static void give_up(struct evb_recovery *recovery, struct evb_position from, const char *cause,
                     const char *reason)
 {
-    tell_gap(recovery, cause, reason, from, now_ms(recovery), -1);
+    tell_gap(recovery, cause, reason, from, evb_recovery_now_ms(recovery), -1);
     evb_cursor_prove(&recovery->cursor, &recovery->stream->facts);
     evb_reader_skip(&recovery->reader);
 }
@@ -100,7 +100,7 @@ static void on_jump(const struct evb_jump *jump, void *user)
     int64_t count, to_ms = (int64_t)to.ms;
     enum evb_loss loss = evb_loss_between(from, jump->was, to, jump->epoch, jump->begun, &count);
     if (loss != EVB_LOSS_TRIMMED) /* nothing that is left bounds it */
-        to_ms = now_ms(recovery);
+        to_ms = evb_recovery_now_ms(recovery);
     if (loss == EVB_LOSS_FLUSHED)
         evb_cursor_set(&recovery->cursor, jump->epoch, (struct evb_position){0, 0});
     else if (loss == EVB_LOSS_ROLLED_BACK)
@@ -253,5 +253,5 @@ bool evb_recovery_takes(struct evb_recovery *recovery, evbus_event *event)
 void evb_recovery_saw(struct evb_recovery *recovery, struct evb_position position)
 {
     if (!recovery->waiting && !evb_recovery_running(recovery))
-        evb_cursor_see(&recovery->cursor, position, now_ms(recovery));
+        evb_cursor_see(&recovery->cursor, position, evb_recovery_now_ms(recovery));
 }

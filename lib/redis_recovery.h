@@ -63,6 +63,8 @@ void evb_recovery_facts(struct evb_recovery *recovery);  /* its facts came */
 bool evb_recovery_takes(struct evb_recovery *recovery, evbus_event *event);
 /* One that needs no delivery. */
 void evb_recovery_saw(struct evb_recovery *recovery, struct evb_position position);
+/* Server's time now, never too early; where it is not known, this machine's. */
+int64_t evb_recovery_now_ms(const struct evb_recovery *recovery);
 /* Server's time of a monotonic one, never too late; 0: not known. */
 int64_t evb_recovery_server_ms(const struct evb_recovery *recovery, int64_t mono_ms);
 

@@ -1,7 +1,6 @@
 /* replay.c - subscriptions that read the history. Loop only, but for planning and waking. */
 #include "replay.h"
 #include "alloc.h"
-#include "clock.h"
 #include "durable.h"
 #include "err.h"
 #include "leader.h"
@@ -68,11 +67,12 @@ static void on_jump(const struct evb_jump *jump, void *user)
     enum evb_loss loss =
         evb_loss_between(jump->from, jump->was, jump->to, jump->epoch, jump->begun, &count);
     bool gone = loss == EVB_LOSS_FLUSHED || loss == EVB_LOSS_ROLLED_BACK;
+    int64_t to_ms =
+        loss == EVB_LOSS_TRIMMED ? (int64_t)jump->to.ms : evb_recovery_now_ms(&bus->redis.recovery);
     struct evb_gap gap = {.cause = evb_loss_name(loss),
                           .reason = evb_loss_words(loss),
                           .from_ms = (int64_t)jump->from.ms,
-                          .to_ms = loss == EVB_LOSS_TRIMMED ? (int64_t)jump->to.ms
-                                                            : evb_clock_us() / 1000,
+                          .to_ms = to_ms,
                           .count = count,
                           .pattern = replay->sub->entry->pattern};
     snprintf(replay->epoch, sizeof replay->epoch, "%s", jump->epoch);
@@ -180,7 +180,7 @@ static void give_up(struct evb_replay *replay, const char *why)
 {
     if (replay->sub->latest)
         evb_last_stop(replay->sub->latest);
-    tell_refused(replay, why, evb_clock_us() / 1000);
+    tell_refused(replay, why, evb_recovery_now_ms(&bus_of(replay)->redis.recovery));
     evb_reader_skip(&replay->reader);
 }
 

@@ -7,6 +7,7 @@
 
 static struct keeper *keeper;
 static evbus_sub *sub, *gaps;
+static char last_gap[1000];
 
 static void put(int count, bool heard)
 {
@@ -43,6 +44,7 @@ static int on_gap(evbus_sub *one, evbus_event *event, void *user)
     ck_assert_int_eq(
         sscanf(strstr(text, "\"count\""), "\"count\":%d,\"cause\":\"%19[a-z-]", &count, cause), 2);
     tell("gap:%s:%d%s ", cause, count, strstr(text, "\"pattern\":\"t\"") ? ":t" : "");
+    snprintf(last_gap, sizeof last_gap, "%s", text);
     return 0;
 }
 
@@ -207,6 +209,20 @@ START_TEST(gaps_are_told)
     await(last);
     run_for(base, 5);
     expect(want[_i]);
+    ck_assert_msg(strstr(last_gap, "\"to\":\"1970-"), "%s", last_gap); /* the server's time */
+}
+END_TEST
+
+/* Where another server's clock was ahead, the window has at least this one moment. */
+START_TEST(begins_in_the_future)
+{
+    char from[40], to[40], told[] = "gap:";
+    put(1, true);
+    hold("from=4102444800000-7");
+    await(told);
+    ck_assert_int_eq(sscanf(last_gap, "{\"from\":\"%39[^\"]\",\"to\":\"%39[^\"]\"", from, to), 2);
+    ck_assert_str_eq(from, "2100-01-01T00:00:00.000Z");
+    ck_assert_msg(strcmp(from, to) < 0, "%s", last_gap);
 }
 END_TEST
 
@@ -266,6 +282,7 @@ int main(void)
     tcase_add_test(tests, live_meanwhile);
     tcase_add_test(tests, no_more_than_has_room);
     tcase_add_loop_test(tests, gaps_are_told, 0, 4);
+    tcase_add_test(tests, begins_in_the_future);
     tcase_add_test(tests, flushed_while_it_reads);
     tcase_add_loop_test(tests, ends_while_it_reads, 0, 2);
     return run(suite);
