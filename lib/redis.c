@@ -263,6 +263,8 @@ static void subscriber_reply(struct evb_link *link, const struct evb_reply *repl
             redis->hooks->message(reply->item[2], reply->item[3], reply->item[1], redis->user);
     } else {
         rc = evb_subs_reply(&redis->subs, reply, why, sizeof why);
+        if (rc == EVBUS_EAWAY) /* before it is READY no heartbeat asks again */
+            rc = evb_pair_state(redis) == EVB_REDIS_READY ? 0 : EVBUS_EREMOTE;
     }
     if (rc != 0)
         lose_subscriber(redis, rc, why);

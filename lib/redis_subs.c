@@ -91,9 +91,25 @@ static int ask(struct evb_subs *subs, enum ask_kind kind, struct evb_topic *topi
     return 0;
 }
 
+static void ask_put_off(const char *key, size_t length, void *value, void *user)
+{
+    struct evb_topic *topic = value;
+    (void)key;
+    (void)length;
+    if (topic->wanted && topic->state == EVB_TOPIC_NEW && !topic->asked)
+        ask(user, ASK_SUBSCRIBE, topic);
+}
+
 int evb_subs_ping(struct evb_subs *subs)
 {
-    return subs->link ? ask(subs, ASK_PING, NULL) : 0;
+    if (!subs->link)
+        return 0;
+    if (subs->put_off) {
+        subs->put_off = false;
+        evb_map_each(&subs->channels, ask_put_off, subs);
+        evb_map_each(&subs->patterns, ask_put_off, subs);
+    }
+    return ask(subs, ASK_PING, NULL);
 }
 
 static void forget_if_done(struct evb_subs *subs, struct evb_topic *topic)
@@ -224,6 +240,7 @@ static void reset_topic(const char *key, size_t length, void *value, void *user)
 void evb_subs_reset(struct evb_subs *subs)
 {
     subs->link = NULL;
+    subs->put_off = false;
     subs->changes++;
     subs->pending = 0;
     clear_asks(subs);
@@ -301,18 +318,25 @@ int evb_subs_reply(struct evb_subs *subs, const struct evb_reply *reply, char *w
         return EVBUS_EPARSE;
     }
     bool refused = is_error && evb_acl_refuses(reply->text);
-    if (is_error && !refused && breaks(entry->kind, reply->text)) {
+    bool put_off = entry->kind == ASK_SUBSCRIBE && is_error && !strncmp(reply->text, "BUSY", 4);
+    bool broken = is_error && !refused && breaks(entry->kind, reply->text);
+    if (broken)
         snprintf(why, room, "%s refused: %s", commands[entry->kind][0], reply->text);
+    if (broken && !put_off)
         return is_signed_out(reply->text) ? EVBUS_EAUTH : EVBUS_EREMOTE;
-    }
     if (refused)
         tell_lack(subs, entry);
     struct evb_topic *topic = entry->topic;
     evb_list_remove(&entry->node);
     evb_free(entry);
-    if (topic) {
+    if (topic)
         topic->asked--;
-        decide(subs, topic, refused ? reply->text : NULL);
+    if (put_off) {
+        subs->put_off = true;
+        forget_if_done(subs, topic);
+        return EVBUS_EAWAY;
     }
+    if (topic)
+        decide(subs, topic, refused ? reply->text : NULL);
     return 0;
 }

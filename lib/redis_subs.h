@@ -27,6 +27,7 @@ struct evb_subs {
     struct evb_node asks;              /* commands in the order of their replies */
     uint64_t changes;                  /* counts what may change evb_subs_matching() */
     size_t pending;                    /* wanted and neither confirmed nor refused */
+    bool put_off;                      /* some were refused for now, and are to be asked again */
     struct evb_link *link;             /* borrowed; NULL: not signed in */
     void (*decided)(const struct evb_topic *topic, void *user); /* LIVE or REFUSED */
     void (*lacks)(enum evb_lack lack, void *user); /* the answer was that this is not allowed */
@@ -47,8 +48,9 @@ int64_t evb_subs_matching(struct evb_subs *subs, const char *channel, size_t len
 void evb_subs_start(struct evb_subs *subs, struct evb_link *link); /* asks for all that is wanted */
 void evb_subs_again(struct evb_subs *subs); /* asks once more for what was refused */
 void evb_subs_reset(struct evb_subs *subs); /* the link is gone: all is open again */
-int evb_subs_ping(struct evb_subs *subs);
-/* A reply that is no message. 0, or an error with a sentence: the connection cannot be trusted. */
+int evb_subs_ping(struct evb_subs *subs);   /* and asks once more for what was refused for now */
+/* A reply that is no message. 0, or an error with a sentence: the connection cannot be trusted.
+ * EVBUS_EAWAY: a subscription was refused for now, which may wait. */
 int evb_subs_reply(struct evb_subs *subs, const struct evb_reply *reply, char *why, size_t room);
 
 #endif

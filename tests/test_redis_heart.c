@@ -115,6 +115,31 @@ START_TEST(fence_is_refused_for_now)
 }
 END_TEST
 
+/* Nor is a subscription worth the link; who has changed its mind meanwhile is not asked for. */
+START_TEST(subscribes_while_busy)
+{
+    come_up_fast(20, 200);
+    await_beats(1);
+    int asked = scripted_count(server, "SUBSCRIBE");
+    scripted_answer(server, "SUBSCRIBE", "-BUSY x\r\n", 3);
+    evb_loop_begin(&loop);
+    ck_assert_int_eq(evb_subs_add(&redis.subs, "late", 4, false), 0);
+    ck_assert_int_eq(evb_subs_add(&redis.subs, "gone", 4, false), 0);
+    evb_loop_end(&loop);
+    while (scripted_count(server, "SUBSCRIBE") < asked + 2)
+        event_base_loop(base, EVLOOP_ONCE);
+    evb_loop_begin(&loop);
+    evb_subs_remove(&redis.subs, "gone", 4, false);
+    evb_loop_end(&loop);
+    while (redis.subs.pending)
+        event_base_loop(base, EVLOOP_ONCE);
+    ck_assert_int_eq(evb_subs_matching(&redis.subs, "late", 4), 1);
+    ck_assert(!redis.subs.put_off);
+    ck_assert_int_eq(atomic_load(&redis.state), (int)EVB_REDIS_READY);
+    ck_assert_int_eq(evb_metrics_read(&metrics, EVB_COUNT_disconnects), 0);
+}
+END_TEST
+
 /* Without a right the link lives on, and finds it when it is granted. */
 START_TEST(fence_loses_its_right)
 {
@@ -236,6 +261,7 @@ int main(void)
     tcase_add_test(tests, fence_is_lost);
     tcase_add_loop_test(tests, beat_is_answered_badly, 0, (int)EVB_COUNT(beat_answers));
     tcase_add_test(tests, fence_is_refused_for_now);
+    tcase_add_test(tests, subscribes_while_busy);
     tcase_add_test(tests, fence_loses_its_right);
     tcase_add_test(tests, inbox_is_granted_later);
     tcase_add_loop_test(tests, beat_without_a_right, 0, (int)EVB_COUNT(beat_commands));
