@@ -84,6 +84,7 @@ struct evbus_event {
     uint32_t size;       /* bytes of memory that the event holds, pieces included */
     uint32_t spare_room; /* bytes at `spare` */
     uint16_t attr_count, attr_room;
+    bool echo;                    /* of a received one: own, delivered here when published */
     uint64_t seq;                 /* of a received event; 0: none */
     struct evb_position position; /* loop only; none without history */
     int64_t time_us;

@@ -360,6 +360,8 @@ void evb_route_message(const struct evb_reply *channel, const struct evb_reply *
     if (echo && !is_by_echo(bus, payload))
         return;
     evbus_event *event = decode(bus, channel, payload);
+    if (event)
+        event->echo = echo; /* it may be held back */
     if (event && !receive(bus, event, echo ? EVB_ECHO : 0, channel, pattern))
         evbus_event_unref(event);
 }
@@ -428,6 +430,6 @@ evbus_event *evb_route_decode(struct evbus *bus, const struct evb_reply *channel
 
 void evb_route_held(struct evbus *bus, evbus_event *event)
 {
-    if (!accept_received(bus, evbus_event_ref(event), 0, NULL))
+    if (!accept_received(bus, evbus_event_ref(event), event->echo ? EVB_ECHO : 0, NULL))
         evbus_event_unref(event);
 }

@@ -283,6 +283,50 @@ START_TEST(own_events_once)
 }
 END_TEST
 
+static atomic_bool enough;
+
+static void *publish_on(void *count)
+{
+    int n = 0;
+    while (!atomic_load(&enough)) {
+        if (publish_numbered(ear.bus, "yes.own", 0, n + 1) > 0)
+            n++;
+        nap_us(50);
+    }
+    *(int *)count = n;
+    return NULL;
+}
+
+/* With one subscription that gets them from Redis the others still got them at once, what comes
+ * back in the midst of a recovery included. */
+START_TEST(own_events_once_beside_a_reader)
+{
+    pthread_t thread;
+    int own = 0;
+    open_both("history.local.events", "100000");
+    recorder_init(&takers[0].got);
+    bus_subscribe(ear.bus, "yes.*", "from=all", take, &takers[0]);
+    ck_assert_int_eq(pthread_create(&thread, NULL, publish_on, &own), 0);
+    for (int i = 1; i <= 20; i++) {
+        publish("yes.a", 1, i * 100 - 99, i * 100);
+        listener_drop(&ear);
+        nap_us(50000);
+    }
+    atomic_store(&enough, true);
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    ck_assert_int_eq(evbus_flush(ear.bus, suite_patience(SOON)), 0);
+    listener_expect(&ear, 0, own);
+    listener_expect(&ear, 1, 2000);
+    struct wait wait = wait_for(SOON);
+    while (!recorder_has(&takers[0].got, 0, own) && wait_more(&wait))
+        ;
+    int published[] = {own, 2000};
+    recorder_expect_perfect(&takers[0].got, "who reads", 2, published);
+    recorder_expect_perfect(&ear.got, "who does not", 2, published);
+    close_both();
+}
+END_TEST
+
 /* ---- memory ---- */
 
 START_TEST(memory_is_bounded)
@@ -344,6 +388,7 @@ int main(int argc, char **argv)
     tcase_add_loop_test(brief, opened_while_away_from_a_short_history, 0, 2);
     suite_add_tcase(suite, brief);
     suite_add(suite, "own_events_once", own_events_once, 40);
+    suite_add(suite, "own_events_once_beside_a_reader", own_events_once_beside_a_reader, 40);
     suite_add(suite, "memory_is_bounded", memory_is_bounded, 90);
     return suite_run(suite, argc, argv);
 }
