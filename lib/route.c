@@ -280,7 +280,7 @@ static bool accept_received(struct evbus *bus, evbus_event *event, unsigned how,
         evb_count(&bus->metrics, EVB_COUNT_late_requests, 1);
         return false;
     }
-    if (bus->recent.limit)
+    if (bus->recent.limit && !(how & EVB_ECHO)) /* that is kept since it was published */
         evb_recent_push(&bus->recent, event);
     if (!thread)
         return false;

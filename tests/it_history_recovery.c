@@ -323,6 +323,9 @@ START_TEST(own_events_once_beside_a_reader)
     int published[] = {own, 2000};
     recorder_expect_perfect(&takers[0].got, "who reads", 2, published);
     recorder_expect_perfect(&ear.got, "who does not", 2, published);
+    evbus_list *kept = evbus_history(ear.bus, "source=local type=yes.own limit=100000", 0);
+    ck_assert_int_eq(evbus_list_count(kept), own);
+    evbus_list_free(kept);
     close_both();
 }
 END_TEST
