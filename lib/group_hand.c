@@ -335,22 +335,23 @@ static struct evb_hold *hold_entry(struct evb_group *group, evbus_event *event,
     return hold;
 }
 
-static evbus_event *decode(struct evb_group *group, const struct evb_reply *envelope)
+static int decode(struct evb_group *group, const struct evb_reply *envelope, evbus_event **event)
 {
     const struct evb_reply channel = {.kind = EVB_REPLY_STRING,
                                       .text = group->name.channel,
                                       .length = strlen(group->name.channel)};
-    return evb_route_decode(group->all->bus, &channel, envelope);
+    return evb_route_decode(group->all->bus, &channel, envelope, event);
 }
 
 void evb_group_take(struct evb_group *group, const struct evb_reply *reply)
 {
     struct evb_group_entry entry;
     bool good = evb_group_entry_read(&entry, reply);
-    evbus_event *event = good ? decode(group, entry.envelope) : NULL;
+    evbus_event *event = NULL;
+    int rc = good ? decode(group, entry.envelope, &event) : EVBUS_EPARSE;
     struct evb_member *member = event ? choose(group) : NULL;
     struct evb_hold *hold = NULL;
-    if (!entry.id)
+    if (!entry.id || rc == EVBUS_ENOMEM) /* it stays pending, and is found again */
         return;
     if (!event) { /* nobody can ever handle it; it has been counted and told */
         if ((hold = hold_entry(group, NULL, &entry)))

@@ -318,26 +318,33 @@ static bool receive(struct evbus *bus, evbus_event *event, unsigned how,
     return accept_received(bus, event, how, only);
 }
 
-/* The event that a channel brought; NULL: none, which is counted. */
-static evbus_event *decode(struct evbus *bus, const struct evb_reply *channel,
-                           const struct evb_reply *payload)
+int evb_route_decode(struct evbus *bus, const struct evb_reply *channel,
+                     const struct evb_reply *payload, evbus_event **event)
 {
     const char *type = channel->text + bus->prefix_length, *why = "";
     size_t length = channel->length - bus->prefix_length;
-    evbus_event *event = NULL;
+    *event = NULL;
     if (channel->length <= bus->prefix_length ||
         memcmp(channel->text, bus->prefix, bus->prefix_length) != 0 ||
         evb_type_check(type, length) != 0 || evb_type_is_system(type, length)) {
         evb_route_complain(bus, EVB_COUNT_decode_errors, channel->text,
                            "the channel names no event type");
-        return NULL;
+        return EVBUS_EPARSE;
     }
     unsigned flags = bus->check == EVB_CHECK_NEVER ? 0 : EVB_READ_CHECK;
-    if (evb_codec_read(payload->text, payload->length, type, length, bus->max_data, flags, &event,
-                       &why) == 0)
-        return event;
-    evb_route_complain(bus, EVB_COUNT_decode_errors, channel->text, why);
-    return NULL;
+    int rc = evb_codec_read(payload->text, payload->length, type, length, bus->max_data, flags,
+                            event, &why);
+    if (rc != 0)
+        evb_route_complain(bus, EVB_COUNT_decode_errors, channel->text, why);
+    return rc;
+}
+
+static evbus_event *decode(struct evbus *bus, const struct evb_reply *channel,
+                           const struct evb_reply *payload)
+{
+    evbus_event *event;
+    evb_route_decode(bus, channel, payload, &event);
+    return event;
 }
 
 /* Own events that are to be kept come to some by their echo alone, whether or not they could be;
@@ -420,12 +427,6 @@ evbus_event *evb_route_entry_for(struct evbus *bus, const evbus_sub *sub, struct
     evb_count(&bus->metrics, EVB_COUNT_replayed, 1);
     *how |= evb_route_is_self(bus, event);
     return event;
-}
-
-evbus_event *evb_route_decode(struct evbus *bus, const struct evb_reply *channel,
-                              const struct evb_reply *envelope)
-{
-    return decode(bus, channel, envelope);
 }
 
 void evb_route_held(struct evbus *bus, evbus_event *event)

@@ -34,9 +34,10 @@ void evb_route_entry(struct evbus *bus, struct evb_position at, const struct evb
  * which is counted. */
 evbus_event *evb_route_read(struct evbus *bus, struct evb_position at,
                             const struct evb_reply *channel, const struct evb_reply *envelope);
-/* The event of an entry of a group's stream; NULL as above. On the loop. */
-evbus_event *evb_route_decode(struct evbus *bus, const struct evb_reply *channel,
-                              const struct evb_reply *envelope);
+/* The event that a channel or an entry of a group's stream brought. 0, or EVBUS_ENOMEM or what is
+ * wrong with it, which is counted: *event is NULL then. On the loop. */
+int evb_route_decode(struct evbus *bus, const struct evb_reply *channel,
+                     const struct evb_reply *envelope, evbus_event **event);
 void evb_route_held(struct evbus *bus, evbus_event *event);
 /* An entry as an event for one subscription, the caller's reference; NULL: it is not for that.
  * *how gains EVB_FROM_SELF. */
