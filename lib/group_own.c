@@ -1,5 +1,6 @@
 /* group_own.c - what Redis holds for this consumer: it is renewed, and what never came here is
  * given back. Loop only. */
+#include "clock.h"
 #include "group.h"
 #include <string.h>
 
@@ -40,6 +41,16 @@ static bool is_known(const struct evb_group *group, const char *entry)
            is_in(&group->told_backs, entry);
 }
 
+/* Given out since the command that waits was asked: its answer brings it, on another connection
+ * than this one's, and perhaps later. Both clocks tell whole milliseconds. */
+static bool may_come(const struct evb_group *group, const struct evb_reply *row)
+{
+    const struct evb_blocking *link = &group->all->link;
+    return group->listed && link->state == EVB_BLOCKING_READING && row->count > 2 &&
+           row->item[2]->kind == EVB_REPLY_INTEGER &&
+           row->item[2]->integer <= evb_clock_mono_ms() - link->asked_ms + 1;
+}
+
 /* {{entry, consumer, idle, deliveries}...}: what no handler of this process has seen goes back. Of
  * an earlier process by this name nobody knows: those count as tried. */
 static void on_own(const struct evb_reply *reply, void *user)
@@ -56,7 +67,8 @@ static void on_own(const struct evb_reply *reply, void *user)
     for (size_t i = 0; i < reply->count; i++) {
         const struct evb_reply *row = reply->item[i];
         if (row->kind != EVB_REPLY_ARRAY || row->count < 1 ||
-            row->item[0]->kind != EVB_REPLY_STRING || is_known(group, row->item[0]->text))
+            row->item[0]->kind != EVB_REPLY_STRING || is_known(group, row->item[0]->text) ||
+            may_come(group, row))
             continue;
         evb_group_return(group, row->item[0]->text, !group->looked_once);
     }

@@ -137,6 +137,7 @@ void evb_blocking_ask(struct evb_blocking *blocking, const struct evb_buf *comma
                       int64_t block_ms)
 {
     blocking->state = EVB_BLOCKING_READING;
+    blocking->asked_ms = evb_clock_mono_ms();
     evb_pair_arm(blocking->timer, block_ms + blocking->redis->set.ping_timeout_ms);
     if (command->failed)
         blocking->link.gate.error = evb_gate_no_memory;

@@ -28,6 +28,7 @@ struct evb_blocking {
     void *user;
 
     enum evb_blocking_state state;
+    int64_t asked_ms; /* monotonic: the last command */
     struct evb_link link;
     struct evb_hello hello;
     struct evb_server server;

@@ -28,7 +28,8 @@ START_TEST(refused)
 }
 END_TEST
 
-#define ROW(id) "*4\r\n$3\r\n" id "\r\n$1\r\nc\r\n:1\r\n:1\r\n"
+#define IDLE(id, ms) "*4\r\n$3\r\n" id "\r\n$1\r\nc\r\n:" ms "\r\n:1\r\n"
+#define ROW(id)      IDLE(id, "20000")
 
 /* ---- renewing ---- */
 
@@ -106,6 +107,32 @@ START_TEST(known_ones_stay)
     await_answers(group);
     ck_assert(!group->looking);
     ck_assert_str_eq(called, known[_i].called);
+}
+END_TEST
+
+/* What was given out since the command that waits was asked is in its answer, which may come later
+ * than this one, on its own connection. */
+START_TEST(on_its_way)
+{
+    struct evb_group *group = join_queue(NULL, "group=g ack=call");
+    int64_t now_ms = stop_clock();
+    group->all->link.asked_ms = now_ms - 1000;
+    scripted_answer(server, "XPENDING",
+                    "*3\r\n" IDLE("1-1", "0") IDLE("2-1", "1000") IDLE("3-1", "1002"), 1);
+    evb_group_look(group, 0);
+    await_answers(group);
+    ck_assert(group->looked);
+    ck_assert_str_eq(called, "tell:3-1:0 ");
+    take(ONE("1-1", GOOD));
+    pull();
+    answer(evbus_event_ack);
+    await_answers(group);
+    ck_assert_str_eq(called, "tell:3-1:0 tell:1-1 ");
+    group->listed = false;
+    scripted_answer(server, "XPENDING", "*1\r\n" IDLE("2-1", "1000"), 1);
+    evb_group_look(group, 0);
+    await_answers(group);
+    ck_assert_str_eq(called, "tell:3-1:0 tell:1-1 tell:2-1:0 ");
 }
 END_TEST
 
@@ -207,6 +234,7 @@ int main(void)
     tcase_add_loop_test(all, renews_in_batches, 0, (int)EVB_COUNT(batches));
     tcase_add_test(all, nobody_to_ask);
     tcase_add_loop_test(all, known_ones_stay, 0, (int)EVB_COUNT(known));
+    tcase_add_test(all, on_its_way);
     tcase_add_test(all, only_the_first_counts_tries);
     tcase_add_loop_test(all, rows_that_are_none, 0, (int)EVB_COUNT(no_rows));
     tcase_add_test(all, no_answer_of_that_kind);
