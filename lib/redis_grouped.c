@@ -90,12 +90,21 @@ void evb_grouped_read(struct evb_grouped *grouped)
         begin(grouped);
 }
 
+static bool put(struct evb_map *channels, const char *channel, size_t length,
+                struct evb_grouped *grouped)
+{
+    return evb_map_get(channels, channel, length) ||
+           evb_map_put(channels, channel, length, grouped) == 0;
+}
+
+/* Pages that are being read may be from before it. */
 void evb_grouped_add(struct evb_grouped *grouped, const char *channel)
 {
     size_t length = strlen(channel);
-    if (!evb_map_get(&grouped->channels, channel, length) &&
-        evb_map_put(&grouped->channels, channel, length, grouped) != 0)
+    if (!put(&grouped->channels, channel, length, grouped))
         grouped->all = true;
+    if (grouped->reading && !put(&grouped->next, channel, length, grouped))
+        grouped->next_all = true;
 }
 
 static void finish(struct evb_grouped *grouped)

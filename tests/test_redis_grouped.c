@@ -71,6 +71,20 @@ START_TEST(told_of_new_ones)
 }
 END_TEST
 
+/* A group that comes to stand here while the registry is read is not forgotten with its last page,
+ * which may be too old to have it. */
+START_TEST(comes_while_it_reads)
+{
+    come_up();
+    scripted_answer(server, "HSCAN", OF_D, 1);
+    evb_grouped_read(&redis.grouped);
+    evb_grouped_add(&redis.grouped, "c");
+    ck_assert(has("c"));
+    await_read(3);
+    ck_assert(has("c") && has("d"));
+}
+END_TEST
+
 static const struct {
     const char *answer, *why;
 } bad[] = {
@@ -204,6 +218,7 @@ int main(void)
     tcase_set_timeout(all, 30);
     tcase_add_test(all, read_before_ready);
     tcase_add_test(all, told_of_new_ones);
+    tcase_add_test(all, comes_while_it_reads);
     tcase_add_loop_test(all, no_answer, 0, (int)EVB_COUNT(bad));
     tcase_add_test(all, no_right);
     tcase_add_test(all, goes_by_the_script);
