@@ -204,7 +204,6 @@ static void bury(struct evb_group *group, struct evb_hold *hold, const evbus_eve
     struct evb_dead dead = {group->name.group, reason, attempts, group->name.key, hold->entry};
     leave_member(hold);
     hold->dead = true;
-    hold->more = 1;
     atomic_fetch_add(&hold->refs, 1); /* the report's */
     if (evb_dead_send(hold->bus, event, &dead, on_dead, hold) == 0)
         return;

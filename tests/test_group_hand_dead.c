@@ -63,7 +63,7 @@ static bool is_put_off(void *group)
 /* Refused by Redis, or no room to keep it: it goes round once more, and dies again. */
 START_TEST(no_letter_now)
 {
-    char back[] = "tell:1-1:1 ";
+    char back[] = "tell:1-1:0 ";
     int64_t now_ms;
     if (_i) {
         bus->redis.outbox.full = EVB_FULL_REJECT;
@@ -83,6 +83,30 @@ START_TEST(no_letter_now)
     evb_group_due(group, now_ms + 5000);
     await_call(back);
     ck_assert_str_eq(called, back);
+}
+END_TEST
+
+static const struct {
+    int death;
+    char back[20];
+} tries[] = {{0, "tell:1-1:1 "},
+             {1, "tell:1-1:1 "},
+             {2, "tell:1-1:0 "},
+             {3, "tell:1-1:0 "},
+             {4, "tell:1-1:0 "}};
+
+/* Nobody had it in hand meanwhile but who had when it died. */
+START_TEST(no_letter_is_no_try)
+{
+    answer_script(LETTER, "*3\r\n$4\r\n1000\r\n:1\r\n$9\r\nNOPERM no\r\n", 1);
+    struct evb_group *group = die(tries[_i].death);
+    char back[20];
+    snprintf(back, sizeof back, "%s", tries[_i].back);
+    go_round();
+    ck_assert(run_until(base, is_put_off, group, suite_patience(20000)));
+    called[0] = '\0';
+    evb_group_due(group, INT64_MAX);
+    await_call(back);
 }
 END_TEST
 
@@ -127,6 +151,7 @@ int main(void)
     tcase_add_checked_fixture(all, setup_group, teardown_group);
     tcase_add_loop_test(all, dies, 0, (int)EVB_COUNT(deaths));
     tcase_add_loop_test(all, no_letter_now, 0, 2);
+    tcase_add_loop_test(all, no_letter_is_no_try, 0, (int)EVB_COUNT(tries));
     tcase_add_loop_test(all, no_answer_to_a_letter, 0, 2);
     tcase_add_test(all, answer_to_nobody);
     suite_add_tcase(suite, all);
