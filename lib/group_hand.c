@@ -360,7 +360,7 @@ void evb_group_take(struct evb_group *group, const struct evb_reply *reply)
             give_back(group, hold, 0);
     } else if (entry.attempts > member->retries) {
         if ((hold = hold_entry(group, NULL, &entry)))
-            bury(group, hold, event, "no member that had it ever answered", entry.attempts);
+            bury(group, hold, event, "it was given out as often as it may be", entry.attempts);
     } else if (event->size > bytes_most(member->sub)) {
         if ((hold = hold_entry(group, NULL, &entry)))
             bury(group, hold, event, "larger than the subscription's bytes=", entry.attempts);

@@ -9,8 +9,8 @@ static const struct {
 } deaths[] = {
     {"", "group=g retries=0 ack=call", ONE("1-1", GOOD), true, "its handler failed", "1"},
     {"", "group=g retries=1 ack=call", TRIED("1-1", GOOD, "1"), true, "its handler failed", "2"},
-    {"", "group=g retries=1", TRIED("1-1", GOOD, "2"), false, "no member that had it ever answered",
-     "2"},
+    {"", "group=g retries=1", TRIED("1-1", GOOD, "2"), false,
+     "it was given out as often as it may be", "2"},
     {"bytes=1", "group=g", ONE("1-1", GOOD), false, "larger than the subscription's bytes=", "0"},
     {NULL, "group=g bytes=1", TRIED("1-1", GOOD, "1"), false,
      "larger than the subscription's bytes=", "1"},
@@ -110,6 +110,24 @@ START_TEST(no_letter_is_no_try)
 }
 END_TEST
 
+/* A member that allows more retries had it, and answered: nothing says that nobody did. */
+START_TEST(dies_with_another)
+{
+    char first[] = "tell:1-1:1 ", sent[] = "letter:2-1 ";
+    join_queue("", "group=g retries=5 ack=call");
+    take(ONE("1-1", GOOD));
+    pull();
+    answer(nack);
+    await_call(first);
+    evbus_unsubscribe(mine);
+    mine = evbus_queue_subscribe(own_queue, "job", "group=g retries=0", 0);
+    await_reads(2);
+    take(TRIED("2-1", GOOD, "1"));
+    await_call(sent);
+    ck_assert_msg(strstr(letter, "given out as often as it may be"), "%s", letter);
+}
+END_TEST
+
 /* The bus ends while a letter is under way: the entry is somebody else's. */
 START_TEST(no_answer_to_a_letter)
 {
@@ -152,6 +170,7 @@ int main(void)
     tcase_add_loop_test(all, dies, 0, (int)EVB_COUNT(deaths));
     tcase_add_loop_test(all, no_letter_now, 0, 2);
     tcase_add_loop_test(all, no_letter_is_no_try, 0, (int)EVB_COUNT(tries));
+    tcase_add_test(all, dies_with_another);
     tcase_add_loop_test(all, no_answer_to_a_letter, 0, 2);
     tcase_add_test(all, answer_to_nobody);
     suite_add_tcase(suite, all);
