@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OWN_WORDS = 10, BELL_BEATS = 4 };
+enum { OWN_WORDS = 10, BEATS = 4 }; /* BEATS: of a member, before it is taken for gone */
 
 int evb_group_wire_init(struct evb_group_wire *wire, struct evb_stream *stream,
                         struct evb_asks *asks, const char *node)
@@ -65,8 +65,9 @@ bool evb_group_announce(const struct evb_group_wire *wire, const struct evb_grou
                            name->channel, name->group,
                            ttl,           wire->control,
                            bell_ttl};
-    snprintf(ttl, sizeof ttl, "%" PRId64, wire->ttl_ms);
-    snprintf(bell_ttl, sizeof bell_ttl, "%" PRId64, wire->beat_ms * BELL_BEATS + 60000);
+    int64_t beats_ms = wire->beat_ms * BEATS;
+    snprintf(ttl, sizeof ttl, "%" PRId64, wire->ttl_ms > beats_ms ? wire->ttl_ms : beats_ms);
+    snprintf(bell_ttl, sizeof bell_ttl, "%" PRId64, beats_ms + 60000);
     return run(wire, EVB_SCRIPT_MEMBER, words, EVB_COUNT(words), fn, user);
 }
 

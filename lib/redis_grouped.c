@@ -219,9 +219,11 @@ static void on_forgotten(const struct evb_reply *reply, void *user)
 
 void evb_grouped_beat(struct evb_grouped *grouped)
 {
-    const char *words[] = {"1", grouped->stream ? key_of(grouped) : NULL, grouped->control};
+    char late[24];
+    const char *words[] = {"1", grouped->stream ? key_of(grouped) : NULL, grouped->control, late};
     if (!grouped->stream)
         return;
+    snprintf(late, sizeof late, "%d", LATE_MS);
     if (grouped->deaf || grouped->anew)
         evb_grouped_read(grouped);
     int64_t now_ms = evb_clock_us() / 1000;

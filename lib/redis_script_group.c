@@ -99,7 +99,7 @@ static const char takeover[] = AGAIN
 static const char forget[] =
     "local registry, reply, cursor = KEYS[1], {}, '0'\n"
     "local clock = redis.call('TIME')\n"
-    "local now = clock[1] * 1000 + math.floor(clock[2] / 1000)\n"
+    "local now = clock[1] * 1000 + math.floor(clock[2] / 1000) - ARGV[2]\n"
     "repeat\n"
     "  local some = redis.call('HSCAN', registry, cursor, 'COUNT', 100)\n"
     "  cursor = some[1]\n"

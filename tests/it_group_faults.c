@@ -340,6 +340,45 @@ START_TEST(nobody_comes_back)
 }
 END_TEST
 
+static bool is_removed(void *field)
+{
+    return server_command(server, "HEXISTS evbus:group:{0} %s", (char *)field) == 0;
+}
+
+/* However seldom its members announce themselves, and also when another one is removed. */
+START_TEST(who_lives_stays)
+{
+    atomic_int handled = 0;
+    struct gaps flushed = {"\"cause\":\"flushed\"", 0};
+    char old[] = "evbus:events:old";
+    server = server_start(NULL);
+    evbus *worker = server_bus(server, "redis.ping.interval", "5s", "group.ttl", "1s", NULL);
+    bus_subscribe(worker, "evbus.gap", NULL, count_gap, &flushed);
+    evbus_sub *sub = bus_subscribe(worker, "job", "group=g", handle_count, &handled);
+    ck_assert_int_eq(evbus_sub_wait(sub, SOON), 0);
+    char *now = server_text(server, "TIME");
+    char *row = server_text(server, "HGET evbus:group:{0} evbus:events:job");
+    ck_assert_int_gt(atoll(strchr(row, '=') + 1), atoll(now) * 1000 + 10000);
+    free(now);
+    free(row);
+    bus = open_quick("bus.mode", "hybrid");
+    expect_connected(bus, SOON);
+    now = server_text(server, "TIME"); /* nobody has said anything for some seconds */
+    server_command(server, "HSET evbus:group:{0} evbus:events:job g=%lld000", atoll(now) - 5);
+    free(now);
+    server_command(server, "HSET evbus:group:{0} %s g=1000", old);
+    server_command(server, "PUBLISH evbus:inbox:groups x");
+    ck_assert(until(is_removed, old, SOON));
+    sent = 0;
+    publish(1);
+    expect_count(&handled, 1, SOON);
+    ck_assert_int_eq(atomic_load(&flushed.count), 0);
+    bus_end(worker);
+    bus_end(bus);
+    server_free(server);
+}
+END_TEST
+
 /* ---- who leaves ---- */
 
 static bool is_alone(void *unused)
@@ -429,6 +468,7 @@ int main(int argc, char **argv)
     suite_add(suite, "redis_is_killed", redis_is_killed, 120);
     suite_add(suite, "redis_is_flushed", redis_is_flushed, 60);
     suite_add(suite, "nobody_comes_back", nobody_comes_back, 60);
+    suite_add(suite, "who_lives_stays", who_lives_stays, 60);
     suite_add(suite, "leaves_nothing_behind", leaves_nothing_behind, 60);
     add_loop(suite, "a_right_is_missing", a_right_is_missing, sizeof rights / sizeof rights[0]);
     return suite_run(suite, argc, argv);

@@ -178,7 +178,7 @@ static void on_gone(const struct evb_lost_group *group, void *user)
 static char *forget(char **word, int count, void *user)
 {
     (void)user;
-    tell("%s %s %s ", word[2], word[3], word[count - 1]);
+    tell("%s %s %s %s ", word[2], word[3], word[count - 2], word[count - 1]);
     return strdup("*3\r\n$1\r\nc\r\n$1\r\nw\r\n:5\r\n");
 }
 
@@ -192,7 +192,7 @@ START_TEST(nobody_is_left)
     scripted_eval(server, forget, NULL);
     come_up();
     await_story(gone);
-    ck_assert_msg(strstr(story, "1 evbus:group:{0} " CONTROL " c/w:5 "), "%s", story);
+    ck_assert_msg(strstr(story, "1 evbus:group:{0} " CONTROL " 60000 c/w:5 "), "%s", story);
     await_read(2);
     ck_assert(!has("c"));
 }
