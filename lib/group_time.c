@@ -85,13 +85,14 @@ void evb_group_on_left(const struct evb_reply *reply, void *user)
 {
     struct evb_group *group = user;
     struct evb_groups *all = group->all;
-    (void)reply;
     group->asks--;
     if (evb_list_empty(&group->members) && evb_group_is_empty(group) && group->asks == 0 &&
         !all->done)
         evb_group_remove(group);
     else
         group->leaving = all->stopping;
+    if (reply)
+        evb_group_go(all); /* who has come meanwhile waits for it */
     evb_group_arm(all);
 }
 

@@ -435,6 +435,20 @@ START_TEST(has_left)
 }
 END_TEST
 
+/* Somebody came while it left: that one is read for at once. */
+START_TEST(has_come_back)
+{
+    struct evb_group *group = begin();
+    group->listed = false;
+    group->leaving = true;
+    group->asks = 1;
+    evb_group_go(group->all);
+    ck_assert(!group->all->rung);
+    evb_group_on_left(_i ? reply_of("*2\r\n:0\r\n:1\r\n") : NULL, group);
+    ck_assert_int_eq(group->all->rung, _i); /* not where the link is lost */
+}
+END_TEST
+
 START_TEST(cannot_ask_now)
 {
     struct evb_group *group = begin();
@@ -505,6 +519,7 @@ int main(void)
     tcase_add_test(all, leaves_once);
     tcase_add_loop_test(all, stays, 0, (int)EVB_COUNT(lists) + 1);
     tcase_add_loop_test(all, has_left, 0, (int)EVB_COUNT(returns));
+    tcase_add_loop_test(all, has_come_back, 0, 2);
     tcase_add_loop_test(all, cannot_ask_now, 0, 2);
     tcase_add_loop_test(all, nothing_is_to_come, 0, (int)EVB_COUNT(ends));
     suite_add_tcase(suite, all);
