@@ -343,11 +343,11 @@ void evb_group_stop(struct evbus *bus)
     if (!all)
         return;
     all->stopping = true;
-    evb_blocking_close(&all->link);
     EVB_LIST_EACH(&all->list, node)
     EVB_LIST_EACH(&group_at(node)->members, at)
     evb_sub_end(evb_container(at, struct evb_member, node)->sub);
     part_ended(all);
+    evb_group_end_reading(all);
     evb_group_send_soon(all);
 }
 
@@ -371,13 +371,8 @@ void evb_group_close(struct evbus *bus, void (*done)(void *user), void *user)
     }
     all->done = done;
     all->done_user = user;
-    if (evb_group_is_ready(all)) {
-        EVB_LIST_EACH(&all->list, node)
-        if (evb_group_takeover(&all->wire, group_at(node)->name.key, INT32_MAX, 1, true,
-                               evb_group_on_left, group_at(node)))
-            group_at(node)->asks++;
+    if (evb_group_is_ready(all))
         evb_group_unbell(&all->wire, on_bell, all);
-    }
     evb_group_send_soon(all);
 }
 

@@ -139,5 +139,7 @@ void evb_group_go(struct evb_groups *all); /* reads, or wakes who reads, if ther
 /* Of one without members. False: a command that may bring it something waits, and is woken first;
  * the next one does not ask for it. */
 bool evb_group_stop_reading(struct evb_group *group);
+/* The bus closes: the last answer is waited for, and what it brings given back. */
+void evb_group_end_reading(struct evb_groups *all);
 
 #endif

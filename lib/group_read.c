@@ -120,6 +120,35 @@ bool evb_group_stop_reading(struct evb_group *group)
     return false;
 }
 
+/* What it was given goes back all the same. */
+static void give_up(struct evb_groups *all)
+{
+    evb_blocking_close(&all->link);
+    EVB_LIST_EACH(&all->list, node)
+    {
+        struct evb_group *group = evb_container(node, struct evb_group, node);
+        if (group->state == EVB_GROUP_STANDS)
+            evb_group_look(group, 0);
+    }
+    evb_group_send_soon(all);
+}
+
+static void on_last_ring(const struct evb_reply *reply, void *user)
+{
+    struct evb_groups *all = user;
+    if (reply && reply->kind == EVB_REPLY_ERROR && all->link.state == EVB_BLOCKING_READING)
+        give_up(all);
+}
+
+void evb_group_end_reading(struct evb_groups *all)
+{
+    bool reads = all->link.state == EVB_BLOCKING_READING;
+    if (reads && evb_group_ring(&all->wire, on_last_ring, all))
+        return;
+    if (all->link.state != EVB_BLOCKING_IDLE)
+        give_up(all);
+}
+
 /* ---- answers ---- */
 
 static struct evb_group *group_of(struct evb_groups *all, const char *key)
@@ -200,6 +229,8 @@ static void on_error(struct evb_groups *all, const char *error)
 static void on_answer(const struct evb_reply *reply, void *user)
 {
     struct evb_groups *all = user;
+    if (all->stopping)
+        evb_group_send_soon(all); /* who closes waits for this answer */
     if (reply->kind == EVB_REPLY_ERROR) {
         on_error(all, reply->text);
         return;
@@ -229,6 +260,8 @@ static void on_down(int error, const char *why, void *user)
     (void)why;
     if (error == EVBUS_EPARSE) /* perhaps a frame too large: one by one */
         all->largest = budget(all);
+    if (all->stopping)
+        give_up(all);
 }
 
 const struct evb_blocking_hooks evb_group_link_hooks = {on_up, on_answer, on_down};

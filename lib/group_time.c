@@ -96,17 +96,22 @@ void evb_group_on_left(const struct evb_reply *reply, void *user)
     evb_group_arm(all);
 }
 
-/* Without members here: the consumer is to go, if it has nothing in hand and nothing comes to it
- * any more: what Redis gave to one that is gone would wait until somebody takes it over. */
-static void leave(struct evb_group *group)
+/* The consumer is to go, if it has nothing in hand. */
+static void say_so(struct evb_group *group)
 {
-    if (group->leaving || !evb_list_empty(&group->members) || !evb_group_is_empty(group) ||
-        group->asks || !evb_group_stop_reading(group))
-        return;
     group->leaving = evb_group_takeover(&group->all->wire, group->name.key, INT32_MAX, 1, true,
                                         evb_group_on_left, group);
     if (group->leaving)
         group->asks++;
+}
+
+/* Without members here, and when nothing comes any more: what Redis gave to a consumer that is gone
+ * would wait until somebody takes it over. */
+static void leave(struct evb_group *group)
+{
+    if (!group->leaving && evb_list_empty(&group->members) && evb_group_is_empty(group) &&
+        !group->asks && evb_group_stop_reading(group))
+        say_so(group);
 }
 
 static void tick(struct evb_groups *all)
@@ -151,10 +156,17 @@ void evb_group_on_timer(int fd, short what, void *arg)
 void evb_group_maybe_done(struct evb_groups *all)
 {
     void (*done)(void *user) = all->done;
+    bool waits = all->link.state == EVB_BLOCKING_READING;
     if (!done)
         return;
     EVB_LIST_EACH(&all->list, node)
-    if (evb_group_is_ready(all) && (group_at(node)->asks || !evb_group_is_empty(group_at(node))))
+    waits = waits || group_at(node)->asks || !evb_group_is_empty(group_at(node));
+    EVB_LIST_EACH(&all->list, node)
+    if (!waits && evb_group_is_ready(all) && !group_at(node)->leaving)
+        say_so(group_at(node));
+    EVB_LIST_EACH(&all->list, node)
+    waits = waits || group_at(node)->asks;
+    if (waits && evb_group_is_ready(all))
         return;
     all->done = NULL;
     done(all->done_user);

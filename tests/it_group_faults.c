@@ -381,6 +381,27 @@ END_TEST
 
 /* ---- who leaves ---- */
 
+/* What is on its way to a bus that closes is nobody's try, and waits for nobody's death. */
+START_TEST(closes_under_load)
+{
+    atomic_int handled = 0;
+    begin(NULL);
+    for (int round = 0; round < 20; round++) {
+        evbus *worker = open_quick("bus.mode", "hybrid");
+        evbus_sub *sub = bus_subscribe(worker, "job", "group=g", handle_count, &handled);
+        ck_assert_int_eq(evbus_sub_wait(sub, SOON), 0);
+        publish(300);
+        nap_us(round * 200);
+        ck_assert_int_eq(evbus_close(worker, SOON), 0);
+        bus_end(worker);
+        char *pending = server_text(server, "XPENDING " STREAM " evbus");
+        ck_assert_int_eq(atoll(pending), 0);
+        free(pending);
+    }
+    end();
+}
+END_TEST
+
 static bool is_alone(void *unused)
 {
     (void)unused;
@@ -469,6 +490,7 @@ int main(int argc, char **argv)
     suite_add(suite, "redis_is_flushed", redis_is_flushed, 60);
     suite_add(suite, "nobody_comes_back", nobody_comes_back, 60);
     suite_add(suite, "who_lives_stays", who_lives_stays, 60);
+    suite_add(suite, "closes_under_load", closes_under_load, 60);
     suite_add(suite, "leaves_nothing_behind", leaves_nothing_behind, 60);
     add_loop(suite, "a_right_is_missing", a_right_is_missing, sizeof rights / sizeof rights[0]);
     return suite_run(suite, argc, argv);

@@ -142,6 +142,43 @@ START_TEST(closes)
 }
 END_TEST
 
+static bool has_rung(void *times)
+{
+    return scripted_count(server, "XADD") >= *(int *)times;
+}
+
+static const struct {
+    const char *ring, *pending;
+} last_ones[] = {
+    {"$3\r\n1-1\r\n", "*0\r\n"}, /* the command that waits is answered, and brings one */
+    {"-OOM no\r\n", "*1\r\n*4\r\n$3\r\n1-1\r\n$1\r\nc\r\n:0\r\n:1\r\n"},
+};
+
+/* What Redis gives out in the last moment goes back, too, and the consumer goes after that. */
+START_TEST(closes_while_it_reads)
+{
+    int closed = 0, once = 1;
+    join_queue(NULL, "group=g");
+    scripted_answer(server, "XADD", last_ones[_i].ring, 0);
+    scripted_answer(server, "XPENDING", last_ones[_i].pending, 1);
+    ck_assert_int_eq(evbus_close_async(bus, -1, on_closed, &closed), 0);
+    ck_assert(run_until(base, has_rung, &once, suite_patience(20000)));
+    if (_i == 0) {
+        run_for(base, 5);
+        ck_assert_int_eq(closed, 0);
+        bus->groups->link.state = EVB_BLOCKING_IDLE;
+        evb_group_link_hooks.answer(reply_of(ENTRY("1-1", GOOD)), bus->groups);
+    }
+    ck_assert(run_until(base, is_closed, &closed, suite_patience(20000)));
+    ck_assert_str_eq(called, "tell:1-1:0 takeover:2147483647:1:me ");
+    evbus_queue_free(own_queue);
+    evbus_unsubscribe(mine);
+    if (reader)
+        redisReaderFree(reader);
+    evb_gate_fini(&gate);
+}
+END_TEST
+
 /* Whatever allocation fails: nothing crashes, nothing leaks, and in the end it is handled. */
 START_TEST(no_memory)
 {
@@ -180,6 +217,7 @@ int main(void)
     tcase_add_test(all, the_stream_is_older);
     tcase_add_loop_test(all, refused, 0, (int)EVB_COUNT(refusals));
     tcase_add_loop_test(all, closes, 0, 2);
+    tcase_add_loop_test(all, closes_while_it_reads, 0, (int)EVB_COUNT(last_ones));
     tcase_add_test(all, no_memory);
     suite_add_tcase(suite, all);
     return run(suite);

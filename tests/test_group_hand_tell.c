@@ -84,6 +84,8 @@ START_TEST(tells_at_the_end)
     struct evb_group *group = join_queue(NULL, "group=g");
     answer_script(TELL, last_answers[i].answer, 1);
     put_two(kind);
+    group->all->link.state = EVB_BLOCKING_IDLE;
+    group->leaving = true; /* it waits for nothing else */
     group->all->done = on_done;
     evb_group_send(group);
     evb_group_send_soon(group->all);

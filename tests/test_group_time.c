@@ -422,6 +422,8 @@ START_TEST(has_left)
     all->done = returns[_i].closes ? on_done : NULL;
     all->stopping = returns[_i].stopping;
     group->leaving = true;
+    if (returns[_i].closes)
+        all->link.state = EVB_BLOCKING_IDLE;
     group->asks = 1 + returns[_i].asks;
     evb_group_on_left(NULL, group);
     ck_assert_int_eq(evb_list_empty(&all->list), returns[_i].removed);
@@ -467,13 +469,15 @@ END_TEST
 /* ---- for who closes the bus ---- */
 
 static const struct {
-    bool asks, holds, away;
+    bool asks, holds, reads, stays, away;
     const char *story;
 } ends[] = {
-    {false, false, false, "done "},
-    {true, false, false, ""},
-    {false, true, false, ""},
-    {true, true, true, "done "},
+    {.story = "done "},
+    {.asks = true, .story = ""},
+    {.holds = true, .story = ""},
+    {.reads = true, .story = ""},
+    {.stays = true, .story = ""}, /* it says first that it goes */
+    {.asks = true, .holds = true, .stays = true, .away = true, .story = "done "},
 };
 
 START_TEST(nothing_is_to_come)
@@ -485,12 +489,16 @@ START_TEST(nothing_is_to_come)
     if (ends[_i].holds)
         put_hold(&group->hand, "1-1");
     group->asks = ends[_i].asks;
+    group->leaving = !ends[_i].stays;
+    if (!ends[_i].reads)
+        all->link.state = EVB_BLOCKING_IDLE;
     evb_group_maybe_done(all);
     expect("");
     all->done = on_done;
     evb_group_maybe_done(all);
     evb_group_maybe_done(all); /* once */
     expect(ends[_i].story);
+    ck_assert_int_eq(group->asks, ends[_i].asks || (ends[_i].stays && !ends[_i].away));
     all->done = NULL;
     group->asks = 0;
 }
