@@ -81,7 +81,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     evb_bus_ref(bus);
     evb_loop_begin(&bus->loop);
     bus->claims->timer_ms = 0;
-    evb_claim_keys_give_up(bus);
+    evb_claim_keys_look(bus);
     look_at_all(bus);
     evb_loop_end(&bus->loop);
     evb_bus_unref(bus);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 enum { CALLS_MOST = 10000, HELD_MOST = 10000, KEY_MOST = 512, LOST_MOST_MS = 10000 };
+enum { SAY_AGAIN_MS = 200 };
 #define TTL_MOST_MS INT64_C(31536000000)
 
 enum { ASKED, ANSWERED, GIVEN_UP };
@@ -32,6 +33,7 @@ struct call { /* evbus_claim() or evbus_release() on its way */
     bool held_before;      /* by this bus */
     int64_t until_ms;      /* RELEASE: what it held ends by itself then. CLOCK_BOOTTIME */
     int64_t give_up_ms;    /* its answer was lost: asked again until then; 0: it was not */
+    int64_t again_ms;      /* RELEASE: Redis would not, and is told again then; 0: it did not say */
     const char *name;      /* the key without its prefix */
     char key[];
 };
@@ -92,6 +94,21 @@ static int admit(struct evb_claims *claims, const char *key, bool *before)
     bool full = !*before && claims->held.count >= HELD_MOST;
     pthread_mutex_unlock(&claims->lock);
     return full ? evb_fail(EVBUS_EFULL, "this bus holds %d keys: release some", HELD_MOST) : 0;
+}
+
+/* It has won the key, or asks for it. */
+static bool is_wanted(struct evbus *bus, const char *key)
+{
+    struct evb_claims *claims = bus->claims;
+    pthread_mutex_lock(&claims->lock);
+    bool held = held_until(claims, key) != 0;
+    pthread_mutex_unlock(&claims->lock);
+    EVB_LIST_EACH(&claims->calls, node)
+    {
+        const struct call *call = evb_container(node, struct call, node);
+        held = held || (call->verb == EVB_KEY_LEASE_TAKE && !strcmp(call->key, key));
+    }
+    return held;
 }
 
 /* ---- a call's end ---- */
@@ -174,7 +191,10 @@ static int refused(const struct evbus *bus, const char *error)
 
 static void ask(struct call *call)
 {
-    evb_key_lease_ask(&call->bus->claims->leases, &call->lease, call->verb);
+    if (call->again_ms && is_wanted(call->bus, call->key)) /* claimed anew since */
+        end(call, 0);
+    else
+        evb_key_lease_ask(&call->bus->claims->leases, &call->lease, call->verb);
 }
 
 /* Answers 1, or why it is not to be had after all. */
@@ -217,6 +237,14 @@ static void keep(struct call *call)
     evb_claims_arm(call->bus, call->give_up_ms);
 }
 
+/* Redis will not right now (BUSY, ...): what is given back is not forgotten for that. */
+static void say_again(struct call *call)
+{
+    keep(call);
+    call->again_ms = evb_clock_boot_ms() + SAY_AGAIN_MS;
+    evb_claims_arm(call->bus, call->again_ms);
+}
+
 static void on_lease(struct evb_key_lease *lease, const struct evb_key_lease_answer *answer)
 {
     struct call *call = evb_container(lease, struct call, lease);
@@ -225,6 +253,8 @@ static void on_lease(struct evb_key_lease *lease, const struct evb_key_lease_ans
         keep(call);
     else if (call->verb == EVB_KEY_LEASE_TAKE)
         taken(call, answer);
+    else if (answer->result == EVB_KEY_LEASE_PASSES)
+        say_again(call);
     else
         end(call, 0);
     evb_claims_moved(bus);
@@ -245,7 +275,7 @@ static void begin(struct evb_job *job)
         end(call, away(bus));
 }
 
-void evb_claim_keys_give_up(struct evbus *bus)
+void evb_claim_keys_look(struct evbus *bus)
 {
     int64_t now_ms = evb_clock_boot_ms();
     EVB_LIST_EACH(&bus->claims->calls, node)
@@ -256,8 +286,10 @@ void evb_claim_keys_give_up(struct evbus *bus)
         if (call->give_up_ms <= now_ms)
             end(call, evb_fail(EVBUS_EAWAY, "the connection broke before Redis answered, and did "
                                             "not come back in time: the claim may hold"));
+        else if (call->again_ms && call->again_ms <= now_ms && evb_claims_are_ready(bus))
+            ask(call);
         else
-            evb_claims_arm(bus, call->give_up_ms);
+            evb_claims_arm(bus, call->again_ms > now_ms ? call->again_ms : call->give_up_ms);
     }
 }
 
@@ -269,6 +301,7 @@ void evb_claim_keys_again(struct evbus *bus)
         if (call->lease.verb == EVB_KEY_LEASE_NONE)
             ask(call);
     }
+    evb_claims_moved(bus);
 }
 
 void evb_claim_keys_end_all(struct evbus *bus)

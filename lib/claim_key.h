@@ -7,7 +7,7 @@
 #include "claim.h"
 
 void evb_claim_keys_again(struct evbus *bus);   /* Redis is back: what was not answered is asked */
-void evb_claim_keys_give_up(struct evbus *bus); /* on those whose time is up */
+void evb_claim_keys_look(struct evbus *bus);    /* gives those up whose time is, says what is due */
 void evb_claim_keys_end_all(struct evbus *bus); /* the bus is CLOSED */
 
 #endif

@@ -1,6 +1,6 @@
 /* test_claim_key.c - evbus_claim() and evbus_release(): answers, refusals, what this bus holds. */
 #include "claim_fixture.h"
-#include "bus.h"
+#include "claim.h"
 #include <pthread.h>
 
 static char why[400]; /* of the last error */
@@ -17,6 +17,11 @@ static void claim(const char *key, int64_t ttl_ms)
 {
     ck_assert_msg(evbus_claim_async(bus, key, ttl_ms, on_done, (void *)key) == 0, "%s",
                   evbus_last_error());
+}
+
+static bool is_free(void *key)
+{
+    return !*value_of(key);
 }
 
 START_TEST(one_at_a_time)
@@ -122,6 +127,42 @@ START_TEST(released_later)
     await_call(released);
     run_for(base, 5);
     ck_assert_str_eq(value_of("evbus:claim:a"), "");
+}
+END_TEST
+
+/* One that Redis will not take right now is said again. */
+START_TEST(released_when_calm)
+{
+    char won[] = "a1 ", released[] = "release evbus:claim:a";
+    claim("a", 0);
+    await(won);
+    answer_with("-BUSY Redis is busy running a script\r\n", 2);
+    ck_assert_int_eq(evbus_release(bus, "a"), 0);
+    await_call(released);
+    ck_assert_str_eq(value_of("evbus:claim:a"), evbus_node(bus));
+    ck_assert(run_until(base, is_free, "evbus:claim:a", suite_patience(10000)));
+    run_for(base, 5);
+    ck_assert(evb_list_empty(&bus->claims->calls));
+}
+END_TEST
+
+/* It is claimed anew before that: then it stays. */
+START_TEST(claimed_before_calm)
+{
+    char won[] = "a1 ", released[] = "release evbus:claim:a";
+    claim("a", 0);
+    await(won);
+    story[0] = '\0';
+    answer_with("-BUSY Redis is busy running a script\r\n", 1);
+    ck_assert_int_eq(evbus_release(bus, "a"), 0);
+    await_call(released);
+    claim("a", 0);
+    await(won);
+    while (!evb_list_empty(&bus->claims->calls))
+        run_for(base, 5);
+    ck_assert_str_eq(value_of("evbus:claim:a"), evbus_node(bus));
+    ck_assert_int_eq(evbus_release(bus, "a"), 0);
+    ck_assert(run_until(base, is_free, "evbus:claim:a", suite_patience(10000)));
 }
 END_TEST
 
@@ -243,6 +284,8 @@ int main(void)
     tcase_add_test(tests, answer_is_lost);
     tcase_add_test(tests, does_not_come_back);
     tcase_add_test(tests, released_later);
+    tcase_add_test(tests, released_when_calm);
+    tcase_add_test(tests, claimed_before_calm);
     tcase_add_test(tests, bus_is_closed);
     tcase_add_test(tests, bounded);
     tcase_add_test(tests, too_late);
