@@ -30,7 +30,8 @@ struct call { /* evbus_claim() or evbus_release() on its way */
     evbus_done_fn fn; /* NULL: nobody is told */
     void *user;
     struct answer *answer; /* ref; of the waiting form */
-    bool held_before;      /* by this bus */
+    bool held_before;      /* by this bus, when it was won */
+    bool late;             /* RELEASE: of what was won when nobody waited any more */
     int64_t until_ms;      /* RELEASE: what it held ends by itself then. CLOCK_BOOTTIME */
     int64_t give_up_ms;    /* its answer was lost: asked again until then; 0: it was not */
     int64_t again_ms;      /* RELEASE: Redis would not, and is told again then; 0: it did not say */
@@ -59,11 +60,12 @@ static void forget(struct evb_claims *claims, const char *key)
     evb_free(held);
 }
 
-/* False: no memory. */
-static bool remember(struct evb_claims *claims, const char *key, int64_t until_ms)
+/* False: no memory. *before: this bus held it already. */
+static bool remember(struct evb_claims *claims, const char *key, int64_t until_ms, bool *before)
 {
     struct held *fresh = evb_calloc(1, sizeof *fresh);
     pthread_mutex_lock(&claims->lock);
+    *before = held_until(claims, key) != 0;
     struct held *held = evb_map_get(&claims->held, key, strlen(key));
     if (!held && fresh && evb_map_put(&claims->held, key, strlen(key), fresh) == 0) {
         held = fresh;
@@ -84,14 +86,14 @@ static void forget_old(const char *key, size_t length, void *value, void *user)
         evb_free(evb_map_remove(&claims->held, key, length));
 }
 
-/* 0, or EVBUS_EFULL. *before: this bus holds it. */
-static int admit(struct evb_claims *claims, const char *key, bool *before)
+/* 0, or EVBUS_EFULL. */
+static int admit(struct evb_claims *claims, const char *key)
 {
     pthread_mutex_lock(&claims->lock);
-    *before = held_until(claims, key) != 0;
-    if (!*before && claims->held.count >= HELD_MOST)
+    bool before = held_until(claims, key) != 0;
+    if (!before && claims->held.count >= HELD_MOST)
         evb_map_each(&claims->held, forget_old, claims);
-    bool full = !*before && claims->held.count >= HELD_MOST;
+    bool full = !before && claims->held.count >= HELD_MOST;
     pthread_mutex_unlock(&claims->lock);
     return full ? evb_fail(EVBUS_EFULL, "this bus holds %d keys: release some", HELD_MOST) : 0;
 }
@@ -140,11 +142,14 @@ static bool bring(struct answer *answer, int result)
     return first;
 }
 
-/* Won too late for whoever asked: it is free again, unless this bus held it before. */
+static int release(struct evbus *bus, const char *key, bool late);
+
+/* Won too late for whoever asked: it is free again, unless this bus held it before, or another one
+ * of its callers may have it. */
 static void give_back(struct call *call)
 {
     if (!call->held_before)
-        evbus_release(call->bus, call->name);
+        release(call->bus, call->name, true);
 }
 
 static void end(struct call *call, int result)
@@ -191,7 +196,8 @@ static int refused(const struct evbus *bus, const char *error)
 
 static void ask(struct call *call)
 {
-    if (call->again_ms && is_wanted(call->bus, call->key)) /* claimed anew since */
+    bool since = call->late || call->again_ms;
+    if (since && is_wanted(call->bus, call->key)) /* claimed anew */
         end(call, 0);
     else
         evb_key_lease_ask(&call->bus->claims->leases, &call->lease, call->verb);
@@ -202,7 +208,7 @@ static int won(struct call *call)
 {
     struct evbus *bus = call->bus;
     evb_count(&bus->metrics, EVB_COUNT_claims_won, 1);
-    if (remember(bus->claims, call->key, call->lease.until_ms))
+    if (remember(bus->claims, call->key, call->lease.until_ms, &call->held_before))
         return 1;
     return evb_fail_memory(); /* its time to live ends it */
 }
@@ -361,7 +367,6 @@ static int post(struct call *call)
 /* NULL: an error. */
 static struct call *claim_new(struct evbus *bus, const char *key, int64_t ttl_ms)
 {
-    bool before = false;
     if (ttl_ms < 0 || ttl_ms > TTL_MOST_MS) {
         evb_fail(EVBUS_EINVAL, "evbus_claim: ttl_ms %lld: 1 to %lld, or 0 for claim.ttl",
                  (long long)ttl_ms, (long long)TTL_MOST_MS);
@@ -373,8 +378,7 @@ static struct call *claim_new(struct evbus *bus, const char *key, int64_t ttl_ms
     call->lease.ttl_ms = ttl_ms ? ttl_ms : evb_config_number(bus->config, EVB_CFG_CLAIM_TTL);
     int rc = atomic_load(&bus->claims->calling) > CALLS_MOST
                  ? evb_fail(EVBUS_EFULL, "%d claims wait for their answers", CALLS_MOST)
-                 : admit(bus->claims, call->key, &before);
-    call->held_before = before;
+                 : admit(bus->claims, call->key);
     if (rc == 0)
         return call;
     call_free(call);
@@ -450,12 +454,12 @@ int evbus_claim(evbus *bus, const char *key, int64_t ttl_ms, int timeout_ms)
     return rc;
 }
 
-int evbus_release(evbus *bus, const char *key)
+static int release(struct evbus *bus, const char *key, bool late)
 {
-    int rc = check(bus, "evbus_release", key);
-    struct call *call = rc == 0 ? call_new(bus, EVB_KEY_LEASE_RELEASE, key) : NULL;
+    struct call *call = call_new(bus, EVB_KEY_LEASE_RELEASE, key);
     if (!call)
-        return rc != 0 ? rc : EVBUS_ENOMEM;
+        return EVBUS_ENOMEM;
+    call->late = late;
     pthread_mutex_lock(&bus->claims->lock);
     call->until_ms = held_until(bus->claims, call->key);
     pthread_mutex_unlock(&bus->claims->lock);
@@ -465,4 +469,10 @@ int evbus_release(evbus *bus, const char *key)
     }
     call_free(call);
     return evb_fail(EVBUS_ENOENT, "this bus does not hold %s", key);
+}
+
+int evbus_release(evbus *bus, const char *key)
+{
+    int rc = check(bus, "evbus_release", key);
+    return rc != 0 ? rc : release(bus, key, false);
 }

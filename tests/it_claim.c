@@ -184,6 +184,33 @@ START_TEST(refusals)
 }
 END_TEST
 
+/* Two of a bus ask for one key, and one of them does not wait any more when it is won: it stays the
+ * other's, whichever asked first. */
+START_TEST(late_beside_another)
+{
+    begin();
+    for (int round = 0; round < 10; round++) {
+        _Atomic int result = 99;
+        char key[20];
+        snprintf(key, sizeof key, "k%d", round);
+        server_stop(server);
+        if (round % 2)
+            ck_assert_int_eq(evbus_claim_async(one, key, 0, on_done, &result), 0);
+        ck_assert_int_eq(evbus_claim(one, key, 0, 20), EVBUS_ETIMEDOUT);
+        if (round % 2 == 0)
+            ck_assert_int_eq(evbus_claim_async(one, key, 0, on_done, &result), 0);
+        server_continue(server);
+        ck_assert(until(is_done, &result, SOON));
+        ck_assert_int_eq(result, 1);
+        ck_assert_int_eq(evbus_claim(one, "behind", 0, SOON), 1);
+        ck_assert_int_eq(evbus_claim(one, "behind", 0, SOON), 1);
+        ck_assert_int_eq(evbus_claim(two, key, 0, SOON), 0);
+        ck_assert_int_eq(evbus_release(one, key), 0);
+    }
+    end();
+}
+END_TEST
+
 /* The connection breaks while it is asked for: what was won is not told as lost. */
 START_TEST(answers_lost)
 {
@@ -654,6 +681,7 @@ int main(int argc, char **argv)
     tcase_add_test(keys_alone, keys);
     tcase_add_test(keys_alone, release_compares);
     tcase_add_test(keys_alone, refusals);
+    tcase_add_test(keys_alone, late_beside_another);
     tcase_add_test(keys_alone, answers_lost);
     tcase_add_test(keys_alone, local_and_remote);
     tcase_add_loop_test(tests, handled_once, 0, 6);
