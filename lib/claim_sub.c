@@ -133,7 +133,10 @@ static void take_result(struct evb_claim *claim)
 {
     if (claim->rc == EVB_CLAIM_LATE) {
         claim->unclaimed = false;
-        evb_claim_move_back(claim);
+        if (claim->lease.verb == EVB_KEY_LEASE_NONE)
+            evb_claim_move_back(claim);
+        else /* what is asked for stays until the answer: what waits may give way */
+            evb_claim_move(claim, EVB_CLAIM_ASKED);
     } else if (claim->rc == 0) {
         settle(claim, EVB_KEY_LEASE_DONE);
     } else if (claim->unclaimed && claim->lease.verb == EVB_KEY_LEASE_NONE) {

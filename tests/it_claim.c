@@ -3,6 +3,7 @@
 #include "harness/recorder.h"
 #include "harness/suite.h"
 #include "harness/until.h"
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -580,6 +581,79 @@ START_TEST(stalled)
 }
 END_TEST
 
+static void *wiping_resize(void *block, size_t size)
+{
+    return realloc(block, size);
+}
+
+/* What is used after that is seen. */
+static void wiping_free(void *block)
+{
+    if (block)
+        memset(block, 0xd5, malloc_usable_size(block));
+    free(block);
+}
+
+static void publish_named(const char *name, int count)
+{
+    for (int n = 1; n <= count; n++) {
+        char id[20];
+        snprintf(id, sizeof id, "%s%d", name, n);
+        evbus_event *event = evbus_event_new("t.even");
+        ck_assert_int_eq(evbus_event_set_id(event, id), 0);
+        ck_assert_int_gt(evbus_publish_event(one, event, EVBUS_LOCAL_ONLY), 0);
+        evbus_event_unref(event);
+    }
+}
+
+static atomic_int called, go_on;
+
+static int until_told(evbus_sub *sub, evbus_event *event, void *user)
+{
+    (void)sub;
+    (void)event;
+    (void)user;
+    atomic_fetch_add(&called, 1);
+    while (!atomic_load(&go_on))
+        nap_us(500);
+    return 0;
+}
+
+static bool asks_again(void *sub) /* for what others have */
+{
+    return evbus_sub_stat(sub, "queued") >= 82;
+}
+
+/* A handler comes to its event too late while that is asked for anew, and other events give way for
+ * new ones meanwhile: it is not among these. */
+START_TEST(late_and_full)
+{
+    ck_assert_int_eq(evbus_set_allocator(malloc, wiping_resize, wiping_free), 0);
+    begin();
+    evbus_sub *sub = claiming(one, "claim=c deliver=workers key=all size=100 full=drop-oldest",
+                              until_told, NULL);
+    publish_named("mine", 2); /* one in the handler, one behind it */
+    expect_count(&called, 1, SOON);
+    expect_stat(one, "claims_won", 2, SOON);
+    for (int n = 1; n <= 3; n++)
+        server_command(server, "SET evbus:claim:c:other%d somebody", n);
+    publish_named("other", 3);
+    nap_us(5000);
+    server_stop(server);
+    publish_named("x", 80); /* more than are asked for at a time */
+    nap_us(900000);         /* the server's: most of the lease, which it does not renew */
+    atomic_store(&go_on, 1);
+    ck_assert(until(asks_again, sub, SOON));
+    nap_us(5000);
+    publish_named("more", 40);
+    ck_assert_int_gt(evbus_sub_stat(sub, "dropped"), 3);
+    server_continue(server);
+    expect_stat(one, "claims_won", 90, SOON);
+    expect_connected(one, SOON);
+    end();
+}
+END_TEST
+
 START_TEST(without_rights)
 {
     atomic_int handled = 0;
@@ -696,6 +770,7 @@ int main(int argc, char **argv)
     tcase_add_test(tests, scripts_flushed);
     tcase_add_test(tests, flushed);
     tcase_add_test(tests, stalled);
+    tcase_add_test(tests, late_and_full);
     tcase_add_loop_test(tests, without_rights, 0, 3);
     tcase_add_test(tests, durable);
     tcase_add_test(tests, limit);
