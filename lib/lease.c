@@ -104,8 +104,8 @@ void evb_lease_leave(struct evb_lease *lease)
         return;
     atomic_store(&lease->until_us, 0);
     atomic_store(&lease->last_holder, false);
-    if (lease->holds && evb_lease_is_ready(lease) && lease->asked)
-        return; /* then it comes here again */
+    if (evb_lease_is_ready(lease) && lease->asked)
+        return; /* it may hold it when that is answered: then it comes here again */
     if (lease->holds)
         evb_lease_question(lease, true);
     if (!lease->leaving)

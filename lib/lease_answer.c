@@ -143,8 +143,10 @@ void evb_lease_answered(const struct evb_reply *reply, void *user)
         *known = true;
         lease->above = answer.fence > lease->above ? answer.fence : lease->above;
         lease->looks = false;
-        if (lease->closing) {
+        if (lease->closing || evb_lease_is_deserted(lease)) {
             lease->holds = answer.outcome != EVB_LEASE_OTHERS;
+            if (answer.outcome == EVB_LEASE_GAINED) /* their places are of before */
+                evb_lease_tell_members(lease, EVB_TURN_GAINING);
             evb_lease_leave(lease);
         } else if (answer.outcome == EVB_LEASE_OTHERS)
             on_others(lease, &answer);

@@ -298,7 +298,7 @@ static const struct {
     const char *turns; /* when the bus closes */
 } closings[] = {
     {"*4\r\n:1\r\n:1\r\n:0\r\n$0\r\n\r\n", true, "t:ended "},
-    {"*4\r\n:2\r\n:5\r\n:0\r\n$0\r\n\r\n", true, "t:ended "},
+    {"*4\r\n:2\r\n:5\r\n:0\r\n$0\r\n\r\n", true, "t:gaining t:ended "},
     {OTHER("7"), false, "t:ended "}, /* there is nothing to give back */
     {"-BUSY a script\r\n", true, "t:ended "},
     {"-NOPERM this user\r\n", true, "t:refused t:ended "},
@@ -342,6 +342,36 @@ START_TEST(all_unsubscribe)
     ck_assert_int_eq(strstr(last(), " leave ") != NULL, closings[_i].leaves);
     turn();
     ck_assert(evb_list_empty(&bus->leases));
+}
+END_TEST
+
+/* The first question is not answered yet: what Redis grants then is given back, by whichever way it
+ * ends. */
+START_TEST(ends_before_it_is_known)
+{
+    without_timers();
+    keeper_answer(keeper, KEEPER_LEASE, "", 1);
+    int count = keeper_count(keeper, KEEPER_LEASE);
+    hold();
+    await_asked(count + 1);
+    if (_i % 2) {
+        evbus_unsubscribe(sub);
+        sub = NULL;
+        turn();
+    } else {
+        ck_assert_int_eq(evbus_close_async(bus, 10000, on_closed, NULL), 0);
+        ck_assert(run_until(base, is_closing, lease_now(), suite_patience(10000)));
+    }
+    ck_assert_str_eq(story, "");
+    send_answer(_i < 2 ? "*4\r\n:2\r\n:5\r\n:0\r\n$0\r\n\r\n" : OTHER("7"));
+    if (_i % 2 == 0)
+        await_told("closed:0 ");
+    if (_i < 2)
+        await_said(" leave ");
+    turn();
+    ck_assert_int_eq(strstr(last(), " leave ") != NULL, _i < 2);
+    ck_assert(evb_list_empty(&bus->leases));
+    ck_assert_ptr_null(strstr(story, "gained"));
 }
 END_TEST
 
@@ -436,6 +466,7 @@ int main(void)
     tcase_add_loop_test(tests, last_word_fails, 0, 2);
     tcase_add_loop_test(tests, the_bus_closes, 0, (int)EVB_COUNT(closings));
     tcase_add_loop_test(tests, all_unsubscribe, 0, (int)EVB_COUNT(closings));
+    tcase_add_loop_test(tests, ends_before_it_is_known, 0, 4);
     tcase_add_test(tests, one_joins);
     tcase_add_test(tests, one_ends);
     tcase_add_loop_test(tests, the_link_is_lost, 0, 2);
