@@ -27,6 +27,7 @@ struct evb_durable {
     struct evb_place place;
     bool begun;   /* it reads, or is live */
     bool leaving; /* the last word to Redis is under way */
+    int asked;    /* questions without their answer, the last word included */
 
     /* under the subscription's lock; its condition tells of changes */
     enum evb_durable_state state;
@@ -145,11 +146,13 @@ static void on_answer(const struct evb_reply *reply, void *user)
     bool *known = &bus_of(durable)->redis.stream.known[EVB_SCRIPT_CURSOR];
     bool error = reply && reply->kind == EVB_REPLY_ERROR;
     char why[200];
+    durable->asked--;
     if (error && !strncmp(reply->text, "NOSCRIPT", 8)) {
         *known = false;
         ask(durable, durable->leaving);
     } else if (durable->leaving) {
-        let_go(durable);
+        if (durable->asked == 0)
+            let_go(durable);
     } else if (!reply) {
         return; /* evb_durable_lost() follows */
     } else if (!is_cursor(reply)) {
@@ -178,9 +181,10 @@ static void ask(struct evb_durable *durable, bool leave)
                            leave ? "leave" : "stay"};
     if (durable->state == EVB_DURABLE_OPEN)
         enter(durable, EVB_DURABLE_ASKED, NULL);
-    durable->leaving = evb_stream_cursor(&bus->redis.stream, &bus->redis.asks, words,
-                                         lease_ms(durable), IDLE_MS, on_answer, durable) &&
-                       leave;
+    bool sent = evb_stream_cursor(&bus->redis.stream, &bus->redis.asks, words, lease_ms(durable),
+                                  IDLE_MS, on_answer, durable);
+    durable->leaving = sent && leave;
+    durable->asked += sent;
 }
 
 /* ---- looking ---- */
@@ -200,9 +204,11 @@ static void pass_others(struct evb_durable *durable)
         evb_tally_pass(durable->sub->tally, evb_cursor_end(&recovery->cursor));
 }
 
+/* What is asked for may be granted yet. */
 static void leave(struct evb_durable *durable)
 {
-    bool last_word = durable->state == EVB_DURABLE_HELD && is_ready(bus_of(durable));
+    bool last_word =
+        (durable->state == EVB_DURABLE_HELD || durable->asked > 0) && is_ready(bus_of(durable));
     if (durable->leaving)
         return;
     if (last_word)

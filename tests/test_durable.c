@@ -304,6 +304,34 @@ START_TEST(leaves)
 }
 END_TEST
 
+static bool is_asked(void *count)
+{
+    return keeper_count(keeper, KEEPER_CURSOR) >= *(int *)count;
+}
+
+/* The first question is not answered yet: what Redis grants then is given back. */
+START_TEST(ends_before_it_is_held)
+{
+    int count = keeper_count(keeper, KEEPER_CURSOR) + 1;
+    char left[] = " leave ", closed[] = "closed:0 ";
+    keeper_answer(keeper, KEEPER_CURSOR, "", 1);
+    hold("durable=d from=all");
+    ck_assert(run_until(base, is_asked, &count, suite_patience(10000)));
+    if (_i) {
+        evbus_unsubscribe(sub);
+        sub = NULL;
+    } else {
+        ck_assert_int_eq(evbus_close_async(bus, 10000, on_closed, NULL), 0);
+    }
+    run_for(base, 5);
+    expect("");
+    scripted_send(server, SCRIPTED_PUBLISHER, "*3\r\n:1\r\n$0\r\n\r\n$0\r\n\r\n", 22);
+    await_said(left);
+    if (!_i)
+        await(closed);
+}
+END_TEST
+
 /* Each allocation fails once: there is a subscription or there is none, and nothing is left. */
 START_TEST(no_memory)
 {
@@ -341,6 +369,7 @@ int main(void)
     tcase_add_test(tests, what_waits_is_not_passed);
     tcase_add_loop_test(tests, flushed_while_live, 0, 2);
     tcase_add_loop_test(tests, leaves, 0, 2);
+    tcase_add_loop_test(tests, ends_before_it_is_held, 0, 2);
     tcase_add_loop_test(tests, no_memory, 0, 2);
     return run(suite);
 }
