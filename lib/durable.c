@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SAVE_MS = 500, AGAIN_MS = 50, IDLE_MS = 7 * 86400000 };
+enum { SAVE_MS = 500, AGAIN_MS = 50, PASSING_MS = 200, IDLE_MS = 7 * 86400000 };
 
 struct evb_durable {
     /* fixed after init */
@@ -25,9 +25,11 @@ struct evb_durable {
     struct event *timer;  /* owned */
     int64_t timer_ms;     /* monotonic: when it fires; 0: it does not */
     struct evb_place place;
-    bool begun;   /* it reads, or is live */
-    bool leaving; /* the last word to Redis is under way */
-    int asked;    /* questions without their answer, the last word included */
+    bool begun;       /* it reads, or is live */
+    bool leaving;     /* the last word to Redis is under way */
+    int asked;        /* questions without their answer, the last word included */
+    int64_t sent_ms;  /* CLOCK_BOOTTIME: when it asked */
+    int64_t until_ms; /* and what was granted lasts so long */
 
     /* under the subscription's lock; its condition tells of changes */
     enum evb_durable_state state;
@@ -126,10 +128,21 @@ static void hold(struct evb_durable *durable, const struct evb_reply *reply)
         snprintf(place->epoch, sizeof place->epoch, "%s", reply->item[2]->text);
         place->known = evb_position_read(reply->item[1]->text, reply->item[1]->length, &place->at);
     }
+    durable->until_ms = durable->sent_ms + lease_ms(durable);
     enter(durable, EVB_DURABLE_HELD, NULL);
     arm(durable, lease_ms(durable) / 3);
     if (!durable->begun)
         durable->sub->roomy(bus_of(durable));
+}
+
+/* Redis will not right now (BUSY, ...): what it granted before lasts as long as it said. */
+static void ask_again(struct evb_durable *durable, const char *why)
+{
+    bool lasts = durable->state == EVB_DURABLE_HELD && evb_clock_boot_ms() < durable->until_ms;
+    if (lasts || durable->state == EVB_DURABLE_ASKED)
+        arm(durable, PASSING_MS);
+    else
+        refuse(durable, why, PASSING_MS);
 }
 
 /* {1, place or "", epoch or ""} or {0, owner, ms left} */
@@ -155,6 +168,8 @@ static void on_answer(const struct evb_reply *reply, void *user)
             let_go(durable);
     } else if (!reply) {
         return; /* evb_durable_lost() follows */
+    } else if (error && evb_stream_passes(reply->text)) {
+        ask_again(durable, reply->text);
     } else if (!is_cursor(reply)) {
         refuse(durable, error ? reply->text : "no answer of the script", lease_ms(durable));
     } else if (reply->item[0]->integer == 1) {
@@ -181,6 +196,8 @@ static void ask(struct evb_durable *durable, bool leave)
                            leave ? "leave" : "stay"};
     if (durable->state == EVB_DURABLE_OPEN)
         enter(durable, EVB_DURABLE_ASKED, NULL);
+    if (durable->asked == 0)
+        durable->sent_ms = evb_clock_boot_ms();
     bool sent = evb_stream_cursor(&bus->redis.stream, &bus->redis.asks, words, lease_ms(durable),
                                   IDLE_MS, on_answer, durable);
     durable->leaving = sent && leave;
@@ -224,6 +241,7 @@ static void look_at(struct evb_durable *durable, bool due)
     } else if (!is_ready(bus_of(durable)) || durable->leaving) {
         return;
     } else if (durable->state == EVB_DURABLE_OPEN ||
+               (durable->state == EVB_DURABLE_ASKED && durable->asked == 0 && due) ||
                (durable->state == EVB_DURABLE_REFUSED && due)) {
         ask(durable, false);
     } else if (durable->state == EVB_DURABLE_HELD && due) {

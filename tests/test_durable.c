@@ -89,6 +89,11 @@ static void await_answer(int want)
                   evbus_last_error());
 }
 
+static bool is_asked(void *count)
+{
+    return keeper_count(keeper, KEEPER_CURSOR) >= *(int *)count;
+}
+
 /* ---- places ---- */
 
 START_TEST(keeps_its_place)
@@ -190,6 +195,30 @@ START_TEST(loses_its_lease)
     put(2);
     await(last);
     expect("t4 t5 "); /* it goes on where it was */
+}
+END_TEST
+
+/* Redis will not for a moment, and nobody else has it: it is asked again soon, and what comes is
+ * given meanwhile while its lease lasts. */
+START_TEST(passes)
+{
+    char third[] = "t3 ", fifth[] = "t5 ";
+    evbus_free(bus);
+    bus = open_on(1, "lease.ttl", "30s", NULL);
+    await_mode(EVBUS_MODE_HYBRID);
+    int count = keeper_count(keeper, KEEPER_CURSOR);
+    put(3);
+    keeper_answer(keeper, KEEPER_CURSOR, "-BUSY Redis is busy running a script\r\n", 2);
+    hold("durable=d from=all");
+    await(third); /* not after lease.ttl */
+    await_answer(0);
+    keeper_answer(keeper, KEEPER_CURSOR, "-BUSY Redis is busy running a script\r\n", 2);
+    count = keeper_count(keeper, KEEPER_CURSOR) + 3;
+    put_or_add(1, true);
+    ck_assert(run_until(base, is_asked, &count, suite_patience(10000)));
+    await_answer(0);
+    put_or_add(1, true);
+    await(fifth);
 }
 END_TEST
 
@@ -304,11 +333,6 @@ START_TEST(leaves)
 }
 END_TEST
 
-static bool is_asked(void *count)
-{
-    return keeper_count(keeper, KEEPER_CURSOR) >= *(int *)count;
-}
-
 /* The first question is not answered yet: what Redis grants then is given back. */
 START_TEST(ends_before_it_is_held)
 {
@@ -365,6 +389,7 @@ int main(void)
     tcase_add_test(tests, begins_now);
     tcase_add_loop_test(tests, refused, 0, (int)EVB_COUNT(refusals));
     tcase_add_test(tests, loses_its_lease);
+    tcase_add_test(tests, passes);
     tcase_add_test(tests, link_is_lost);
     tcase_add_test(tests, what_waits_is_not_passed);
     tcase_add_loop_test(tests, flushed_while_live, 0, 2);
