@@ -122,6 +122,15 @@ static bool is_page(const struct evb_reply *reply)
            reply->item[1]->length < EVB_EPOCH_TEXT;
 }
 
+/* Redis will not right now (BUSY, ...): the next fence that is answered says go. */
+static bool passes(struct evb_last *last, const struct evb_reply *reply)
+{
+    if (reply->kind != EVB_REPLY_ERROR || !evb_stream_passes(reply->text))
+        return false;
+    forget_asked(last);
+    return true;
+}
+
 /* The reply to a read is a page. False: something else comes of it, or nothing any more. */
 static bool is_good(struct evb_last *last, const struct evb_reply *reply)
 {
@@ -134,6 +143,8 @@ static bool is_good(struct evb_last *last, const struct evb_reply *reply)
         evb_last_go(last);
         return false;
     }
+    if (passes(last, reply))
+        return false;
     if (reply->kind == EVB_REPLY_ERROR || !is_page(reply)) {
         finish(last, reply->kind == EVB_REPLY_ERROR ? reply->text : "no page of entries");
         return false;
@@ -264,7 +275,7 @@ static void on_one(const struct evb_reply *reply, void *user)
 {
     struct evb_last *last = user;
     last->asked = 0;
-    if (!reply)
+    if (!reply || passes(last, reply))
         return;
     if (reply->kind == EVB_REPLY_ERROR)
         finish(last, reply->text);
@@ -290,6 +301,8 @@ static void on_some(const struct evb_reply *reply, void *user)
         last->count = 0;
         return;
     }
+    if (passes(last, reply))
+        return;
     if (!is_scan(reply) || reply->item[0]->length >= sizeof last->cursor) {
         finish(last, reply->kind == EVB_REPLY_ERROR ? reply->text : "no page of types");
         return;

@@ -35,7 +35,7 @@ START_TEST(trimmed)
 END_TEST
 
 static char gap[500];
-static atomic_int gaps;
+static atomic_int gaps, heard;
 
 static int on_gap(evbus_sub *sub, evbus_event *event, void *user)
 {
@@ -61,6 +61,26 @@ START_TEST(refused)
     ck_assert_ptr_nonnull(strstr(gap, "\"cause\":\"refused\""));
     ck_assert_ptr_nonnull(strstr(gap, "\"pattern\":\"t.*\""));
     ck_assert_int_eq(evbus_stat(to, "gaps"), 1);
+    close_two();
+}
+END_TEST
+
+/* Redis will not for a moment: it is read later, and nobody is told of a gap. */
+START_TEST(busy)
+{
+    open_two(NULL);
+    publish_and_flush(from, 3, 1, 2);
+    bus_subscribe(to, "evbus.gap", NULL, on_gap, NULL);
+    evbus_sub *first = bus_subscribe(to, "t.*", "scope=redis", handle_count, &heard);
+    ck_assert_int_eq(evbus_sub_wait(first, SOON), 0);
+    server_be_busy(server);
+    evbus_sub *sub = bus_subscribe(to, _i ? "t.1" : "t.*", "from=last", tally_handle, NULL);
+    nap_us(200000);
+    ck_assert_int_eq(tally_count(), 0);
+    server_be_calm(server);
+    ck_assert_int_eq(evbus_sub_wait(sub, SOON), 0);
+    expect_received(_i ? 1 : 3);
+    ck_assert_int_eq(evbus_stat(to, "gaps"), 0);
     close_two();
 }
 END_TEST
@@ -302,6 +322,7 @@ int main(int argc, char **argv)
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, trimmed, 0, 2);
     tcase_add_test(tests, refused);
+    tcase_add_loop_test(tests, busy, 0, 2);
     tcase_add_loop_test(tests, odd_hash, 0, 2);
     tcase_add_test(tests, flushed_meanwhile);
     tcase_add_test(tests, queue_shared);
