@@ -38,7 +38,8 @@ struct evb_claim {
 
     /* loop only */
     struct evb_key_lease lease;
-    int64_t due_ms;               /* WAITING (under lock): looked at again; SETTLING: said again */
+    int64_t due_ms; /* WAITING (under lock): looked at again; SETTLING: said again; `unclaimed` and
+                     * later: claimed */
     enum evb_key_lease_verb want; /* SETTLING */
     bool said;                    /* that was under way before, and the answer was lost */
     bool asked;                   /* it may be ours, whatever was answered */

@@ -216,16 +216,16 @@ static void taken(struct evb_claim *claim, const struct evb_key_lease_answer *an
 static void renewed(struct evb_claim *claim, const struct evb_key_lease_answer *answer, bool began)
 {
     bool others = answer->result == EVB_KEY_LEASE_OTHERS || answer->result == EVB_KEY_LEASE_OVER;
-    if (answer->result == EVB_KEY_LEASE_OK)
-        evb_claim_set_until(claim, claim->lease.until_ms);
-    else if (others)
-        evb_claim_set_until(claim, 0);
-    if (began && (others || (answer->result == EVB_KEY_LEASE_OK && answer->was_free)))
+    bool ours = answer->result == EVB_KEY_LEASE_OK, passes = answer->result == EVB_KEY_LEASE_PASSES;
+    if (ours || others)
+        evb_claim_set_until(claim, ours ? claim->lease.until_ms : 0);
+    if (began && (others || (ours && answer->was_free)))
         tell_lapsed(claim);
-    if (answer->result == EVB_KEY_LEASE_OK)
-        claim->unclaimed = false;
-    else if (answer->result == EVB_KEY_LEASE_LOST && claim->unclaimed)
+    claim->unclaimed = claim->unclaimed && !ours;
+    if (claim->unclaimed && (passes || answer->result == EVB_KEY_LEASE_LOST)) {
         claim->asked = false;
+        claim->due_ms = passes ? evb_clock_boot_ms() + SAY_AGAIN_MS : 0;
+    }
 }
 
 static void on_lease(struct evb_key_lease *lease, const struct evb_key_lease_answer *answer)
@@ -283,7 +283,7 @@ static void renew_all(struct evb_claim_sub *claims, int64_t now_ms, int64_t *nex
         struct evb_claim *claim = evb_container(node, struct evb_claim, node);
         enum evb_claim_state state = evb_claim_state_of(claim);
         int64_t at_ms =
-            claim->unclaimed ? now_ms : claim->lease.until_ms - claims->lease_ms * 2 / 3;
+            claim->unclaimed ? claim->due_ms : claim->lease.until_ms - claims->lease_ms * 2 / 3;
         if (state == EVB_CLAIM_ASKED || state == EVB_CLAIM_ENDED ||
             (claim->unclaimed && claim->asked))
             continue;

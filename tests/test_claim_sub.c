@@ -225,6 +225,11 @@ static bool is_working(void *unused)
     return atomic_load(&working) > 0;
 }
 
+static bool is_owned(void *key)
+{
+    return *value_of(key);
+}
+
 static void *make_record(void *unused)
 {
     ck_assert_ptr_nonnull(evb_thread_self());
@@ -311,6 +316,30 @@ START_TEST(begun_while_away)
     ck_assert_str_eq(value_of("evbus:claim:c:t.c"), "done");
     ck_assert_int_eq(atomic_load(&working), 1);
     ck_assert_int_eq(evbus_stat(bus, "claims_lapsed"), 0);
+}
+END_TEST
+
+/* Redis will not for a moment when it is back: it is claimed all the same while its handler runs. */
+START_TEST(claimed_when_calm)
+{
+    char take[] = "take evbus:claim:c:t.c", owned[] = "evbus:claim:c:t.c";
+    atomic_store(&go_on, 1);
+    run_for(base, 10);
+    atomic_store(&working, 0);
+    atomic_store(&go_on, 0);
+    scripted_listen(server, false);
+    scripted_close(server, SCRIPTED_PUBLISHER | SCRIPTED_SUBSCRIBER);
+    await_mode(EVBUS_MODE_DEGRADED);
+    publish_id("t.c");
+    ck_assert(run_until(base, is_working, NULL, suite_patience(10000)));
+    answer_with("-BUSY Redis is busy running a script\r\n", 1);
+    scripted_listen(server, true);
+    await_call(take);
+    ck_assert(run_until(base, is_owned, owned, suite_patience(5000)));
+    atomic_store(&go_on, 1);
+    run_for(base, 30);
+    ck_assert_str_eq(value_of(owned), "done");
+    ck_assert_int_eq(atomic_load(&working), 1);
 }
 END_TEST
 
@@ -419,6 +448,7 @@ int main(void)
     tcase_add_test(workers, renewed);
     tcase_add_test(workers, lapsed);
     tcase_add_test(workers, begun_while_away);
+    tcase_add_test(workers, claimed_when_calm);
     tcase_add_test(workers, ends);
     suite_add_tcase(suite, alone);
     tcase_set_timeout(alone, suite_patience(60));
