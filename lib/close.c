@@ -3,8 +3,7 @@
  * loop.
  *
  * Closing: OPEN -> CLOSING (nothing is accepted any more; reports are given, handlers empty their
- * queues)
- * -> CLOSED (Redis is left, every subscription has ended). evbus_free() goes there at once.
+ * queues) -> CLOSED (Redis is left, every subscription has ended). evbus_free() goes there at once.
  */
 #include "close.h"
 #include "alloc.h"
@@ -376,7 +375,8 @@ void evb_bus_teardown(struct evbus *bus)
 {
     evb_workers_join(&bus->workers);
     evb_hazard_barrier();
-    while (evb_hazard_held(&bus->state)) /* who pulls from a queue may be posting */
+    /* Who pulls from a queue may be posting; what a handler published may be on its way. */
+    while (evb_hazard_held(&bus->state) || evb_hazard_held(&bus->registry))
         sched_yield();
     do { /* what was posted last, and what its ends post */
         evb_loop_run_rest(&bus->loop);

@@ -102,6 +102,20 @@ static int defer(struct evbus *bus, struct evb_thread *thread, evbus_event *even
     return 0;
 }
 
+/* Publishing has returned long ago, and its bus may have been freed: what the walk posts must find
+ * the loop still there. */
+static void walk_later(struct evb_thread *thread, const struct evb_deferred *later)
+{
+    struct evbus *bus = later->bus;
+    evb_hazard_hold(thread, &bus->registry);
+    if (bus->generation == evb_fork_generation() && /* a handler may have forked */
+        atomic_load(&bus->state) != EVB_BUS_CLOSED)
+        walk(bus, thread, later->event, later->how, NULL);
+    else
+        evbus_event_unref(later->event);
+    evb_hazard_release(thread);
+}
+
 static void deliver_deferred(struct evb_thread *thread)
 {
     struct evb_deferred *later;
@@ -111,10 +125,7 @@ static void deliver_deferred(struct evb_thread *thread)
             thread->deferred_end = &thread->deferred;
         thread->deferred_count--;
         thread->deferred_bytes -= later->event->size;
-        if (later->bus->generation == evb_fork_generation()) /* a handler may have forked */
-            walk(later->bus, thread, later->event, later->how, NULL);
-        else
-            evbus_event_unref(later->event);
+        walk_later(thread, later);
         evb_bus_unref(later->bus);
         evb_free(later);
     }

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define EVB_HAZARDS 8
+#define EVB_HAZARDS 9
 
 struct evb_deferred;
 

@@ -3,6 +3,7 @@
 #include "bus_fixture.h"
 #include "bus.h"
 #include "deliver.h"
+#include "harness/until.h"
 
 static struct evb_thread *self;
 static evbus_sub *subs[8];
@@ -185,6 +186,57 @@ START_TEST(no_memory)
 }
 END_TEST
 
+static int publish_there(evbus_sub *sub, evbus_event *event, void *other)
+{
+    (void)sub;
+    (void)event;
+    ck_assert_int_gt(evbus_publish(other, "b", NULL), 0);
+    return 0;
+}
+
+/* And waits for the end of its thread, which must not come before the event is with all others. */
+static int free_and_wait(evbus_sub *sub, evbus_event *event, void *user)
+{
+    evbus *other = user;
+    struct wait wait = wait_for(50);
+    (void)sub;
+    (void)event;
+    evbus_free(other);
+    while (other->loop.wake_fd >= 0 && wait_more(&wait))
+        continue;
+    ck_assert_int_ge(other->loop.wake_fd, 0);
+    return 0;
+}
+
+static bool is_all_free(void *before)
+{
+    return failing_live() == *(long *)before;
+}
+
+/* What waited for a handler's return keeps its bus's loop, too. */
+START_TEST(freed_by_what_waited)
+{
+    evbus_free(bus);
+    evbus_free(evbus_open(NULL)); /* the record of its thread stays */
+    live = failing_live();
+    bus = open_on(0, NULL);
+    evbus *other = evbus_open(NULL);
+    ck_assert(bus && other);
+    evbus_sub *cause = evbus_subscribe(bus, "c", "deliver=inline", publish_there, other),
+              *first = evbus_subscribe(other, "b", "deliver=inline", free_and_wait, other),
+              *second = evbus_subscribe(other, "b", NULL, on_event, NULL);
+    ck_assert(cause && first && second);
+    evbus_publish(bus, "c", NULL);
+    evbus_unsubscribe(first);
+    evbus_unsubscribe(second);
+    evbus_unsubscribe(cause);
+    evbus_free(bus); /* and what it keeps of types */
+    bus = NULL;
+    ck_assert(until(is_all_free, &live, 10000));
+    expect("");
+}
+END_TEST
+
 /* ---- to one ---- */
 
 /* One that has room takes it; one that has none does not, and nothing happens. */
@@ -242,6 +294,7 @@ int main(void)
     tcase_add_test(tests, bounds);
     tcase_add_test(tests, too_many_deferred);
     tcase_add_test(tests, no_memory);
+    tcase_add_test(tests, freed_by_what_waited);
     tcase_add_test(tests, offers);
     tcase_add_test(tests, offers_and_what_follows);
     return run(suite);
