@@ -139,6 +139,25 @@ START_TEST(told)
 }
 END_TEST
 
+/* Somebody gave a subscription back, and the bus was freed before it could be told: nothing waits
+ * for a loop that is gone. */
+START_TEST(too_late)
+{
+    bus = open_on(true, NULL);
+    evbus_sub *sub = subscribe("a", NULL, "");
+    struct evb_entry *entry = sub->entry;
+    struct evbus *freed = bus;
+    evbus_free(bus);
+    bus = NULL;
+    int refs = atomic_load(&entry->refs);
+    evb_entry_ref(entry);
+    evb_interest_changed(entry, freed);
+    ck_assert_int_eq(atomic_load(&entry->refs), refs);
+    ck_assert(!evb_loop_has_rest(&freed->loop));
+    evbus_unsubscribe(sub);
+}
+END_TEST
+
 /* The loop finds no memory for the channel: local events come, and the next one is asked for. */
 START_TEST(no_memory)
 {
@@ -186,6 +205,7 @@ int main(void)
     tcase_add_test(tests, shared);
     tcase_add_test(tests, quick_changes);
     tcase_add_test(tests, told);
+    tcase_add_test(tests, too_late);
     tcase_add_loop_test(tests, no_memory, 0, 2);
     return run(suite);
 }
