@@ -91,17 +91,27 @@ void evb_request_end_all(struct evbus *bus)
 
 /* ---- deadlines: one timer, which may fire before anybody is due ---- */
 
-static void plan(struct evbus *bus)
+/* False: there is no timer for want of memory. */
+static bool set_timer(struct evbus *bus)
 {
     const struct evb_pending *first = bus->pendings.first;
     if (!first || first->deadline_ms == INT64_MAX ||
         (bus->due_ms && bus->due_ms <= first->deadline_ms))
-        return;
+        return true;
     int64_t in_ms = first->deadline_ms - evb_clock_mono_ms();
     in_ms = in_ms < 0 ? 0 : in_ms + 1;
     struct timeval in = {in_ms / 1000, in_ms % 1000 * 1000};
+    if (event_add(bus->due, &in) != 0)
+        return false;
     bus->due_ms = first->deadline_ms;
-    event_add(bus->due, &in);
+    return true;
+}
+
+/* Who could not be told that the time is up does not wait. */
+static void plan(struct evbus *bus)
+{
+    while (!set_timer(bus))
+        end(request_of(bus->pendings.first), NULL, evb_fail_memory());
 }
 
 static void on_due(evutil_socket_t fd, short what, void *user)

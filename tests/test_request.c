@@ -444,6 +444,36 @@ START_TEST(memory)
 }
 END_TEST
 
+static bool libevent_fails;
+
+static void *libevent_alloc(size_t size)
+{
+    return libevent_fails ? NULL : malloc(size);
+}
+
+static void *libevent_resize(void *block, size_t size)
+{
+    return libevent_fails ? NULL : realloc(block, size);
+}
+
+/* A timer that cannot be set ends its request, and not the timers of those that come later. */
+START_TEST(no_memory_for_the_timer)
+{
+    event_set_mem_functions(libevent_alloc, libevent_resize, free);
+    open_local();
+    evbus_sub *sub = subscribe("ask", NULL, "");
+    libevent_fails = true;
+    ask_as("timeout=1h", "first:");
+    turn();
+    libevent_fails = false;
+    expect("first:E-1 ask ");
+    ask_as("timeout=20ms", "second:");
+    await("second:E-3 ");
+    expect_requests(0, 1, 0, 1);
+    evbus_unsubscribe(sub);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("request");
@@ -465,6 +495,7 @@ int main(void)
     tcase_add_loop_test(tc, ended_by_its_own_end, 0, 2);
     tcase_add_loop_test(tc, asks_again_when_ended, 0, 4);
     tcase_add_test(tc, memory);
+    tcase_add_test(tc, no_memory_for_the_timer);
     suite_add_tcase(suite, tc);
     tcase_set_timeout(own, 60);
     tcase_add_test(own, waits);
