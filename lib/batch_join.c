@@ -124,7 +124,7 @@ int evb_batch_join(struct evbus *bus, evbus_event *event, int flags, const struc
             evb_count(&bus->metrics, EVB_COUNT_batched, 1);
             return EVBUS_SENT_BATCH;
         }
-        atomic_store(&event->frozen, 0); /* nobody else has seen it */
+        evb_event_thaw(event);
     }
     evb_outbox_release_report(outbox, size);
     return rc;

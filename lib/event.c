@@ -224,6 +224,7 @@ int evb_event_freeze(evbus_event *event, const char *node, const char *source)
             return evbus_last_code();
         }
         event->source.length = (uint32_t)length;
+        event->bus_source = true;
     }
     if (!event->has_time)
         event->time_us = evb_clock_us();
@@ -234,6 +235,20 @@ int evb_event_freeze(evbus_event *event, const char *node, const char *source)
     event->seq = 0;
     atomic_store_explicit(&event->text_state, EVB_TEXT_NONE, memory_order_relaxed);
     return 0;
+}
+
+void evb_event_thaw(evbus_event *event)
+{
+    if (event->bus_source) {
+        evb_event_drop(event, event->source.ptr);
+        event->source = (struct evb_text){NULL, 0};
+    }
+    event->bus_source = false;
+    if (!event->has_time)
+        event->time_us = 0;
+    event->node = (struct evb_text){NULL, 0};
+    atomic_store_explicit(&event->text_state, EVB_TEXT_NONE, memory_order_relaxed);
+    atomic_store(&event->frozen, 0);
 }
 
 evbus_event *evbus_event_ref(evbus_event *event)

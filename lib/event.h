@@ -85,6 +85,7 @@ struct evbus_event {
     uint32_t spare_room; /* bytes at `spare` */
     uint16_t attr_count, attr_room;
     bool echo;                    /* of a received one: own, delivered here when published */
+    bool bus_source;              /* source was not given, and is the bus's */
     uint64_t seq;                 /* of a received event; 0: none */
     struct evb_position position; /* loop only; none without history */
     int64_t time_us;
@@ -135,6 +136,8 @@ struct evb_text evb_event_correlation(const evbus_event *event);
  * `node` has EVB_NODE_LENGTH bytes; `source` (NULL or "": none) is copied. Loses a race:
  * EVBUS_EINVAL as well. EVBUS_ENOMEM leaves the event as it was. */
 int evb_event_freeze(evbus_event *event, const char *node, const char *source);
+/* It was not published after all, and nobody has seen it: as it was before it was frozen. */
+void evb_event_thaw(evbus_event *event);
 /* Its place in the history is known now; others may already look for it. On the loop, which holds a
  * reference. */
 void evb_event_set_position(evbus_event *event, struct evb_position position);

@@ -117,7 +117,7 @@ static void give_up(evbus_event *reply, const struct made *made)
         evb_event_drop(reply, reply->exchange);
     }
     reply->exchange = made->before;
-    atomic_store(&reply->frozen, 0);
+    evb_event_thaw(reply);
 }
 
 static int answer(struct evbus *bus, const evbus_event *request, evbus_event *reply,

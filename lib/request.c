@@ -326,7 +326,7 @@ static void give_up(evbus_event *event, struct evb_exchange *before)
         evb_event_drop(event, event->exchange);
     }
     event->exchange = before;
-    atomic_store(&event->frozen, 0);
+    evb_event_thaw(event);
 }
 
 static struct evb_request *request_new(struct evbus *bus, const evbus_event *event,

@@ -101,7 +101,7 @@ static int freeze_and_post(struct evbus *bus, evbus_event *event, int where, int
         if ((rc = evb_handover_post(way, bus, event, where & EVB_FROM_LOCAL)) == 0)
             return 0;
         if (!frozen)
-            atomic_store(&event->frozen, 0); /* nobody else has seen it */
+            evb_event_thaw(event);
     }
     evb_handover_release(way, bus);
     return rc;

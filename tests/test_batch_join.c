@@ -143,6 +143,7 @@ START_TEST(no_memory)
         ck_assert_int_lt(n, 20);
         ck_assert(rc == EVBUS_SENT_BATCH || (rc == EVBUS_ENOMEM && failed));
         ck_assert_int_eq(reserved() > before, rc > 0);
+        ck_assert(rc > 0 || !*evbus_event_source(event));
         ck_assert_int_eq(evbus_event_set_source(event, "s"), rc > 0 ? EVBUS_EINVAL : 0);
         evbus_event_unref(event);
         refused += rc < 0;

@@ -47,6 +47,32 @@ START_TEST(freeze_once)
 }
 END_TEST
 
+/* What a bus refused goes to the next one without a trace of the first. */
+START_TEST(thaw)
+{
+    evbus_event *event = make("1");
+    if (_i) {
+        ck_assert_int_eq(evbus_event_set_source(event, "mine"), 0);
+        ck_assert_int_eq(evbus_event_set_time_us(event, 5), 0);
+    }
+    uint32_t size = event->size;
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(
+            evb_event_freeze(event, NODE, "a source too long for the spare room of it"), 0);
+        ck_assert_str_ne(evbus_event_id(event), "");
+        evb_event_thaw(event);
+        ck_assert_str_eq(evbus_event_source(event), _i ? "mine" : "");
+        ck_assert_str_eq(evbus_event_id(event), "");
+        ck_assert_ptr_null(evbus_event_node(event));
+        ck_assert_int_eq(evbus_event_time_us(event), _i ? 5 : 0);
+        ck_assert_uint_eq(event->size, size);
+    }
+    ck_assert_int_eq(evb_event_freeze(event, NODE, "other"), 0);
+    ck_assert_str_eq(evbus_event_source(event), _i ? "mine" : "other");
+    evbus_event_unref(event);
+}
+END_TEST
+
 START_TEST(null_is_nothing)
 {
     ck_assert_ptr_null(evbus_event_ref(NULL));
@@ -199,6 +225,7 @@ int main(void)
     tcase_add_test(tests, a_view);
     tcase_add_test(tests, publish_makes);
     tcase_add_test(tests, freeze_once);
+    tcase_add_loop_test(tests, thaw, 0, 2);
     tcase_add_test(tests, null_is_nothing);
     tcase_add_test(tests, too_big);
     tcase_add_test(tests, long_source);

@@ -254,6 +254,7 @@ START_TEST(refused_and_given_again)
     bus->redis.outbox.max_events = 0;
     ck_assert_int_eq(evbus_reply(bus, kept, reply), _i ? EVBUS_EAWAY : EVBUS_EFULL);
     ck_assert_str_eq(evbus_event_correlation(reply), "");
+    ck_assert_str_eq(evbus_event_source(reply), "");
     ck_assert_ptr_null(reply->exchange);
     ck_assert_int_eq(evbus_event_set_json(reply, "2", 1), 0);
     ck_assert_int_eq(stat_of("answered"), 0);

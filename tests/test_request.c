@@ -432,6 +432,7 @@ START_TEST(memory)
             ck_assert_int_eq(rc, EVBUS_EINVAL); /* it was published */
         } else {
             ck_assert_int_eq(rc, EVBUS_ENOMEM);
+            ck_assert_str_eq(evbus_event_source(event), "");
             ck_assert_int_eq(evbus_request_async(bus, event, NULL, on_reply, NULL), 0);
             await("answer= ");
         }
