@@ -24,7 +24,6 @@
 #include "subscribe.h"
 #include "wait.h"
 #include "waiter.h"
-#include <event2/event.h>
 #include <sched.h>
 #include <stdlib.h>
 
@@ -411,13 +410,6 @@ static void teardown_later(void *user)
     evb_bus_teardown(bus);
 }
 
-static void teardown_event(evutil_socket_t fd, short what, void *bus)
-{
-    (void)fd;
-    (void)what;
-    teardown_later(bus);
-}
-
 /* On the last worker, which teardown joins before it ends the loop. */
 static void on_left(void *user)
 {
@@ -440,11 +432,7 @@ static void finish_and_leave(struct evb_job *job, void (*left)(struct evb_job *j
 static void stop_alone_job(struct evb_job *job)
 {
     struct evbus *bus = evb_container(job, struct evbus, left_job);
-    struct timeval now = {0, 0};
-    if (bus->loop.own)
-        evb_loop_stop_alone(&bus->loop, teardown_later, bus);
-    else
-        event_base_once(bus->loop.base, -1, EV_TIMEOUT, teardown_event, bus, &now);
+    evb_loop_stop_alone(&bus->loop, teardown_later, bus);
 }
 
 static void free_later_job(struct evb_job *job)

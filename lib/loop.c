@@ -151,8 +151,12 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     evb_loop_begin(loop);
     loop->lingers = is_rushed(loop);
     evb_loop_end(loop);
-    if (loop->own && atomic_load(&loop->stopping))
+    if (!atomic_load(&loop->stopping))
+        return;
+    if (loop->own)
         event_base_loopbreak(loop->base);
+    else if (loop->gone)
+        loop->gone(loop->gone_user);
 }
 
 static struct event_base *own_base(void)

@@ -55,8 +55,8 @@ int evb_loop_start(struct evb_loop *loop,
                    const char *name);      /* own: the thread, all signals blocked */
 void evb_loop_stop(struct evb_loop *loop); /* any thread; own: dispatch returns after this round */
 void evb_loop_join(struct evb_loop *loop); /* own: waits for the thread */
-/* Instead of stop and join: the thread goes by itself and calls gone(user) as its last act. On the
- * loop. */
+/* Instead of stop and join: the thread goes by itself and calls gone(user) as its last act; with
+ * the caller's base, that calls it when this round is over. On the loop. */
 void evb_loop_stop_alone(struct evb_loop *loop, void (*gone)(void *user), void *user);
 void evb_loop_run_rest(struct evb_loop *loop); /* after the end: what was posted too late */
 bool evb_loop_has_rest(const struct evb_loop *loop);

@@ -216,6 +216,36 @@ END_TEST
 
 /* ---- with threads ---- */
 
+static bool libevent_fails;
+
+static void *libevent_alloc(size_t size)
+{
+    return libevent_fails ? NULL : malloc(size);
+}
+
+static void *libevent_resize(void *block, size_t size)
+{
+    return libevent_fails ? NULL : realloc(block, size);
+}
+
+/* Freed inside a handler, on a base that has no memory for the rest: that comes later. */
+START_TEST(no_memory_for_the_end)
+{
+    enum inside what = FREE;
+    event_set_mem_functions(libevent_alloc, libevent_resize, free);
+    bus = open_on(false, NULL);
+    evbus_sub *sub = evbus_subscribe(bus, "end", "deliver=inline", end_it, &what);
+    turn();
+    evbus_publish(bus, "end", NULL);
+    libevent_fails = true;
+    turn();
+    libevent_fails = false;
+    turn();
+    bus = NULL; /* and at the end nothing is left of it */
+    ck_assert_int_eq(evbus_unsubscribe(sub), 0);
+}
+END_TEST
+
 static void *waits(void *what)
 {
     int what_for = (int)(intptr_t)what;
@@ -351,6 +381,7 @@ int main(void)
     tcase_add_loop_test(tests, inside_a_report, 0, 2);
     tcase_add_loop_test(tests, no_memory, 0, 2);
     tcase_add_loop_test(tests, no_memory_to_free, 0, 2);
+    tcase_add_test(tests, no_memory_for_the_end);
     tcase_add_test(tests, waiting_threads);
     tcase_add_test(tests, default_bus);
     tcase_add_test(tests, at_exit);
