@@ -65,13 +65,17 @@ int evb_bus_may_wait(const struct evbus *bus, const char *call, int timeout_ms)
 bool evb_bus_post(struct evbus *bus, struct evb_job *job)
 {
     struct evb_thread *thread = evb_thread_self();
-    if (!thread)
-        return false;
-    evb_hazard_hold(thread, &bus->state); /* the loop does not end before it is released */
+    if (thread)
+        evb_hazard_hold(thread, &bus->state); /* the loop does not end before it is released */
+    else
+        atomic_fetch_add(&bus->posting, 1); /* nor before this */
     bool open = atomic_load(&bus->state) != EVB_BUS_CLOSED;
     if (open)
         evb_loop_post(&bus->loop, job);
-    evb_hazard_release(thread);
+    if (thread)
+        evb_hazard_release(thread);
+    else
+        atomic_fetch_sub(&bus->posting, 1);
     return open;
 }
 

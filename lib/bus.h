@@ -25,6 +25,7 @@ struct evbus {
     atomic_int mode;        /* EVBUS_MODE_* */
     atomic_int queries;     /* of history, without an answer yet */
     atomic_int free_posted; /* the job of an evbus_free() inside a callback is on its way */
+    atomic_int posting;     /* threads in evb_bus_post() without memory for their records */
 
     /* fixed after open */
     unsigned generation; /* of forks */

@@ -375,7 +375,8 @@ void evb_bus_teardown(struct evbus *bus)
     evb_workers_join(&bus->workers);
     evb_hazard_barrier();
     /* Who pulls from a queue may be posting; what a handler published may be on its way. */
-    while (evb_hazard_held(&bus->state) || evb_hazard_held(&bus->registry))
+    while (evb_hazard_held(&bus->state) || evb_hazard_held(&bus->registry) ||
+           atomic_load(&bus->posting))
         sched_yield();
     do { /* what was posted last, and what its ends post */
         evb_loop_run_rest(&bus->loop);

@@ -94,18 +94,13 @@ static void look(struct evb_job *job)
     evb_entry_unref(entry);
 }
 
-/* Who gives a subscription back may be late: its bus may have been freed meanwhile. Without memory
- * for the thread's record it is posted all the same, or the interest would be forgotten. */
+/* Who gives a subscription back may be late: its bus may have been freed meanwhile. */
 void evb_interest_changed(struct evb_entry *entry, void *user)
 {
     struct evbus *bus = user;
     entry->job.run = look;
-    if (evb_bus_post(bus, &entry->job))
-        return;
-    if (atomic_load(&bus->state) == EVB_BUS_CLOSED)
+    if (!evb_bus_post(bus, &entry->job))
         evb_entry_unref(entry);
-    else
-        evb_loop_post(&bus->loop, &entry->job);
 }
 
 static void set_all(struct evb_via *via, int wire)

@@ -115,6 +115,40 @@ START_TEST(door)
 }
 END_TEST
 
+static long fails_at;
+
+static void *subscribe_to_be_polled(void *sub)
+{
+    failing_at(fails_at, true);
+    *(evbus_sub **)sub = evbus_subscribe(bus, "t", "poll=10ms when=always", on_event, NULL);
+    return failing_off() ? sub : NULL;
+}
+
+/* A thread that finds no memory for its record is told so, or what it asked the loop for is done. */
+START_TEST(no_memory_for_the_record)
+{
+    void *failed = &failed;
+    bus = open_on(false, NULL);
+    evbus_unsubscribe(subscribe("t", NULL, "")); /* what the bus keeps of it is there */
+    for (fails_at = 0; failed; fails_at++) {
+        pthread_t thread;
+        evbus_sub *sub;
+        ck_assert_int_lt(fails_at, 100);
+        pthread_create(&thread, NULL, subscribe_to_be_polled, &sub);
+        pthread_join(thread, &failed);
+        ck_assert(sub || failed);
+        if (!sub)
+            continue;
+        await("evbus.poll ");
+        story[0] = '\0';
+        evbus_unsubscribe(sub);
+    }
+    evbus_free(bus); /* and what it keeps of threads is there to stay */
+    bus = NULL;
+    live = failing_live();
+}
+END_TEST
+
 /* Its memory outlives it as long as a handle is left, and no longer. */
 START_TEST(handles_outlive_it)
 {
@@ -152,6 +186,7 @@ int main(void)
     tcase_add_loop_test(tests, mode, 0, (int)EVB_COUNT(modes));
     tcase_add_test(tests, nodes);
     tcase_add_test(tests, door);
+    tcase_add_test(tests, no_memory_for_the_record);
     tcase_add_test(tests, handles_outlive_it);
     return run(suite);
 }
