@@ -194,7 +194,7 @@ int evbus_publish(evbus *bus, const char *type, const char *json)
     evbus_event *event =
         rc == 0 ? evb_event_make(type, length, json, json ? strlen(json) : 0, true) : NULL;
     if (!event)
-        return refused(bus, rc == 0 ? EVBUS_ENOMEM : rc);
+        return refused(bus, rc == 0 ? evbus_last_code() : rc);
     atomic_store_explicit(&event->frozen, EVB_EVENT_PRIVATE, memory_order_relaxed);
     struct evb_handover way = {0};
     rc = accept_event(bus, event, 0, &way, EVB_GIVEN);

@@ -2,6 +2,8 @@
  * Redis and what is let go. */
 #include "bus_fixture.h"
 #include "list.h"
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* ---- order ---- */
 
@@ -280,6 +282,28 @@ START_TEST(two_names_one_event)
 END_TEST
 
 /* Every n-th allocation of a publish fails: ENOMEM and as new, or accepted and reported. */
+/* Above what an event can hold at all: the error is that, and the sentence with it. */
+START_TEST(above_all_bounds)
+{
+    const size_t part = 64 << 20, parts = 33; /* one part of memory, seen so often */
+    bus = open_on(false, NULL);
+    int fd = memfd_create("part", MFD_CLOEXEC);
+    ck_assert_int_eq(ftruncate(fd, (off_t)part), 0);
+    char *json = mmap(NULL, part * parts + 1, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    ck_assert_ptr_ne(json, MAP_FAILED);
+    for (size_t i = 0; i < parts; i++)
+        ck_assert_ptr_ne(
+            mmap(json + i * part, part, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0),
+            MAP_FAILED);
+    memset(json, '1', part);
+    ck_assert_int_eq(evbus_publish(bus, "t", json), EVBUS_ETOOBIG);
+    ck_assert_int_eq(evbus_last_code(), EVBUS_ETOOBIG);
+    munmap(json, part * parts + 1);
+    close(fd);
+}
+END_TEST
+
 START_TEST(no_memory)
 {
     bool failed = true;
@@ -324,6 +348,7 @@ int main(void)
     tcase_add_loop_test(tests, received, 0, (int)EVB_COUNT(messages));
     tcase_add_test(tests, own_mark);
     tcase_add_loop_test(tests, two_names_one_event, 0, 2);
+    tcase_add_test(tests, above_all_bounds);
     tcase_add_loop_test(tests, no_memory, 0, 2);
     return run(suite);
 }
