@@ -130,6 +130,35 @@ START_TEST(waits_for_all_that_run)
 }
 END_TEST
 
+static evbus_event *left_behind;
+
+static int never_return(evbus_sub *sub, evbus_event *event, void *user)
+{
+    stay(sub, event, user);
+    left_behind = event;
+    pthread_exit(NULL);
+}
+
+/* Nobody comes back from the handler to tell of it. */
+START_TEST(thread_ends_in_its_handler)
+{
+    pthread_t thread;
+    evbus_sub *sub = sub_of(EVB_DELIVER_INLINE, never_return, NULL);
+    evbus_sub_on_free(sub, count_free);
+    pthread_create(&thread, NULL, deliver_one, sub);
+    while (atomic_load(&inside) < 1)
+        sched_yield();
+    evb_sub_end(sub);
+    ck_assert_int_eq(evb_sub_wait_ended(sub, 150), EVBUS_ETIMEDOUT);
+    atomic_store(&let_go, true);
+    ck_assert_int_eq(evb_sub_wait_ended(sub, 10000), 0);
+    ck_assert_int_eq(atomic_load(&freed), 1);
+    pthread_join(thread, NULL);
+    evbus_event_unref(left_behind);
+    evb_sub_unref(sub);
+}
+END_TEST
+
 START_TEST(waits_for_the_loop)
 {
     close_base();
@@ -390,6 +419,7 @@ int main(void)
     tcase_add_test(tests, at_once_when_none_runs);
     tcase_add_test(tests, on_free_asked_for);
     tcase_add_test(tests, waits_for_all_that_run);
+    tcase_add_test(tests, thread_ends_in_its_handler);
     tcase_add_test(tests, waits_for_the_loop);
     tcase_add_test(tests, ended_at_the_deadline);
     tcase_add_test(tests, inside_its_own_handler);
