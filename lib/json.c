@@ -30,18 +30,15 @@ static inline uint64_t special_at(const char *p)
 
 static inline const char *plain_end(const char *p, const char *end)
 {
-    for (; end - p >= 8; p += 8) {
-        uint64_t special = special_at(p);
-        if (special)
+    for (uint64_t special; end - p >= 8; p += 8)
+        if ((special = special_at(p)))
             return p + (__builtin_ctzll(special) >> 3);
-    }
     while (p < end && !is_special((unsigned char)*p))
         p++;
     return p;
 }
 
-/* How long the well-formed sequence at `p` is (Unicode 15.0 table 3-7), 0 for none. `p` is not
- * ASCII. */
+/* The length of the well-formed sequence at `p`, no ASCII (Unicode 15.0 table 3-7); 0: none. */
 static inline size_t sequence_length(const char *p, const char *end)
 {
     unsigned char lead = (unsigned char)p[0], low = 0x80, high = 0xbf;
@@ -412,14 +409,14 @@ static const char *quote_special(struct evb_buf *out, const char *p, const char 
     return p + 1;
 }
 
-/* The same of a whole text. Its last eight bytes are looked at once more rather than one by one. */
-static inline const char *plain_text_end(const char *p, const char *end)
+/* The same of a whole text: its last eight bytes are looked at again rather than one by one. */
+static inline const char *plain_text_end(const char *text, const char *end)
 {
-    bool small = end - p < 8;
-    for (; end - p >= 8; p += 8)
-        if (special_at(p))
-            return plain_end(p, end);
-    return small || (p < end && special_at(end - 8)) ? plain_end(p, end) : end;
+    const char *p = text;
+    while (end - p >= 8 && !special_at(p))
+        p += 8;
+    bool plain = p > text && end - p < 8 && (p == end || !special_at(end - 8));
+    return plain ? end : plain_end(p, end);
 }
 
 void evb_json_quote(struct evb_buf *out, const char *text, size_t length)
@@ -428,15 +425,14 @@ void evb_json_quote(struct evb_buf *out, const char *text, size_t length)
     if (!evb_buf_reserve(out, length + 2))
         return;
     char *at = out->data + out->length;
-    *at++ = '"';
-    memcpy(at, text, (size_t)(p - text));
-    at += p - text;
+    *at = '"';
+    memcpy(at + 1, text, (size_t)(p - text));
+    out->length += (size_t)(p - text) + 1;
     if (p == end) { /* mostly */
-        memcpy(at, "\"", 2);
-        out->length += length + 2;
+        memcpy(at + 1 + length, "\"", 2);
+        out->length++;
         return;
     }
-    out->length += (size_t)(p - text) + 1;
     while (p < end) {
         p = quote_special(out, p, end);
         const char *run = p;
