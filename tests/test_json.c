@@ -259,6 +259,30 @@ START_TEST(quote)
 }
 END_TEST
 
+/* A quote, a control character and a byte that is no UTF-8 at each place of texts of each length. */
+START_TEST(quote_at_each_place)
+{
+    static const struct {
+        char byte;
+        const char *quoted;
+    } bytes[] = {{'"', "\\\""}, {'\n', "\\n"}, {'\x1f', "\\u001f"}, {'\xff', "\xef\xbf\xbd"}};
+    char text[40], want[60];
+    for (size_t length = 1; length < sizeof text; length++)
+        for (size_t at = 0; at < length; at++) {
+            struct evb_buf out;
+            memset(text, 'x', length);
+            text[at] = bytes[_i].byte;
+            snprintf(want, sizeof want, "\"%.*s%s%.*s\"", (int)at, text, bytes[_i].quoted,
+                     (int)(length - at - 1), text + at + 1);
+            evb_buf_init(&out);
+            evb_json_quote(&out, text, length);
+            ck_assert_str_eq(out.data, want);
+            ck_assert_uint_eq(out.length, strlen(want));
+            evb_buf_fini(&out);
+        }
+}
+END_TEST
+
 START_TEST(text_good)
 {
     ck_assert(evb_text_good(TEXT(""), false));
@@ -343,6 +367,7 @@ int main(void)
     tcase_add_test(tests, skip_stops_behind);
     tcase_add_loop_test(tests, unescape, 0, (int)EVB_COUNT(escapes));
     tcase_add_loop_test(tests, quote, 0, (int)EVB_COUNT(quotes));
+    tcase_add_loop_test(tests, quote_at_each_place, 0, 4);
     tcase_add_test(tests, text_good);
     tcase_add_loop_test(tests, base64_vectors, 0, (int)EVB_COUNT(vectors));
     tcase_add_test(tests, base64_refused);
