@@ -57,6 +57,7 @@ void check_free(struct check *check)
             free(check->processes[i].came[lane]);
     }
     free(check->faults);
+    free(check->tails);
     free(check);
 }
 
@@ -146,6 +147,16 @@ static bool add_fault(struct check *check, const char *line)
     return true;
 }
 
+static bool add_tail(struct check *check, const char *line)
+{
+    long long at, start, end;
+    if (sscanf(line, "tail %lld %lld %lld", &at, &start, &end) != 3)
+        return false;
+    check->tails = more(check->tails, check->tail_count, &check->tail_room, sizeof *check->tails);
+    check->tails[check->tail_count++] = (struct check_tail){at, {start, end}};
+    return true;
+}
+
 /* The process whose book it is stands first. */
 static bool read_note(struct check *check, int *process, const char *line)
 {
@@ -162,6 +173,8 @@ static bool read_note(struct check *check, int *process, const char *line)
     }
     if (!strncmp(line, "fault ", 6))
         return add_fault(check, line);
+    if (!strncmp(line, "tail ", 5))
+        return add_tail(check, line);
     if (sscanf(line, "stuck %31s %n", name, &at) == 1) {
         check_blame(check, CHECK_STUCK, 1, "%s: %s", name, line + at);
         return true;

@@ -86,6 +86,11 @@ struct check_fault {
     unsigned processes;
 };
 
+struct check_tail { /* of the history, when a server that was killed had come back */
+    int64_t at_us;
+    struct check_window window;
+};
+
 struct check {
     bool history; /* fixed after init: nothing may be dropped, only a fault's own gaps announced */
     struct check_lane lanes[LEDGER_LANES];
@@ -93,6 +98,8 @@ struct check {
     struct check_process processes[LEDGER_PROCESSES];
     struct check_fault *faults; /* owned */
     size_t fault_count, fault_room;
+    struct check_tail *tails; /* owned */
+    size_t tail_count, tail_room;
     long long broken[CHECK_RULE_COUNT];
     char shown[CHECK_RULE_COUNT][CHECK_SHOWN][240];
 };

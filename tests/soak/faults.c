@@ -84,11 +84,23 @@ static unsigned stop_server(struct soak *soak)
     return SOAK_EVERYBODY;
 }
 
+/* Where the history ends now, for the judge. */
+static void note_tail(struct soak *soak, int64_t killed_us)
+{
+    char *last = server_text(soak->server, "XREVRANGE %s + - COUNT 1", "evbus:history:{0}");
+    ledger_note(&soak->ledger, "tail %lld %lld %lld", strtoll(last, NULL, 10) * 1000,
+                (long long)killed_us, (long long)now_wall_us());
+    free(last);
+}
+
 static unsigned restart_server(struct soak *soak)
 {
+    int64_t killed_us = now_wall_us();
     server_kill(soak->server);
     nap_us(dice_roll(&soak->dice, AWAY_MS) * INT64_C(1000));
     server_run(soak->server);
+    if (soak->plan->history)
+        note_tail(soak, killed_us);
     return SOAK_EVERYBODY;
 }
 

@@ -166,12 +166,29 @@ static void judge_accounts(struct check *check, const struct check_process *proc
 
 /* ---- gaps ---- */
 
+/* Redis writes to a client that was slow before it writes to its file: who is killed in between has
+ * sent what it does not have any more, and who has received that says so. It is not acknowledged,
+ * and sent again. */
+static bool is_rolled_back(const struct check *check, const struct check_gap *gap)
+{
+    static const char reason[] = "Redis lost the end of the history";
+    if (strncmp(gap->reason, reason, sizeof reason - 1) != 0)
+        return false;
+    for (size_t i = 0; i < check->tail_count; i++) {
+        const struct check_tail *tail = &check->tails[i];
+        if (gap->window.from_us >= tail->at_us && gap->window.from_us <= tail->window.to_us &&
+            gap->window.to_us >= tail->window.from_us)
+            return true;
+    }
+    return false;
+}
+
 static void judge_gaps(struct check *check, int index)
 {
     const struct check_process *process = &check->processes[index];
     for (size_t i = 0; i < process->gap_count; i++) {
         const struct check_gap *gap = &process->gaps[i];
-        if (!check_explained(check, index, &gap->window))
+        if (!check_explained(check, index, &gap->window) && !is_rolled_back(check, gap))
             check_blame(check, CHECK_GAP, 1, "%s: %lld to %lld: %s", process->name,
                         (long long)gap->window.from_us, (long long)gap->window.to_us, gap->reason);
     }

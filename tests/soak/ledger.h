@@ -10,6 +10,7 @@
  *   mode AT_US NAME                             the bus's mode from then on
  *   stat NAME VALUE                             a counter of the bus, at the end
  *   fault KIND START_US END_US PROCESSES        may break the links of those of a bit mask
+ *   tail AT_US START_US END_US                  where the history of a server ended that was killed
  *   stuck PROCESS WHAT                          what it did not do in time
  *
  * All times are Unix time in microseconds. Writing: any thread.
