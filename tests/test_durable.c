@@ -349,7 +349,7 @@ START_TEST(ends_before_it_is_held)
     }
     run_for(base, 5);
     expect("");
-    scripted_send(server, SCRIPTED_PUBLISHER, "*3\r\n:1\r\n$0\r\n\r\n$0\r\n\r\n", 22);
+    scripted_send(server, SCRIPTED_PUBLISHER, "*3\r\n:1\r\n$0\r\n\r\n$0\r\n\r\n", 20);
     await_said(left);
     if (!_i)
         await(closed);
