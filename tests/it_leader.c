@@ -218,6 +218,9 @@ START_TEST(stopped)
     publish(221, 300);
     expect_handled(300);
     ck_assert_uint_eq(calls_of(who), before);
+    wait = wait_for(SOON); /* its loop has to run again to know */
+    while (leader_member_ask(&members[who], "sub leading") != 0 && wait_more(&wait))
+        ;
     ck_assert_int_eq(leader_member_ask(&members[who], "sub leading"), 0);
     ck_assert_int_gt(leader_member_ask(&members[who], "stat not_leading"), 0);
     ck_assert_int_eq(leader_member_ask(&members[who], "stat leases_lost"), 1);
