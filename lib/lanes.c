@@ -150,6 +150,8 @@ void evb_lanes_free(struct evb_lanes *lanes)
         return;
     EVB_LIST_EACH(&lanes->ages, node)
     evbus_event_unref(evb_container(node, struct evb_lane_item, age)->event);
+    if (lanes->alone_waits)
+        evbus_event_unref(lanes->alone->event);
     while (lanes->slabs) {
         struct evb_lane_slab *slab = lanes->slabs;
         lanes->slabs = slab->next;
@@ -281,7 +283,7 @@ int evb_lanes_push(struct evb_lanes *lanes, evbus_event *event, uint64_t key, bo
     if (fits(lanes, size) && (item = item_new(lanes))) {
         item->event = event;
         item->key = key;
-        *ready = append(lanes, item);
+        *ready = append(lanes, item) && !lanes->alone;
     } else {
         evbus_event_unref(event);
         dropped++;
@@ -289,8 +291,30 @@ int evb_lanes_push(struct evb_lanes *lanes, evbus_event *event, uint64_t key, bo
     return dropped;
 }
 
+bool evb_lanes_push_alone(struct evb_lanes *lanes, evbus_event *event)
+{
+    struct evb_lane_item *item = lanes->closed ? NULL : item_new(lanes);
+    if (!item) {
+        evbus_event_unref(event);
+        return false;
+    }
+    item->event = event;
+    lanes->alone = item;
+    lanes->alone_waits = true;
+    return true;
+}
+
+static struct evb_lane_item *take_alone(struct evb_lanes *lanes)
+{
+    bool waits = lanes->alone_waits;
+    lanes->alone_waits = false;
+    return waits ? lanes->alone : NULL;
+}
+
 struct evb_lane_item *evb_lanes_take(struct evb_lanes *lanes)
 {
+    if (lanes->alone)
+        return take_alone(lanes);
     if (evb_list_empty(&lanes->ready))
         return NULL;
     struct evb_lane_item *item = evb_container(lanes->ready.next, struct evb_lane_item, ready);
@@ -299,10 +323,14 @@ struct evb_lane_item *evb_lanes_take(struct evb_lanes *lanes)
     return item;
 }
 
-void evb_lanes_done(struct evb_lanes *lanes, struct evb_lane_item *item)
+bool evb_lanes_done(struct evb_lanes *lanes, struct evb_lane_item *item)
 {
-    struct evb_lane_item *next = succeed(lanes, item);
+    bool alone = item == lanes->alone;
+    struct evb_lane_item *next = alone ? NULL : succeed(lanes, item);
     if (next)
         evb_list_push(&lanes->ready, &next->ready);
     item_free(lanes, item);
+    if (alone)
+        lanes->alone = NULL;
+    return alone && lanes->ready.next != lanes->ready.prev;
 }

@@ -34,8 +34,10 @@ struct evb_lanes {
     size_t bucket_count, key_count;
     struct evb_lane_slab *slabs; /* owned: memory of the most that ever waited */
     struct evb_lane_item *spare; /* of them */
-    int64_t count, bytes, peak;  /* of what waits */
-    bool closed;                 /* whatever comes is dropped */
+    struct evb_lane_item *alone; /* waits or is in hand, and nothing is taken beside it; or NULL */
+    bool alone_waits;
+    int64_t count, bytes, peak; /* of what waits, but for `alone` */
+    bool closed;                /* whatever comes is dropped */
 };
 
 #define EVB_LANE_KEYS "type, correlation, source, attr:NAME, all (one key) or none (no order)"
@@ -47,9 +49,14 @@ uint64_t evb_lanes_key(const struct evb_lanes *lanes, const evbus_event *event);
 /* Takes the reference: the event waits, or it or older ones were dropped to keep the bound.
  * Answers how many were dropped; *ready: one more can be taken than before. */
 int evb_lanes_push(struct evb_lanes *lanes, evbus_event *event, uint64_t key, bool *ready);
+/* Where nothing waits or is in hand: it is taken next, and all that comes waits until it is done.
+ * It has no part in the bounds, and is never dropped for others. Takes the reference; false:
+ * closed, or no memory. */
+bool evb_lanes_push_alone(struct evb_lanes *lanes, evbus_event *event);
 /* The next event whose key is free, keys in turn; its key is busy until evb_lanes_done(). The
  * event's reference is the caller's. NULL: none. */
 struct evb_lane_item *evb_lanes_take(struct evb_lanes *lanes);
-void evb_lanes_done(struct evb_lanes *lanes, struct evb_lane_item *item);
+/* True: several can be taken that could not before. */
+bool evb_lanes_done(struct evb_lanes *lanes, struct evb_lane_item *item);
 
 #endif

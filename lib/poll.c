@@ -73,14 +73,10 @@ static evbus_event *make_event(const struct evbus *bus, const char *reason, int6
 /* False: an earlier call runs or waits, or there is no memory. */
 static bool call(struct evb_poll *poll, const char *reason, int64_t since_us)
 {
-    struct evbus *bus = bus_of(poll);
-    if (!evb_sub_idle(poll->sub))
-        return false;
-    evbus_event *event = make_event(bus, reason, since_us);
-    if (!event)
+    evbus_event *event = make_event(bus_of(poll), reason, since_us);
+    if (!event || !evb_sub_put(poll->sub, event, EVB_FROM_LOCAL | EVB_WHEN_IDLE))
         return false;
     poll->polled_us = evb_clock_us();
-    evb_sub_put(poll->sub, event, EVB_FROM_LOCAL); /* whatever its scope is */
     return true;
 }
 

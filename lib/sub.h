@@ -32,7 +32,8 @@ enum {
     EVB_ECHO = 256,        /* own, delivered here when it was published */
     EVB_MAY_LAG = 512,     /* where there is no room, the history brings it again */
     EVB_ALLOWED = 1024,    /* hold() has let it go on */
-    EVB_FROM_GROUP = 2048  /* given to this subscription alone */
+    EVB_FROM_GROUP = 2048, /* given to this subscription alone */
+    EVB_WHEN_IDLE = 4096   /* only where nothing runs or waits; and nothing runs beside it */
 };
 /* What the fn of those with `guarded` answers, but for 0. */
 enum { EVB_CALL_FAILED = -1, EVB_CALL_NONE = 2 /* or counted elsewhere */ };
@@ -182,7 +183,8 @@ bool evb_sub_drain(evbus_sub *sub, struct evb_job *job);
 /* ---- between sub.c and sub_pending.c ---- */
 
 void evb_sub_call(evbus_sub *sub, evbus_event *event, struct evb_thread *thread);
-/* Takes a reference to the event. False: no room (EVB_MAY_LAG), or it was dropped (EVB_ALLOWED). */
+/* Takes a reference to the event. False: no room (EVB_MAY_LAG), busy (EVB_WHEN_IDLE, not for inline
+ * and queues), or it was dropped (EVB_ALLOWED, EVB_WHEN_IDLE). */
 bool evb_sub_put(evbus_sub *sub, evbus_event *event, unsigned how);
 struct evb_fill evb_sub_fill(const evbus_sub *sub); /* lock held */
 /* For hold(), without the lock: so many of what it keeps, or was to keep, were dropped (0: there

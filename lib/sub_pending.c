@@ -73,6 +73,8 @@ static bool push(evbus_sub *sub, evbus_event *event, unsigned how)
     struct evb_fifo_item item = {.event = event};
     bool edge = false;
     pthread_mutex_lock(&sub->lock);
+    if (how & EVB_WHEN_IDLE && sub->scheduled)
+        return refuse(sub, event, false);
     if (how & EVB_MAY_LAG && !has_room(sub, event, &edge))
         return refuse(sub, event, edge);
     int dropped = evb_fifo_push(&sub->fifo, item);
@@ -88,7 +90,7 @@ static bool push(evbus_sub *sub, evbus_event *event, unsigned how)
     }
     if (edge)
         tell_edge(sub);
-    return !(how & EVB_ALLOWED) || dropped == 0;
+    return !(how & (EVB_ALLOWED | EVB_WHEN_IDLE)) || dropped == 0;
 }
 
 /* The next events, in exchange for the used-up chunk; NULL: the job is done, and gone. */
@@ -155,8 +157,31 @@ void evb_sub_run_job(struct evb_job *job)
 
 /* ---- on workers ---- */
 
+/* They are counted as helpers already. */
+static void ask(evbus_sub *sub, int workers)
+{
+    for (; workers > 0; workers--) {
+        evb_sub_ref(sub); /* the worker's */
+        if (!evb_workers_ask(sub->workers, &sub->work))
+            evb_sub_run_work(&sub->work);
+    }
+}
+
+/* As evb_sub_put(). */
+static bool push_alone(evbus_sub *sub, evbus_event *event)
+{
+    pthread_mutex_lock(&sub->lock);
+    if (sub->helpers)
+        return refuse(sub, event, false);
+    bool ready = evb_lanes_push_alone(sub->lanes, event);
+    sub->helpers += ready;
+    pthread_mutex_unlock(&sub->lock);
+    ask(sub, ready);
+    return ready;
+}
+
 /* As many workers as have something to do are asked for, at most all: each takes one event after
- * the other until none is left whose key is free. Takes a reference to the event. */
+ * the other until none is left whose key is free. As evb_sub_put(). */
 static bool push_lane(evbus_sub *sub, evbus_event *event, unsigned how)
 {
     uint64_t key = evb_lanes_key(sub->lanes, event);
@@ -166,18 +191,14 @@ static bool push_lane(evbus_sub *sub, evbus_event *event, unsigned how)
         return refuse(sub, event, edge);
     int dropped = evb_lanes_push(sub->lanes, event, key, &ready);
     edge = dropped && !sub->lanes->closed && became_slow(sub, dropped, how);
-    bool ask = ready && sub->helpers < sub->workers->count;
-    sub->helpers += ask;
+    bool more = ready && sub->helpers < sub->workers->count;
+    sub->helpers += more;
     pthread_mutex_unlock(&sub->lock);
     if (dropped)
         count_dropped(sub, dropped);
     if (edge)
         tell_edge(sub);
-    if (ask) {
-        evb_sub_ref(sub); /* the worker's */
-        if (!evb_workers_ask(sub->workers, &sub->work))
-            evb_sub_run_work(&sub->work);
-    }
+    ask(sub, more);
     return !(how & EVB_ALLOWED) || dropped == 0;
 }
 
@@ -187,9 +208,11 @@ static struct evb_lane_item *next_item(evbus_sub *sub, struct evb_lane_item *use
 {
     struct evb_lane_item *item = NULL;
     struct evb_job *when_idle = NULL;
+    int more = 0;
     pthread_mutex_lock(&sub->lock);
-    if (used)
-        evb_lanes_done(sub->lanes, used);
+    if (used && evb_lanes_done(sub->lanes, used))
+        more = sub->workers->count - sub->helpers;
+    sub->helpers += more;
     *again = used && !evb_list_empty(&sub->lanes->ready) && evb_workers_crowded(sub->workers);
     if (!*again && !(item = evb_lanes_take(sub->lanes)) && --sub->helpers == 0) {
         when_idle = sub->when_idle;
@@ -204,6 +227,7 @@ static struct evb_lane_item *next_item(evbus_sub *sub, struct evb_lane_item *use
         sub->roomy(sub->keeper);
     if (when_idle)
         evb_loop_post(sub->loop, when_idle);
+    ask(sub, more);
     return item;
 }
 
@@ -246,7 +270,7 @@ bool evb_sub_put(evbus_sub *sub, evbus_event *event, unsigned how)
     if (sub->deliver == EVB_DELIVER_LOOP)
         return push(sub, event, how);
     if (sub->deliver == EVB_DELIVER_WORKERS)
-        return push_lane(sub, event, how);
+        return how & EVB_WHEN_IDLE ? push_alone(sub, event) : push_lane(sub, event, how);
     evb_sub_ref(sub);
     return sub->door->put(sub->queue, (struct evb_fifo_item){.event = event, .sub = sub}, how);
 }

@@ -126,7 +126,8 @@ END_TEST
 START_TEST(busy)
 {
     static const char *const busy_ways[] = {"poll=20ms when=always",
-                                            "poll=20ms when=always deliver=workers key=all"};
+                                            "poll=20ms when=always deliver=workers key=all",
+                                            "poll=20ms when=always deliver=workers key=none"};
     begin();
     evbus_sub *sub = bus_subscribe(bus, "t.*", busy_ways[_i], on_event, NULL);
     seen.hold_ms = 30;
@@ -257,7 +258,7 @@ int main(int argc, char **argv)
     tcase_set_timeout(tests, suite_patience(60));
     tcase_add_loop_test(tests, away_and_back, 0, 4);
     tcase_add_test(tests, always);
-    tcase_add_loop_test(tests, busy, 0, 2);
+    tcase_add_loop_test(tests, busy, 0, 3);
     tcase_add_test(tests, back_waits);
     tcase_add_test(tests, local_only);
     tcase_add_test(tests, local_leader);

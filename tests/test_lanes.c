@@ -36,10 +36,11 @@ static int take(struct evb_lane_item **item)
     return *item ? (int)(*item)->event->seq : 0;
 }
 
-static void done(struct evb_lane_item *item)
+/* True: several can be taken that could not before. */
+static bool done(struct evb_lane_item *item)
 {
     evbus_event_unref(item->event);
-    evb_lanes_done(lanes, item);
+    return evb_lanes_done(lanes, item);
 }
 
 /* ---- keys ---- */
@@ -351,6 +352,56 @@ START_TEST(as_the_model)
 }
 END_TEST
 
+/* ---- one alone ---- */
+
+static bool push_alone(int number)
+{
+    evbus_event *event = event_of("alone", 0);
+    event->seq = (uint64_t)number;
+    return evb_lanes_push_alone(lanes, event);
+}
+
+/* Whatever comes beside it, as many keys as it may have, waits until it is done. */
+START_TEST(alone)
+{
+    struct evb_lane_item *item, *first, *second;
+    open_lanes("type", 2, EVB_FULL_DROP_OLDEST);
+    for (int others = 0; others < 4; others++) {
+        ck_assert(push_alone(10));
+        ck_assert_int_eq(push(1, 100), 0);
+        ck_assert(!ready); /* nobody need come for it */
+        ck_assert_int_eq(take(&item), 10);
+        for (int i = 2; i <= others; i++)
+            ck_assert_int_eq(push(i, (uint64_t)(i % 2)), i > 2);
+        ck_assert(!ready);
+        ck_assert_int_eq(take(&first), 0);
+        ck_assert_int_eq(done(item), others > 1);
+        ck_assert_int_eq(take(&first), others > 2 ? 2 : 1);
+        ck_assert_int_eq(take(&second), others > 1 ? others : 0);
+        ck_assert(!done(first));
+        ck_assert(!second || !done(second));
+        ck_assert_int_eq(push(4, 0), 0);
+        ck_assert(ready);
+        ck_assert_int_eq(take(&first), 4);
+        done(first);
+    }
+    ck_assert_int_eq(lanes->count + lanes->bytes + (int64_t)lanes->key_count, 0);
+    ck_assert_int_eq(lanes->peak, 2);
+    ck_assert(push_alone(11)); /* waits when all ends */
+    close_lanes();
+}
+END_TEST
+
+START_TEST(alone_when_closed)
+{
+    open_lanes("type", 2, EVB_FULL_DROP_OLDEST);
+    lanes->closed = true;
+    ck_assert(!push_alone(1));
+    ck_assert_ptr_null(lanes->alone);
+    close_lanes();
+}
+END_TEST
+
 /* ---- memory ---- */
 
 static evbus_event *shared;
@@ -377,10 +428,26 @@ static void many(bool fails)
     close_lanes();
 }
 
+static void one_alone(bool fails)
+{
+    struct evb_lane_item *item;
+    lanes = evb_lanes_new("none", 1000, 1 << 20, EVB_FULL_DROP_OLDEST);
+    if (!lanes)
+        return;
+    bool taken = evb_lanes_push_alone(lanes, evbus_event_ref(shared));
+    ck_assert(taken || fails);
+    item = evb_lanes_take(lanes);
+    ck_assert_int_eq(item != NULL, taken);
+    if (item)
+        done(item);
+    close_lanes();
+}
+
 START_TEST(no_memory)
 {
     shared = event_of("t", 0);
     ck_assert_int_gt(memory_fail_each(many), 10);
+    ck_assert_int_eq(memory_fail_each(one_alone), 3);
     evbus_event_unref(shared);
 }
 END_TEST
@@ -400,6 +467,8 @@ int main(void)
     tcase_add_test(tests, counts_bytes);
     tcase_add_test(tests, closed);
     tcase_add_loop_test(tests, as_the_model, 0, 6);
+    tcase_add_test(tests, alone);
+    tcase_add_test(tests, alone_when_closed);
     tcase_add_test(tests, no_memory);
     return unit_run(suite);
 }

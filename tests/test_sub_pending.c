@@ -322,6 +322,105 @@ START_TEST(drains)
 }
 END_TEST
 
+/* ---- when idle ---- */
+
+enum { ALONE = 1000 };
+
+/* Where something runs or waits it is refused; where nothing does it is handled. */
+START_TEST(when_idle)
+{
+    static const uint64_t want[] = {1, ALONE, 3};
+    evbus_sub *sub = bounded(ways[_i], 5);
+    deliver_numbers(sub, 1, 2);
+    ck_assert(!put(sub, 2, LOCAL | EVB_WHEN_IDLE));
+    hand_over(sub);
+    ck_assert(put(sub, ALONE, LOCAL | EVB_WHEN_IDLE));
+    if (!sub->lanes) /* there are no workers: it was handled at once */
+        ck_assert(!put(sub, 2, LOCAL | EVB_WHEN_IDLE));
+    deliver_numbers(sub, 3, 4);
+    hand_over(sub);
+    ck_assert_int_eq(atomic_load(&got_count), (int)EVB_COUNT(want));
+    ck_assert_mem_eq(got, want, sizeof want);
+    ck_assert_int_eq(evbus_sub_stat(sub, "dropped"), 0);
+    end(sub);
+    close_base();
+}
+END_TEST
+
+static atomic_int running, beside;
+
+/* Events may run beside each other; an ALONE one never. */
+static int note_beside(evbus_sub *sub, evbus_event *event, void *user)
+{
+    bool alone = event->seq == ALONE;
+    int others = atomic_fetch_add(&running, alone ? ALONE : 1);
+    (void)sub;
+    (void)user;
+    if (alone ? others > 0 : others >= ALONE)
+        atomic_fetch_add(&beside, 1);
+    for (int i = 0; i < 20; i++)
+        sched_yield();
+    atomic_fetch_sub(&running, alone ? ALONE : 1);
+    return 0;
+}
+
+static int wait_or_meet(evbus_sub *sub, evbus_event *event, void *user)
+{
+    (void)sub;
+    (void)user;
+    if (event->seq == ALONE)
+        await_count(&running, 1); /* the test's sign */
+    else if (atomic_fetch_add(&running, 1) > 0)
+        await_count(&running, 3);
+    return 0;
+}
+
+/* What waited for it goes to as many workers as without it. */
+START_TEST(side_by_side_again)
+{
+    evbus_sub *sub = without_order(10);
+    sub_workers.count = 2;
+    sub->helpers = 0;
+    sub->fn = wait_or_meet;
+    ck_assert_int_eq(evb_workers_start(&sub_workers, "test"), 0);
+    ck_assert(put(sub, ALONE, LOCAL | EVB_WHEN_IDLE));
+    deliver_numbers(sub, 1, 3);
+    atomic_store(&running, 1);
+    await_count(&running, 3);
+    turn();
+    end(sub);
+    close_base();
+}
+END_TEST
+
+/* Busy or not by turns: none is lost, and nothing comes beside one that is to be alone. */
+START_TEST(alone_on_workers)
+{
+    enum { ROUNDS = 2000 };
+    int taken = 0, rounds = scaled(ROUNDS);
+    evbus_sub *sub = without_order(INT64_MAX);
+    sub_workers.count = 3;
+    sub->helpers = 0;
+    sub->fn = note_beside;
+    ck_assert_int_eq(evb_workers_start(&sub_workers, "test"), 0);
+    for (int i = 0; i < rounds; i++) {
+        for (int n = 0; n < i % 4; n++)
+            deliver_local(sub, (uint64_t)n);
+        taken += put(sub, ALONE, LOCAL | EVB_WHEN_IDLE);
+        if (i % 3 == 0)
+            turn();
+    }
+    turn();
+    ck_assert_int_eq(atomic_load(&beside), 0);
+    ck_assert_int_ge(taken, rounds / 12);
+    int64_t events = (int64_t)rounds / 4 * 6 + (rounds % 4) * (rounds % 4 - 1) / 2;
+    ck_assert_int_eq(evbus_sub_stat(sub, "delivered"), events + taken);
+    ck_assert(evb_sub_idle(sub) && atomic_load(&sub->refs) == 1);
+    end(sub);
+    close_base();
+}
+END_TEST
+
 /* ---- threads ---- */
 
 enum { THREADS = 4, EACH = 5000 };
@@ -392,6 +491,9 @@ int main(void)
     tcase_add_test(tests, crowded_when_all_leave);
     tcase_add_test(tests, others_have_their_turn);
     tcase_add_loop_test(tests, drains, 0, 2);
+    tcase_add_loop_test(tests, when_idle, 0, 2);
+    tcase_add_test(tests, side_by_side_again);
+    tcase_add_test(tests, alone_on_workers);
     tcase_add_loop_test(tests, nothing_is_lost, 0, 2);
     return unit_run(suite);
 }
