@@ -105,7 +105,8 @@ static int encode_and_add(struct evbus *bus, evbus_event *event, int flags,
 int evb_batch_join(struct evbus *bus, evbus_event *event, int flags, const struct evb_handover *way)
 {
     struct evb_outbox *outbox = &bus->redis.outbox;
-    size_t guess = evb_codec_size(event), size = evb_pool_room(room_for(guess));
+    size_t guess = evb_codec_size(event);
+    size_t size = evb_pool_room(room_for(guess)) + guess; /* it is there while its batch is made */
     int rc = evb_bus_check(bus, false);
     if (rc != 0)
         return rc;
@@ -115,7 +116,7 @@ int evb_batch_join(struct evbus *bus, evbus_event *event, int flags, const struc
                         "\" behind it",
                         event->type.length, TYPE_MOST);
     if (way->report)
-        size += event->size + guess; /* the batch itself is kept for the report, too */
+        size += event->size;
     if (!evb_outbox_admit_report(outbox, size))
         return evb_fail(EVBUS_EFULL, "so many events wait in batches, or for their reports, "
                                      "already (outbox.events, outbox.bytes)");

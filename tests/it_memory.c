@@ -172,7 +172,8 @@ START_TEST(queue_nobody_pulls)
 }
 END_TEST
 
-/* Open batches and those in the outbox within one bound. */
+/* Open batches and those in the outbox within one bound. Members take half of it at most, for their
+ * batch is counted with them; what they leave malloc may keep beside batches that fill all of it. */
 START_TEST(batched_while_away)
 {
     open_all(false, _i ? "reject" : "drop-oldest");
@@ -187,7 +188,7 @@ START_TEST(batched_while_away)
     }
     expect_growth(_i ? "120 MB batched while away, reject"
                      : "120 MB batched while away, drop-oldest",
-                  before, OUTBOX_MIB);
+                  before, OUTBOX_MIB + OUTBOX_MIB / 2);
     ck_assert_int_le(evbus_stat(bus, "outbox_bytes"), OUTBOX_MIB * MIB * 9 / 8);
     server_run(server);
     expect_connected(bus, SOON);
