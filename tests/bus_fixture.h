@@ -9,7 +9,7 @@
 #include "harness/scripted.h"
 #include "harness/suite.h"
 #include "thread.h"
-#include <check.h>
+#include "harness/check.h"
 #include <event2/event.h>
 #include <evbus.h>
 #include <evbus_libevent.h>

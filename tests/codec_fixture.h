@@ -5,7 +5,7 @@
 #include "codec_scan.h"
 #include "json.h"
 #include "list.h"
-#include <check.h>
+#include "harness/check.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -6,7 +6,7 @@
 #include "share/group_check.h"
 #include "share/group_member.h"
 #include "share/group_run.h"
-#include <check.h>
+#include "harness/check.h"
 #include <stdio.h>
 #include <string.h>
 

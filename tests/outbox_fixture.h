@@ -10,7 +10,7 @@
 #include "pool.h"
 #include "redis_answer.h"
 #include "thread.h"
-#include <check.h>
+#include "harness/check.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

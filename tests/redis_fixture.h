@@ -13,7 +13,7 @@
 #include "pool.h"
 #include "redis.h"
 #include "thread.h"
-#include <check.h>
+#include "harness/check.h"
 #include <event2/event.h>
 #include <poll.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* test_acl.c - rights by name: from Redis's refusals, for channels of every kind. */
 #include "acl.h"
 #include "list.h"
-#include <check.h>
+#include "harness/check.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

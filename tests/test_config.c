@@ -4,7 +4,7 @@
 #include "config.h"
 #include "list.h"
 #include "option.h"
-#include <check.h>
+#include "harness/check.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

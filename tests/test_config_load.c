@@ -2,7 +2,7 @@
  */
 #include "config.h"
 #include "list.h"
-#include <check.h>
+#include "harness/check.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

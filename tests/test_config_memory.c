@@ -1,7 +1,7 @@
 /* test_config_memory.c - settings when memory runs out, and freed memory without secrets in it. */
 #include "config.h"
 #include "list.h"
-#include <check.h>
+#include "harness/check.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* test_event_race.c - two threads at one event. Under a thread sanitizer it says most. */
 #include "event.h"
-#include <check.h>
+#include "harness/check.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* test_json.c - the JSON scanner: by table. */
 #include "json.h"
 #include "list.h"
-#include <check.h>
+#include "harness/check.h"
 #include <evbus.h>
 #include <jansson.h>
 #include <stdlib.h>

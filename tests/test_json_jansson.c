@@ -1,7 +1,7 @@
 /* test_json_jansson.c - the JSON scanner against jansson, on generated and damaged texts. */
 #include "json.h"
 #include "list.h"
-#include <check.h>
+#include "harness/check.h"
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdint.h>

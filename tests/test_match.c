@@ -2,7 +2,7 @@
 #include "alloc.h"
 #include "list.h"
 #include "match.h"
-#include <check.h>
+#include "harness/check.h"
 #include <evbus.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #include "alloc.h"
 #include "list.h"
 #include "option.h"
-#include <check.h>
+#include "harness/check.h"
 #include <evbus.h>
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* test_position.c - places in the history: there and back, in order. */
 #include "list.h"
 #include "position.h"
-#include <check.h>
+#include "harness/check.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* test_redis_cursor.c - how far the history was heard, and what is lost since. */
 #include "list.h"
 #include "redis_cursor.h"
-#include <check.h>
+#include "harness/check.h"
 #include <stdlib.h>
 #include <string.h>
 

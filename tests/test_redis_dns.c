@@ -7,7 +7,7 @@
 #include "redis_dns.h"
 #include "harness/scripted.h"
 #include <arpa/inet.h>
-#include <check.h>
+#include "harness/check.h"
 #include <event2/dns.h>
 #include <event2/event.h>
 #include <evbus.h>

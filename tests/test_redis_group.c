@@ -2,7 +2,7 @@
 #include "redis_group.h"
 #include "err.h"
 #include "list.h"
-#include <check.h>
+#include "harness/check.h"
 #include <evbus.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  */
 #include "list.h"
 #include "redis_hello.h"
-#include <check.h>
+#include "harness/check.h"
 #include <event2/event.h>
 #include <evbus.h>
 #include "harness/scripted.h"

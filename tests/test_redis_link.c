@@ -7,7 +7,7 @@
 #include "list.h"
 #include "redis_link.h"
 #include <arpa/inet.h>
-#include <check.h>
+#include "harness/check.h"
 #include <event2/event.h>
 #include <evbus.h>
 #include <netinet/in.h>

@@ -11,7 +11,7 @@
 #include "pool.h"
 #include "redis_answer.h"
 #include "seen.h"
-#include <check.h>
+#include "harness/check.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

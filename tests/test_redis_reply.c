@@ -4,7 +4,7 @@
 #include "harness/failing.h"
 #include "list.h"
 #include "redis_reply.h"
-#include <check.h>
+#include "harness/check.h"
 #include <evbus.h>
 #include <hiredis/hiredis.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #include "harness/scripted.h"
 #include "list.h"
 #include "redis_subs.h"
-#include <check.h>
+#include "harness/check.h"
 #include <event2/event.h>
 #include <evbus.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* test_seen.c - marks of nodes and the window of foreign ids. */
 #include "event.h"
 #include "seen.h"
-#include <check.h>
+#include "harness/check.h"
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

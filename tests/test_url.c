@@ -1,7 +1,7 @@
 /* test_url.c - every form of a Redis URL, and that nothing of a bad one is told. */
 #include "list.h"
 #include "url.h"
-#include <check.h>
+#include "harness/check.h"
 #include <evbus.h>
 #include <stdlib.h>
 #include <string.h>

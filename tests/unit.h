@@ -6,7 +6,7 @@
 #define UNIT_H
 #include "event.h"
 #include "list.h"
-#include <check.h>
+#include "harness/check.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>

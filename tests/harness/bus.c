@@ -1,6 +1,6 @@
 /* bus.c - buses of tests. */
 #include "harness/bus.h"
-#include <check.h>
+#include "harness/check.h"
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdatomic.h>

@@ -1,6 +1,6 @@
 /* child.c - another program. */
 #include "harness/child.h"
-#include <check.h>
+#include "harness/check.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 /* failing.c - a counting, failing allocator. Any thread. */
 #include "harness/failing.h"
-#include <check.h>
+#include "harness/check.h"
 #include <evbus.h>
 #include <limits.h>
 #include <stdatomic.h>

@@ -1,6 +1,6 @@
 /* gap.c - reads an evbus.gap. */
 #include "harness/gap.h"
-#include <check.h>
+#include "harness/check.h"
 #include <stdio.h>
 #include <string.h>
 #include <time.h>

@@ -1,6 +1,6 @@
 /* keeper.c - a history in memory, by the rules of the library's scripts. */
 #include "harness/keeper.h"
-#include <check.h>
+#include "harness/check.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

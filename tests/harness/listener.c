@@ -2,7 +2,7 @@
 #include "harness/listener.h"
 #include "harness/bus.h"
 #include "harness/until.h"
-#include <check.h>
+#include "harness/check.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* middle.c - the one in the middle. Its thread holds the lock whenever it is not in poll(2). */
 #include "harness/middle.h"
 #include <arpa/inet.h>
-#include <check.h>
+#include "harness/check.h"
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>

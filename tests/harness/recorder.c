@@ -1,6 +1,6 @@
 /* recorder.c - lost, doubled, reordered. */
 #include "harness/recorder.h"
-#include <check.h>
+#include "harness/check.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

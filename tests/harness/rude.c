@@ -1,7 +1,7 @@
 /* rude.c - a scripted server. Its thread holds the lock whenever it is not in poll(2). */
 #include "harness/rude.h"
 #include <arpa/inet.h>
-#include <check.h>
+#include "harness/check.h"
 #include <fnmatch.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

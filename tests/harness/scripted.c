@@ -1,6 +1,6 @@
 /* scripted.c - a Redis of the test's own, on the test's base. */
 #include "harness/scripted.h"
-#include <check.h>
+#include "harness/check.h"
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>

@@ -1,6 +1,6 @@
 /* stream.c - XRANGE by hand. */
 #include "harness/stream.h"
-#include <check.h>
+#include "harness/check.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

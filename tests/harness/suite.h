@@ -4,7 +4,7 @@
  */
 #ifndef HARNESS_SUITE_H
 #define HARNESS_SUITE_H
-#include <check.h>
+#include "harness/check.h"
 #include <stdbool.h>
 
 /* One test in a case of its own, so that its time limit is its own. */

@@ -5,7 +5,7 @@
 #include "harness/suite.h"
 #include "share/group_member.h"
 #include "share/group_run.h"
-#include <check.h>
+#include "harness/check.h"
 #include <stdio.h>
 
 START_TEST(group)

@@ -7,7 +7,7 @@
 #include "share/group_check.h"
 #include "share/group_member.h"
 #include "soak/dice.h"
-#include <check.h>
+#include "harness/check.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

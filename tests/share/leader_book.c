@@ -1,6 +1,6 @@
 /* leader_book.c - books read and judged. */
 #include "share/leader_book.h"
-#include <check.h>
+#include "harness/check.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
 #include "share/leader_book.h"
 #include "share/leader_member.h"
 #include "soak/dice.h"
-#include <check.h>
+#include "harness/check.h"
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* faults.c - what can break between a bus and Redis, one at a time. */
 #include "harness/until.h"
 #include "soak/run.h"
-#include <check.h>
+#include "harness/check.h"
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>

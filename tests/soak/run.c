@@ -3,7 +3,7 @@
 #include "harness/suite.h"
 #include "harness/until.h"
 #include "soak/checker.h"
-#include <check.h>
+#include "harness/check.h"
 #include <evbus.h>
 #include <signal.h>
 #include <stdio.h>
