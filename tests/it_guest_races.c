@@ -98,7 +98,7 @@ START_TEST(unsubscribe_and_redis)
     struct publisher publishers[PUBLISHERS];
     struct probe reports = {.over = 0};
     atomic_int stop = 0, steady = 0;
-    int late = 0, calls = 0, rounds = suite_rounds(1000);
+    int late = 0, calls = 0, rounds = suite_rounds(300);
     bus_subscribe(bus, "t", NULL, handle_count, &steady); /* so the channel stays subscribed */
     bus_subscribe(bus, "*", NULL, handle_count, &steady);
     expect_connected(bus, SOON);
@@ -140,7 +140,7 @@ END_TEST
 START_TEST(close_and_publish)
 {
     unsigned seed = suite_seed("close and publish");
-    int late = 0, calls = 0, rounds = suite_rounds(1000);
+    int late = 0, calls = 0, rounds = suite_rounds(300);
     for (int i = 0; i < rounds; i++) {
         struct probe handlers = {.over = 0}, reports = {.over = 0};
         struct publisher publishers[PUBLISHERS];
@@ -178,7 +178,7 @@ START_TEST(close_and_redis)
     struct publisher publishers[PUBLISHERS];
     struct probe reports = {.over = 0};
     atomic_int stop = 0;
-    int late = 0, calls = 0, rounds = suite_rounds(300);
+    int late = 0, calls = 0, rounds = suite_rounds(100);
     expect_connected(other, SOON);
     start(publishers, other, &stop, &reports);
     for (int i = 0; i < rounds; i++) {
@@ -241,7 +241,7 @@ START_TEST(queue_free_and_pull)
     struct publisher publishers[PUBLISHERS];
     struct probe reports = {.over = 0};
     atomic_int stop = 0;
-    int got = 0, rounds = suite_rounds(1000);
+    int got = 0, rounds = suite_rounds(300);
     start(publishers, bus, &stop, &reports);
     for (int i = 0; i < rounds; i++) {
         struct puller pullers[2] = {{.patient = true}, {.patient = false}};

@@ -6,7 +6,7 @@
 #include <evbus.h>
 #include <stdio.h>
 
-enum { THREADS = 8, WRITERS = 2, CHANGES = 5000, ENDS = 1000 }; /* a writer */
+enum { THREADS = 4, WRITERS = 2, CHANGES = 2000, ENDS = 1000 }; /* a writer */
 
 static struct evb_registry registry;
 static atomic_bool over;

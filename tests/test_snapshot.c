@@ -129,7 +129,7 @@ START_TEST(readers_beside_a_writer)
     char name[32];
     for (int i = 0; i < READERS; i++)
         readers[i] = thread_start(read_all, (void *)(uintptr_t)(i + 1));
-    for (int i = 0; i < scaled(300000) || !atomic_load(&seen); i++) {
+    for (int i = 0; i < scaled(100000) || !atomic_load(&seen); i++) {
         pthread_mutex_lock(&lock);
         ck_assert(put(type_of((int)(roll(&dice) % TYPES), name), 1 + roll(&dice) % 4));
         if (i % 1000 == 0)

@@ -349,7 +349,7 @@ START_TEST(ending_while_others_deliver)
     memset(&race, 0, sizeof race);
     for (int i = 0; i < THREADS; i++)
         threads[i] = thread_start(deliver_rounds, _i && i == 0 ? &race : NULL);
-    for (int round = 1; round <= scaled(300); round++) {
+    for (int round = 1; round <= scaled(100); round++) {
         evbus_sub *sub = sub_of(EVB_DELIVER_INLINE, seen_late, NULL);
         evbus_sub_on_free(sub, freed_while_live);
         atomic_store(&ended, false);

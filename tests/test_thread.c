@@ -96,7 +96,7 @@ START_TEST(nothing_is_freed_that_is_held)
     for (int i = 0; i < 4; i++)
         threads[i] = thread_start(read_all, NULL);
     await_count(&readers, 4);
-    for (int i = 0; i < scaled(100000); i++) {
+    for (int i = 0; i < scaled(20000); i++) {
         struct thing *now = (struct thing *)atomic_load(&shared);
         if (i % 4) { /* another inside */
             const void *old = atomic_exchange(&now->inner, i % 4 == 3 ? NULL : thing_new(NULL));
@@ -146,7 +146,7 @@ START_TEST(swap_never_lets_go)
     atomic_store(&turn, 0);
     pthread_t thread = thread_start(move_down, NULL);
     await_count(&turn, 2);
-    for (int seen = 0, tries = 0; seen < scaled(200000) && tries < 20000000; tries++) {
+    for (int seen = 0, tries = 0; seen < scaled(50000) && tries < 20000000; tries++) {
         int before = atomic_load(&turn);
         bool held = evb_hazard_held(&jewel);
         if (before % 2 == 0 || atomic_load(&turn) != before)
