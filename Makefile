@@ -54,9 +54,9 @@ PREFETCH = $(eval PREFETCH := $(call takes,-mprfchw))$(PREFETCH)
 # makes libevbus.so of it; the archive has the usual form alone, which every compiler and version of it can link.
 LTO = $(eval LTO := $(if $(findstring sanitize,$(CPPFLAGS) $(CFLAGS)),, \
 	$(if $(call takes,-ffat-lto-objects),-flto=auto -ffat-lto-objects)))$(LTO)
-# Asked for when a recipe runs, not when make starts: `make deps demo` installs them in between.
-PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(PKGS))
-PKG_LIBS = $(shell $(PKG_CONFIG) --libs $(PKGS))
+# Asked for when the first recipe runs, not when make starts: `make deps demo` installs them in between.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PKGS)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PKGS)))$(PKG_LIBS)
 STD := -std=c11 -D_GNU_SOURCE -pthread
 LIB_CFLAGS = $(STD) $(WARN) $(HARDEN) $(PREFETCH) $(LTO) -fPIC -fvisibility=hidden -Iinclude -iquote lib \
 	-DEVB_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS)
@@ -92,6 +92,9 @@ help:
 
 deps:
 	@./pkgconfig/install-deps.sh
+
+# Of itself parallel: as many jobs as there are processors, where you say nothing else (-j1). With a leading +.
+MAKE_ALL = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # With `make -j deps check` nothing is compiled before the packages are there.
 AFTER_DEPS := $(filter deps,$(MAKECMDGOALS))
@@ -140,7 +143,8 @@ man: $(B)/gen/config5
 	$(B)/gen/config5 man/evbus_config.5.in >$(B)/evbus_config.5
 	mv $(B)/evbus_config.5 man/evbus_config.5
 
-demo: $(B)/evbus
+demo: | $(AFTER_DEPS)
+	+@$(MAKE_ALL) $(B)/evbus
 	@$(B)/evbus demo
 
 # A link for each function that shares a page, so that man(1) finds it: to be installed beside man/*.3.
@@ -200,32 +204,41 @@ uninstall:
 	@rmdir $(call to,$(DOCDIR)/examples) $(call to,$(DOCDIR)) 2>/dev/null || :
 
 # ---- tests ----
-TEST_CFLAGS = $(STD) $(WARN) -Iinclude -iquote lib -iquote tests $(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS) \
-	$(shell $(PKG_CONFIG) --cflags check)
-TEST_LIBS = $(PKG_LIBS) $(shell $(PKG_CONFIG) --libs check) -pthread
+# There are many of them, and each runs for a moment: to compile and to link them must be quick.
+TEST_FAST = $(if $(findstring sanitize,$(CPPFLAGS) $(CFLAGS)),,-O0)
+TEST_LD = $(eval TEST_LD := $(shell $(CC) -fuse-ld=gold -Wl,--version >/dev/null 2>&1 && echo -fuse-ld=gold))$(TEST_LD)
+TEST_PKG_CFLAGS = $(eval TEST_PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags check))$(TEST_PKG_CFLAGS)
+TEST_PKG_LIBS = $(eval TEST_PKG_LIBS := $(shell $(PKG_CONFIG) --libs check))$(TEST_PKG_LIBS)
+TEST_CFLAGS = $(STD) $(WARN) -Iinclude -iquote lib -iquote tests $(PKG_CFLAGS) $(TEST_PKG_CFLAGS) $(CPPFLAGS) \
+	$(CFLAGS) $(TEST_FAST)
+TEST_LIBS = $(PKG_LIBS) $(TEST_PKG_LIBS) -pthread
+TEST_LINK = $(CC) $(CFLAGS) $(TEST_LD) $(LDFLAGS)
 
 $(B)/tests/%.o: tests/%.c | $(B)/deps.ok
 	@mkdir -p $(@D)
 	$(CC) $(TEST_CFLAGS) -MMD -MP -c $< -o $@
 
 $(UNIT:%=$(B)/%) $(INTEGRATION:%=$(B)/%): $(B)/%: $(B)/tests/%.o $(HARNESS) $(B)/libevbus.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< $(HARNESS) $(B)/libevbus.a $(TEST_LIBS)
+	$(TEST_LINK) -o $@ $< $(HARNESS) $(B)/libevbus.a $(TEST_LIBS)
 
-TESTS := $(UNIT) $(INTEGRATION)
+TESTS := $(INTEGRATION) $(UNIT)
 
 BUILT_WITH = B=$(B) CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" CPPFLAGS="$(CPPFLAGS)" LDFLAGS="$(LDFLAGS)"
 
-check: all $(B)/gen/config5 $(TESTS:%=$(B)/%)
-	@$(BUILT_WITH) tests/run.sh structure install manual config5 troubleshooting acl $(TESTS)
+check: | $(AFTER_DEPS)
+	+@$(MAKE_ALL) check-programs
+	@$(BUILT_WITH) tests/run.sh acl structure install manual config5 troubleshooting $(TESTS)
+
+check-programs: all $(B)/gen/config5 $(TESTS:%=$(B)/%)
 
 check-structure check-install check-manual: check-%: all
 	@$(BUILT_WITH) tests/$*.sh
 
 # Everything again, built with sanitizers: memory and undefined behaviour, then data races.
 check-san:
-	$(MAKE) B=$(B)/asan CC=gcc CFLAGS="-O1 -g -fno-omit-frame-pointer" \
+	+$(MAKE_ALL) B=$(B)/asan CC=gcc CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		LDFLAGS="$(ASAN)" CPPFLAGS="$(ASAN)" san-tests
-	$(MAKE) B=$(B)/tsan CC=clang CFLAGS="-O1 -g -gdwarf-4 -fno-omit-frame-pointer" \
+	+$(MAKE_ALL) B=$(B)/tsan CC=clang CFLAGS="-O1 -g -gdwarf-4 -fno-omit-frame-pointer" \
 		LDFLAGS="$(TSAN)" CPPFLAGS="$(TSAN)" san-tests
 
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined
@@ -240,7 +253,7 @@ include tests/soak/soak.mk
 include tests/share/share.mk
 
 .SECONDARY:
-.PHONY: all help deps man demo install uninstall check check-san check-structure check-install check-manual san-tests bench clean
+.PHONY: all help deps man demo install uninstall check check-programs check-san check-structure check-install check-manual san-tests bench clean
 
 clean:
 	rm -rf $(B)

@@ -7,7 +7,7 @@ define share_rules
 $(B)/it_$1_soak: $(call share_objects,$1)
 $(B)/it_$1_soak: HARNESS += $(call share_objects,$1)
 $(B)/soak_$1: $(B)/tests/share/$1_main.o $(call share_objects,$1) $(HARNESS) $(B)/libevbus.a
-	$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(TEST_LIBS)
+	$$(TEST_LINK) -o $$@ $$^ $$(TEST_LIBS)
 soak-$1: $(B)/soak_$1
 	@$$<
 endef

@@ -5,7 +5,7 @@ $(B)/it_soak: $(SOAK)
 $(B)/it_soak: HARNESS += $(SOAK)
 
 $(B)/soak: $(B)/tests/soak/main.o $(SOAK) $(HARNESS) $(B)/libevbus.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(TEST_LIBS)
+	$(TEST_LINK) -o $@ $^ $(TEST_LIBS)
 
 soak: $(B)/soak
 	@$(B)/soak
