@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SOON = 30000, THREADS = 4, TYPES = 3, LINES = THREADS * TYPES, EVENTS = 100000 };
+enum { SOON = 30000, THREADS = 4, TYPES = 3, LINES = THREADS * TYPES, EVENTS = 50000 };
 
 static const char *const types[TYPES] = {"page.viewed", "song.played", "user.login"};
 

@@ -387,7 +387,7 @@ END_TEST
 
 START_TEST(large_events)
 {
-    server = server_start(NULL);
+    server = server_start("client-output-buffer-limit pubsub 0 0 0"); /* it has one of 32 MB */
     one = server_bus(server, "event.max.bytes", "9MiB", NULL);
     two = server_bus(server, "event.max.bytes", "9MiB", NULL);
     struct recorder recorder;
