@@ -80,6 +80,7 @@ help:
 	@echo 'make deps         what building and testing need, by the system'"'"'s package manager'
 	@echo 'make demo         the main job in ten seconds'
 	@echo 'make check        all tests (a real redis-server is started by them)'
+	@echo 'make check-all    those with Redis at length, and under access lists'
 	@echo 'make check-san    the tests under ASan+UBSan, then under TSan'
 	@echo 'make man          man/evbus_config.5 anew, after a change of lib/config_table.h'
 	@echo 'make soak         numbered events through faults, judged from outside: SOAK_EVENTS, SOAK_FAULTS, SOAK_SEED'
@@ -227,7 +228,13 @@ BUILT_WITH = B=$(B) CC="$(CC)" CXX="$(CXX)" CFLAGS="$(CFLAGS)" CPPFLAGS="$(CPPFL
 
 check: | $(AFTER_DEPS)
 	+@$(MAKE_ALL) check-programs
-	@$(BUILT_WITH) tests/run.sh acl structure install manual config5 troubleshooting $(TESTS)
+	@$(BUILT_WITH) EVB_TEST_SCALE=$${EVB_TEST_SCALE-30} \
+	tests/run.sh structure install manual config5 troubleshooting $(TESTS)
+
+# The long form: three times the events, rounds and faults; and once more with no other rights in Redis than needed.
+check-all: | $(AFTER_DEPS)
+	+@$(MAKE_ALL) check-programs
+	@$(BUILT_WITH) tests/run.sh acl $(INTEGRATION)
 
 check-programs: all $(B)/gen/config5 $(TESTS:%=$(B)/%)
 
@@ -253,7 +260,7 @@ include tests/soak/soak.mk
 include tests/share/share.mk
 
 .SECONDARY:
-.PHONY: all help deps man demo install uninstall check check-programs check-san check-structure check-install check-manual san-tests bench clean
+.PHONY: all help deps man demo install uninstall check check-all check-programs check-san check-structure check-install check-manual san-tests bench clean
 
 clean:
 	rm -rf $(B)
