@@ -155,13 +155,21 @@ static struct evb_position next_of(const struct evb_reply *page)
     return next;
 }
 
+/* Who fell behind in a history that no fence has told of yet gave the epoch of the one before; the
+ * entry that it heard, and begins with, is there. */
+static bool begins_as_heard(const struct evb_reader *reader, const struct evb_reply *page)
+{
+    struct evb_position next = next_of(page);
+    return page->count > EVB_PAGE_HEAD && next.ms == reader->at.ms && next.n == reader->at.n + 1;
+}
+
 /* Another history is another one even where the numbers fit. False: a hook stopped the reader. */
 static bool check_epoch(struct evb_reader *reader, const struct evb_reply *page)
 {
     unsigned run = reader->run;
     const char *epoch = page->item[1]->text;
     struct evb_jump jump = {reader->at, next_of(page), reader->epoch, epoch, 0};
-    if (reader->epoch[0] && strcmp(reader->epoch, epoch) != 0)
+    if (reader->epoch[0] && strcmp(reader->epoch, epoch) != 0 && !begins_as_heard(reader, page))
         reader->hooks->jump(&jump, reader->user);
     return reader->run == run;
 }

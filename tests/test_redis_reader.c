@@ -112,6 +112,20 @@ static void expect_quiet(const char *want)
     expect_story(want);
 }
 
+/* Fallen behind at entry 3 with the epoch of a history before, for no fence has told of this one:
+ * nothing was lost, and what came before it is not read again. Who was at entry 2 of another history
+ * has lost. */
+START_TEST(an_epoch_behind)
+{
+    struct evb_position heard = {(uint64_t)KEEPER_MS + (_i ? 2 : 3), 2};
+    happen("p5");
+    evb_loop_begin(&loop);
+    evb_reader_start(&reader, heard, true, "another");
+    evb_loop_end(&loop);
+    expect_quiet(_i ? "jump:2-3:1.5:0 e3 e4 e5 live " : "e3 e4 e5 live ");
+}
+END_TEST
+
 START_TEST(to_the_end)
 {
     read_from(0, false);
@@ -414,6 +428,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, begin, end);
     tcase_add_test(tests, to_the_end);
+    tcase_add_loop_test(tests, an_epoch_behind, 0, 2);
     tcase_add_loop_test(tests, jumps_are_told, 0, (int)EVB_COUNT(jumps));
     tcase_add_loop_test(tests, jumps_between_pages, 0, 2);
     tcase_add_loop_test(tests, counted_back, 0, 2);
