@@ -140,7 +140,8 @@ START_TEST(lags_on_workers)
     ck_assert_int_eq(evbus_sub_stat(sub, "dropped"), 0);
     ck_assert_int_le(evbus_sub_stat(sub, "peak"), 100);
     ck_assert_int_ge(evbus_stat(to, "replayed"), 1);
-    ck_assert_int_eq(evbus_stat(to, "slow"), 1); /* once, until it has all */
+    ck_assert_int_ge(evbus_stat(to, "slow"), 1);  /* until it has all, and not for each without */
+    ck_assert_int_le(evbus_stat(to, "slow"), 20); /* room; a publisher that is slow lets it have */
     close_two();
 }
 END_TEST
