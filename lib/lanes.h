@@ -35,9 +35,9 @@ struct evb_lanes {
     struct evb_lane_slab *slabs; /* owned: memory of the most that ever waited */
     struct evb_lane_item *spare; /* of them */
     struct evb_lane_item *alone; /* waits or is in hand, and nothing is taken beside it; or NULL */
-    bool alone_waits;
-    int64_t count, bytes, peak; /* of what waits, but for `alone` */
-    bool closed;                /* whatever comes is dropped */
+    bool alone_waits;            /* else it is in hand */
+    int64_t count, bytes, peak;  /* of what waits, but for `alone` */
+    bool closed;                 /* whatever comes is dropped */
 };
 
 #define EVB_LANE_KEYS "type, correlation, source, attr:NAME, all (one key) or none (no order)"
