@@ -78,9 +78,10 @@ all: $(B)/libevbus.a $(B)/libevbus.so $(if $(TOOL_OBJ),$(B)/evbus) $(EXAMPLES) $
 help:
 	@echo 'make              the library, the evbus tool, the examples'
 	@echo 'make deps         what building and testing need, by the system'"'"'s package manager'
+	@echo 'make deps-all     and what check-all and check-san need'
 	@echo 'make demo         the main job in ten seconds'
 	@echo 'make check        all tests (a real redis-server is started by them)'
-	@echo 'make check-all    those with Redis at length, and under access lists'
+	@echo 'make check-all    those with Redis at length, and under access lists; under valgrind'
 	@echo 'make check-san    the tests under ASan+UBSan, then under TSan'
 	@echo 'make man          man/evbus_config.5 anew, after a change of lib/config_table.h'
 	@echo 'make soak         numbered events through faults, judged from outside: SOAK_EVENTS, SOAK_FAULTS, SOAK_SEED'
@@ -94,11 +95,14 @@ help:
 deps:
 	@./pkgconfig/install-deps.sh
 
+deps-all:
+	@./pkgconfig/install-deps.sh --all
+
 # Of itself parallel: as many jobs as there are processors, where you say nothing else (-j1). With a leading +.
 MAKE_ALL = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # With `make -j deps check` nothing is compiled before the packages are there.
-AFTER_DEPS := $(filter deps,$(MAKECMDGOALS))
+AFTER_DEPS := $(filter deps deps-all,$(MAKECMDGOALS))
 
 $(B)/deps.ok: | $(AFTER_DEPS)
 	@$(PKG_CONFIG) --exists $(PKGS) && $(PKG_CONFIG) --atleast-version=1.1 hiredis || { \
@@ -231,10 +235,11 @@ check: | $(AFTER_DEPS)
 	@$(BUILT_WITH) EVB_TEST_SCALE=$${EVB_TEST_SCALE-30} \
 	tests/run.sh structure install manual config5 troubleshooting $(TESTS)
 
-# The long form: three times the events, rounds and faults; and once more with no other rights in Redis than needed.
+# The long form: three times the events, rounds and faults; once more with no other rights in Redis than needed; and
+# under valgrind.
 check-all: | $(AFTER_DEPS)
 	+@$(MAKE_ALL) check-programs
-	@$(BUILT_WITH) tests/run.sh acl $(INTEGRATION)
+	@$(BUILT_WITH) tests/run.sh acl valgrind $(INTEGRATION)
 
 check-programs: all $(B)/gen/config5 $(TESTS:%=$(B)/%)
 
@@ -242,7 +247,8 @@ check-structure check-install check-manual: check-%: all
 	@$(BUILT_WITH) tests/$*.sh
 
 # Everything again, built with sanitizers: memory and undefined behaviour, then data races.
-check-san:
+check-san: | $(AFTER_DEPS)
+	@command -v clang >/dev/null || { echo 'check-san needs clang and its sanitizers: run "make deps-all".' >&2; exit 1; }
 	+$(MAKE_ALL) B=$(B)/asan CC=gcc CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		LDFLAGS="$(ASAN)" CPPFLAGS="$(ASAN)" san-tests
 	+$(MAKE_ALL) B=$(B)/tsan CC=clang CFLAGS="-O1 -g -gdwarf-4 -fno-omit-frame-pointer" \
@@ -260,7 +266,7 @@ include tests/soak/soak.mk
 include tests/share/share.mk
 
 .SECONDARY:
-.PHONY: all help deps man demo install uninstall check check-all check-programs check-san check-structure check-install check-manual san-tests bench clean
+.PHONY: all help deps deps-all man demo install uninstall check check-all check-programs check-san check-structure check-install check-manual san-tests bench clean
 
 clean:
 	rm -rf $(B)

@@ -3,6 +3,7 @@
 #
 #   install-deps.sh           install what is missing
 #   install-deps.sh --check   install nothing; name what is missing and exit 1
+#   --all                     with either: count in what check-all and check-san need
 #   --bench                   with either: count in what the benchmarks need
 #
 # It installs on Debian and Ubuntu; elsewhere it names the packages.  When
@@ -18,6 +19,7 @@ policy=/usr/sbin/policy-rc.d
 PATH=$PATH:/usr/sbin:/sbin # where a user's own PATH has no nats-server
 
 check_only=false
+all=false
 bench=false
 missing=
 tmp=
@@ -80,11 +82,12 @@ find_missing() {
 	need python3 command -v python3
 	need python3-redis imports_redis
 	need mandoc command -v mandoc
-	need clang command -v clang
-	need libclang-rt-dev sanitizes clang
-	need valgrind command -v valgrind
+	if $all; then
+		need clang command -v clang
+		need libclang-rt-dev sanitizes clang
+		need valgrind command -v valgrind
+	fi
 	if $bench; then
-		need openssl command -v openssl
 		need libglib2.0-dev pkg-config --exists glib-2.0
 		need libzmq3-dev pkg-config --exists libzmq
 		need libnats-dev has_header nats/nats.h
@@ -253,8 +256,9 @@ install_missing() {
 for argument; do
 	case $argument in
 	--check) check_only=true ;;
+	--all) all=true ;;
 	--bench) bench=true ;;
-	*) die "usage: $0 [--check] [--bench]" ;;
+	*) die "usage: $0 [--check] [--all] [--bench]" ;;
 	esac
 done
 

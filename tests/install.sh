@@ -168,10 +168,6 @@ unloads() { # dlclose() does not take the code away from under a running bus
         timeout 60 "$tmp/unload" "$prefix/lib/libevbus.so.0"
 }
 
-under_valgrind() { # no error, nothing lost, nothing that might be
-    timeout 120 valgrind -q --leak-check=full --error-exitcode=9 "$B/hello"
-}
-
 programs() {
     local how
     for how in "$@"; do
@@ -282,6 +278,5 @@ check 'hardening by default, sanitizers without' hardens
 check 'no warning without optimization' compiles CFLAGS=-O0 CPPFLAGS=
 check 'fortification from CPPFLAGS' respects 1 CFLAGS=-O2 CPPFLAGS=-D_FORTIFY_SOURCE=1
 check 'fortification from CFLAGS' respects 2 CFLAGS='-O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2' CPPFLAGS=
-check 'valgrind has nothing to say' under_valgrind
 check 'make uninstall' uninstalls
 summary
