@@ -119,7 +119,8 @@ START_TEST(one_holder)
 {
     atomic_int first = 0, second = 0;
     begin();
-    evbus *one = open_bus("one"), *two = open_bus("two");
+    evbus *one = server_bus(server, "lease.ttl", "1s", NULL);
+    evbus *two = server_bus(server, "lease.ttl", "1s", NULL);
     evbus_sub *a = bus_subscribe(one, "t.*", "durable=d", handle_count, &first);
     ck_assert_int_eq(evbus_sub_wait(a, SOON), 0);
     evbus_sub *b = bus_subscribe(two, "t.*", "durable=d", handle_count, &second);

@@ -99,11 +99,11 @@ END_TEST
 START_TEST(short_run)
 {
     char command[160];
-    struct group_plan plan = {.events = 4000,
+    struct group_plan plan = {.events = suite_scaled(4000),
                               .rate = 800,
                               .members = 8,
-                              .kills = 6,
-                              .restarts = 2,
+                              .kills = suite_scaled(6),
+                              .restarts = suite_scaled(2),
                               .seed = suite_seed("group"),
                               .command = command};
     snprintf(command, sizeof command, "EVB_TEST_SEED=%u build/it_group_soak", plan.seed);

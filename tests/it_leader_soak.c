@@ -62,14 +62,15 @@ END_TEST
 START_TEST(short_run)
 {
     char command[160];
-    struct leader_plan plan = {.takeovers = 5,
+    int takeovers = suite_scaled(5) + 1;
+    struct leader_plan plan = {.takeovers = takeovers,
                                .members = 3,
                                .rate = 200,
                                .seed = suite_seed("takeovers"),
                                .p95_ms = suite_patience(2000),
                                .command = command};
-    snprintf(command, sizeof command, "make soak-leader SHARE_SEED=%u SHARE_TAKEOVERS=5",
-             plan.seed);
+    snprintf(command, sizeof command, "make soak-leader SHARE_SEED=%u SHARE_TAKEOVERS=%d",
+             plan.seed, takeovers);
     leader_run(&plan);
 }
 END_TEST

@@ -116,7 +116,7 @@ static inline void open_two(const char *lines)
 {
     server = server_start(lines);
     from = server_bus(server, "bus.name", "from", "outbox.full", "reject", NULL);
-    to = server_bus(server, "bus.name", "to", "workers", "2", NULL);
+    to = server_bus(server, "bus.name", "to", "workers", "2", "redis.ping.interval", "300ms", NULL);
     expect_connected(from, SOON);
     expect_connected(to, SOON);
 }

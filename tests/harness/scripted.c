@@ -1,6 +1,7 @@
 /* scripted.c - a Redis of the test's own, on the test's base. */
 #include "harness/scripted.h"
 #include "harness/check.h"
+#include "harness/until.h"
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -13,7 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { CLIENTS = 32, WORDS = 160, TOPICS = 32, ANSWERS = 16, COMMANDS = 32 };
+enum { CLIENTS = 32, WORDS = 160, TOPICS = 32, ANSWERS = 16, COMMANDS = 32, LOOK_MS = 10 };
 
 struct client {
     struct scripted *server;
@@ -389,23 +390,24 @@ void scripted_deafen(struct scripted *server, int who, bool deaf)
     }
 }
 
-static void on_time(evutil_socket_t fd, short what, void *over)
+static void on_look(evutil_socket_t fd, short what, void *unused)
 {
     (void)fd;
     (void)what;
-    *(bool *)over = true;
+    (void)unused;
 }
 
+/* Looks now and then, too, when nothing happens on the loop: another thread may have done it. */
 bool run_until(struct event_base *base, bool (*condition)(void *arg), void *arg, int ms)
 {
-    bool over = false;
-    struct timeval in = {ms / 1000, ms % 1000 * 1000};
-    struct event *timer = event_new(base, -1, 0, on_time, &over);
-    ck_assert_ptr_nonnull(timer);
-    event_add(timer, &in);
-    while (!condition(arg) && !over)
+    int64_t until_us = now_us() + ms * INT64_C(1000);
+    struct timeval every = {.tv_usec = (ms < LOOK_MS ? ms : LOOK_MS) * 1000};
+    struct event *look = event_new(base, -1, EV_PERSIST, on_look, NULL);
+    ck_assert_ptr_nonnull(look);
+    event_add(look, &every);
+    while (!condition(arg) && now_us() < until_us)
         event_base_loop(base, EVLOOP_ONCE);
-    event_free(timer);
+    event_free(look);
     return condition(arg);
 }
 
