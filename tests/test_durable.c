@@ -46,6 +46,7 @@ static void begin(void)
 {
     setup();
     keeper = keeper_start(server);
+    keeper_be_behind(keeper, 900);
     connect_again();
 }
 

@@ -59,6 +59,7 @@ static void begin(void)
     evb_clock_set(NULL, clock_ahead);
     setup();
     keeper = keeper_start(server);
+    keeper_be_behind(keeper, 900);
     connect_again();
 }
 

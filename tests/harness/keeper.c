@@ -16,7 +16,7 @@ struct keeper {
         char *channel, *envelope; /* owned */
     } entry[ENTRIES];             /* [first, end) are there */
     int first, end;
-    long now_ms, last_ms, gone_ms;
+    long now_ms, last_ms, gone_ms, behind_ms;
     int epoch, last, begun; /* last: entries ever, of this epoch */
     int gone;               /* n of the newest that was trimmed */
     bool exists;
@@ -73,6 +73,11 @@ int keeper_add(struct keeper *keeper, const char *channel, const char *envelope)
     int n = keeper_put(keeper, channel, envelope);
     publish(keeper, channel, envelope, keeper->now_ms, n);
     return n;
+}
+
+void keeper_be_behind(struct keeper *keeper, long ms)
+{
+    keeper->behind_ms = ms;
 }
 
 static void let_go(struct keeper *keeper, int at)
@@ -194,7 +199,7 @@ static void fence(struct keeper *keeper, FILE *out, char **word)
     else
         put_word(out, "");
     fprintf(out, ":%d\r\n:%ld\r\n:%d\r\n", keeper->exists ? keeper_length(keeper) : -1,
-            keeper->now_ms, keeper->begun);
+            keeper->now_ms - keeper->behind_ms, keeper->begun);
     put_word(out, "%ld-%d", keeper->gone_ms, keeper->gone);
 }
 

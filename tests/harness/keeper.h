@@ -20,6 +20,9 @@ void keeper_free(struct keeper *keeper);
 int keeper_add(struct keeper *keeper, const char *channel, const char *envelope);
 /* The same, kept alone: what a subscriber missed. */
 int keeper_put(struct keeper *keeper, const char *channel, const char *envelope);
+/* Asked for the time it says one that is so far behind its entries' own, which are made faster than
+ * a millisecond each. Else, on a busy machine, a subscription that begins now begins behind them. */
+void keeper_be_behind(struct keeper *keeper, long ms);
 void keeper_trim(struct keeper *keeper, int left);       /* only the newest are left */
 void keeper_delete(struct keeper *keeper);               /* DEL of the stream */
 void keeper_flush(struct keeper *keeper);                /* FLUSHALL */
