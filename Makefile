@@ -259,7 +259,7 @@ TSAN := -fsanitize=thread
 
 san-tests: $(TESTS:%=$(B)/%) $(B)/evbus $(EXAMPLES) $(B)/man.ok
 	@$(BUILT_WITH) ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 TSAN_OPTIONS="exitcode=66 second_deadlock_stack=1 die_after_fork=0" \
-	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} tests/run.sh manual $(TESTS)
+	EVB_TEST_SCALE=$${EVB_TEST_SCALE-20} EVB_TEST_JOBS=$${EVB_TEST_JOBS-$$((2 * $$(nproc)))} tests/run.sh manual $(TESTS)
 
 include tests/bench/bench.mk
 include tests/soak/soak.mk
