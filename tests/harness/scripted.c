@@ -390,11 +390,11 @@ void scripted_deafen(struct scripted *server, int who, bool deaf)
     }
 }
 
-static void on_look(evutil_socket_t fd, short what, void *unused)
+static void on_look(evutil_socket_t fd, short what, void *base)
 {
     (void)fd;
     (void)what;
-    (void)unused;
+    event_base_loopbreak(base); /* which goes on for as long as anything is active */
 }
 
 /* Looks now and then, too, when nothing happens on the loop: another thread may have done it. */
@@ -402,11 +402,13 @@ bool run_until(struct event_base *base, bool (*condition)(void *arg), void *arg,
 {
     int64_t until_us = now_us() + ms * INT64_C(1000);
     struct timeval every = {.tv_usec = (ms < LOOK_MS ? ms : LOOK_MS) * 1000};
-    struct event *look = event_new(base, -1, EV_PERSIST, on_look, NULL);
+    struct event *look = event_new(base, -1, EV_PERSIST, on_look, base);
     ck_assert_ptr_nonnull(look);
     event_add(look, &every);
-    while (!condition(arg) && now_us() < until_us)
-        event_base_loop(base, EVLOOP_ONCE);
+    for (bool over = false; !condition(arg) && !over;) {
+        over = now_us() >= until_us; /* and once more: what is due by then has come */
+        event_base_loop(base, over ? EVLOOP_NONBLOCK : EVLOOP_ONCE);
+    }
     event_free(look);
     return condition(arg);
 }
