@@ -390,26 +390,34 @@ void scripted_deafen(struct scripted *server, int who, bool deaf)
     }
 }
 
-static void on_look(evutil_socket_t fd, short what, void *base)
+struct look {
+    struct event_base *base;
+    int64_t until_us;
+};
+
+static void on_look(evutil_socket_t fd, short what, void *arg)
 {
+    struct look *look = arg;
     (void)fd;
     (void)what;
-    event_base_loopbreak(base); /* which goes on for as long as anything is active */
+    if (now_us() >= look->until_us)
+        event_base_loopbreak(look->base); /* which goes on for as long as anything is active */
 }
 
-/* Looks now and then, too, when nothing happens on the loop: another thread may have done it. */
+/* Looks now and then, too, when nothing happens on the loop: another thread may have done it. What
+ * is due by the end has come. */
 bool run_until(struct event_base *base, bool (*condition)(void *arg), void *arg, int ms)
 {
-    int64_t until_us = now_us() + ms * INT64_C(1000);
+    struct look look = {base, now_us() + ms * INT64_C(1000)};
     struct timeval every = {.tv_usec = (ms < LOOK_MS ? ms : LOOK_MS) * 1000};
-    struct event *look = event_new(base, -1, EV_PERSIST, on_look, base);
-    ck_assert_ptr_nonnull(look);
-    event_add(look, &every);
+    struct event *timer = event_new(base, -1, EV_PERSIST, on_look, &look);
+    ck_assert_ptr_nonnull(timer);
+    event_add(timer, &every);
     for (bool over = false; !condition(arg) && !over;) {
-        over = now_us() >= until_us; /* and once more: what is due by then has come */
+        over = now_us() >= look.until_us;
         event_base_loop(base, over ? EVLOOP_NONBLOCK : EVLOOP_ONCE);
     }
-    event_free(look);
+    event_free(timer);
     return condition(arg);
 }
 
