@@ -97,25 +97,29 @@ find_missing() {
 }
 
 other_system() {
+	heavy="clang compiler-rt valgrind" # what --all adds
 	if command -v dnf; then
 		set -- "dnf install gcc gcc-c++ make pkgconf-pkg-config libevent-devel jansson-devel openssl" \
 			"openssl-devel hiredis-devel check-devel valkey valkey-compat-redis python3" \
-			"python3-redis mandoc clang compiler-rt libasan libubsan libtsan valgrind"
+			"python3-redis mandoc"
+		heavy="$heavy libasan libubsan libtsan"
 	elif command -v apk; then
 		set -- "apk add gcc g++ musl-dev make pkgconf libevent-dev jansson-dev openssl" \
-			"openssl-dev hiredis-dev check-dev redis python3 py3-redis mandoc clang" \
-			"compiler-rt valgrind"
+			"openssl-dev hiredis-dev check-dev redis python3 py3-redis mandoc"
 	elif command -v pacman; then
 		set -- "pacman -S gcc make pkgconf libevent jansson openssl hiredis check valkey" \
-			"python python-redis mandoc clang compiler-rt valgrind"
+			"python python-redis mandoc"
 	elif command -v brew; then
 		set -- "brew install pkgconf libevent jansson openssl hiredis check redis mandoc" \
 			"python, and redis for that Python by pip"
+		heavy=
 	else
-		set -- "C compilers (gcc, clang) with sanitizers, make, pkg-config, libevent," \
-			"jansson, OpenSSL, hiredis >= $hiredis_min, check, Redis with" \
-			"Sentinel, Python 3 with redis-py, mandoc and valgrind, by your own means"
+		set -- "a C and a C++ compiler, make, pkg-config, libevent, jansson, OpenSSL," \
+			"hiredis >= $hiredis_min, check, Redis with Sentinel, Python 3 with redis-py" \
+			"and mandoc, by your own means"
+		heavy="(and clang with its sanitizers, and valgrind)"
 	fi >/dev/null
+	! $all || set -- "$*${heavy:+ $heavy}"
 	die "this script installs on Debian and Ubuntu only; here it takes: $*"
 }
 
