@@ -106,7 +106,8 @@ START_TEST(short_run)
                               .restarts = suite_scaled(2),
                               .seed = suite_seed("group"),
                               .command = command};
-    snprintf(command, sizeof command, "EVB_TEST_SEED=%u build/it_group_soak", plan.seed);
+    snprintf(command, sizeof command, "EVB_TEST_SCALE=%d EVB_TEST_SEED=%u build/it_group_soak",
+             suite_scaled(100), plan.seed);
     group_run(&plan);
 }
 END_TEST

@@ -295,7 +295,8 @@ START_TEST(short_run)
                              .stop_ms = 1000,
                              .backoff_max_ms = 200,
                              .command = command};
-    snprintf(command, sizeof command, "EVB_TEST_SEED=%u build/it_soak", plan.seed);
+    snprintf(command, sizeof command, "EVB_TEST_SCALE=%d EVB_TEST_SEED=%u build/it_soak",
+             suite_scaled(100), plan.seed);
     soak_run(&plan);
 }
 END_TEST
