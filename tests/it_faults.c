@@ -47,6 +47,13 @@ static void close_all(enum traffic_promise promise, const char *what)
     server_free(server);
 }
 
+static double *times_of(int rounds) /* the caller frees */
+{
+    double *times = calloc((size_t)rounds, sizeof *times);
+    ck_assert_ptr_nonnull(times);
+    return times;
+}
+
 /* The promise: p95 within 2 s, all within 3 s. */
 static void expect_soon(const char *what, double *values, size_t count)
 {
@@ -85,9 +92,8 @@ END_TEST
 
 START_TEST(killed)
 {
-    enum { ROUNDS = 4 };
-    double after[ROUNDS];
-    int rounds = suite_scaled(ROUNDS);
+    int rounds = suite_scaled(4);
+    double *after = times_of(rounds);
     open_all(true, !_i);
     for (int i = 0; i < rounds; i++) {
         let_pass(200);
@@ -98,15 +104,15 @@ START_TEST(killed)
         after[i] = talk_again(&talk, now_us());
     }
     expect_soon("killed and away for four tries, processes talk after", after, (size_t)rounds);
+    free(after);
     close_all(TRAFFIC_FLUSHED, "killed");
 }
 END_TEST
 
 START_TEST(restarted_often)
 {
-    enum { ROUNDS = 50 };
-    double after[ROUNDS];
-    int rounds = suite_scaled(ROUNDS);
+    int rounds = suite_scaled(100);
+    double *after = times_of(rounds);
     open_all(true, !_i);
     for (int i = 0; i < rounds; i++) {
         let_pass(40);
@@ -116,6 +122,7 @@ START_TEST(restarted_often)
     }
     ck_assert_int_ge(evbus_stat(bus, "connects"), rounds + 1);
     expect_soon("restarted under traffic, processes talk after", after, (size_t)rounds);
+    free(after);
     close_all(TRAFFIC_FLUSHED, "restarted");
 }
 END_TEST
@@ -140,10 +147,9 @@ END_TEST
 
 static void cut(const char *what, const char *const *commands, bool with_history)
 {
-    enum { ROUNDS = 10 };
-    double after[ROUNDS];
     char label[128];
-    int rounds = suite_scaled(ROUNDS);
+    int rounds = suite_scaled(10);
+    double *after = times_of(rounds);
     open_all(true, with_history);
     for (int i = 0; i < rounds; i++) {
         let_pass(100);
@@ -157,6 +163,7 @@ static void cut(const char *what, const char *const *commands, bool with_history
     }
     snprintf(label, sizeof label, "%s, processes talk after", what);
     expect_soon(label, after, (size_t)rounds);
+    free(after);
     close_all(TRAFFIC_KEPT, what);
 }
 
