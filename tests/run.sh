@@ -2,13 +2,13 @@
 # Runs test programs: B=build tests/run.sh NAME... Each is build/NAME, a Check program, or tests/NAME.sh, a
 # script that ends with such a line itself. At the end what failed is said once more, and one line: "N passed, N
 # failed". A program that crashes, hangs or reports nothing counts as one failed test.
-# EVB_TEST_TIMEOUT: seconds a program may take (300). EVB_TEST_JOBS: so many run at a time (three a core), for most of
-# them wait most of the time; what each prints stands together.
+# EVB_TEST_TIMEOUT: seconds a program may take (300). EVB_TEST_JOBS: so many run at a time (five on two cores), for most
+# of them wait most of the time; what each prints stands together.
 set -u
 
 B=${B:-build}
 limit=${EVB_TEST_TIMEOUT:-300}
-jobs=${EVB_TEST_JOBS:-$((3 * $(nproc)))}
+jobs=${EVB_TEST_JOBS:-$(((5 * $(nproc) + 1) / 2))}
 logs=$(mktemp -d) || exit 1
 trap 'rm -rf "$logs"' EXIT
 passed=0

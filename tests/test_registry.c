@@ -312,13 +312,21 @@ START_TEST(many_subscriptions_cost_what_they_are)
 }
 END_TEST
 
+static int64_t cpu_us(void)
+{
+    struct timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return (int64_t)used.tv_sec * 1000000 + used.tv_nsec / 1000;
+}
+
+/* Of the processor: what else runs on the machine has no part in it. */
 static int64_t time_of(int n, const struct form *form)
 {
     int64_t best = INT64_MAX;
     for (int i = 0; i < 3; i++) {
-        int64_t from = unit_now_us();
+        int64_t from = cpu_us();
         cost_of(n, form);
-        int64_t us = unit_now_us() - from;
+        int64_t us = cpu_us() - from;
         best = us < best ? us : best;
     }
     return best;
